@@ -1,0 +1,116 @@
+# park: every command of the repository. `make help` lists them.
+#
+# A fresh clone needs Rust 1.95, Python 3.11 or newer with headers, a C and a C++ compiler and make. What else is needed is installed
+# by make and named as it happens: Debian's cmake and pkg-config if absent, Python wheels into .venv. Stamps in .venv/.stamps keep
+# anything from being installed or built twice.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+CHAOS ?=
+BENCH_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+STAMPS := $(VENV)/.stamps
+STAGES := tests/tools/stages.sh
+# Crates whose tests run as plain cargo tests; park-py is tested from Python.
+CRATES := -p park-core -p park-c -p park-tests
+
+EXTENSION_SOURCES := $(shell find park-core/src park-py -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock park-core/Cargo.toml park-py/Cargo.toml
+
+# The loom build sees other atomics, so it has its own target folder: else each switch would rebuild everything. The bound on
+# preemptions is the usual one: nearly all known bugs of this kind show with two, and the state space stays small.
+LOOM := LOOM_MAX_PREEMPTIONS=2 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p park-core --release --lib loom_
+
+.PHONY: help setup extension demo test quick check bench bench-ray header stubs clean FORCE
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+# --- set-up -----------------------------------------------------------------------------------------------------------------------
+
+setup: $(STAMPS)/packages ## install what demo, test and check need, into .venv
+	@echo "setup: done ($$($(PY) -V), $$(rustc -V | cut -d' ' -f1-2))"
+
+$(STAMPS)/system:
+	@tests/tools/system.sh "$(PYTHON)"
+	@[[ -x $(PY) ]] || { echo "setup: making $(VENV)"; "$(PYTHON)" -m venv $(VENV); }
+	@mkdir -p $(STAMPS)
+	@touch $@
+
+# Rewritten only when the text differs, so that a change elsewhere in pyproject.toml reinstalls nothing.
+$(STAMPS)/requirements.txt: FORCE | $(STAMPS)/system
+	@$(PY) tests/tools/requirements.py demo dev >$@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(STAMPS)/packages: $(STAMPS)/requirements.txt
+	@echo "setup: pip install into $(VENV): $$(tr '\n' ' ' <$<)"
+	@echo "setup: PyTorch is large; the first time takes some minutes"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# `maturin develop` builds the module into python/park/ and puts that folder on the path of .venv: edits of Python need no rebuild.
+extension: $(STAMPS)/extension ## build park._park and make it importable in .venv
+
+$(STAMPS)/extension: $(EXTENSION_SOURCES) $(STAMPS)/packages
+	@echo "extension: maturin develop --release"
+	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release --quiet >/dev/null
+	@touch $@
+
+# --- run --------------------------------------------------------------------------------------------------------------------------
+
+demo: $(STAMPS)/extension ## the main job: digits, from scans to a report in demo-out/ (CHAOS=1 kills a worker in mid-run)
+	CHAOS="$(CHAOS)" $(PY) python/examples/digits.py
+
+test: $(STAMPS)/extension ## all tests: Rust, loom models, C and C++ (again under AddressSanitizer), Python
+	@$(STAGES) \
+	  rust 1200 'cargo test $(CRATES) --no-fail-fast' \
+	  loom 600 '$(LOOM)' \
+	  c-and-c++ 600 'PYTHON="$(CURDIR)/$(PY)" bash tests/c/run.sh' \
+	  python 900 '$(PY) -m pytest tests/python'
+
+quick: $(STAMPS)/extension ## the core's tests and the fast Python tests
+	@$(STAGES) \
+	  rust 300 'cargo test -p park-core' \
+	  python 240 '$(PY) -m pytest tests/python -m "not slow" -x -q'
+
+check: $(STAMPS)/extension ## format, lints, stubs, header drift, import table, licences and advisories
+	@$(STAGES) \
+	  format 120 'cargo fmt --all --check && $(BIN)/ruff format --check . && $(BIN)/ruff check .' \
+	  clippy 900 'cargo clippy --workspace --all-targets -- -D warnings' \
+	  arch 300 'cargo test -p park-tests --test arch' \
+	  header 300 'cargo test -p park-tests --test header' \
+	  stubs 300 'bash tests/tools/stubs.sh check $(BIN)' \
+	  audit 1200 'bash tests/tools/audit.sh $(PY)'
+
+bench: ## criterion benches of the Rust crates
+	cargo bench -p park-bench
+
+bench-ray: $(STAMPS)/extension benches/.venv-ray/.ready ## ratios to real Ray, Pool, a pipe and memcpy, into benches/RESULTS.md
+	$(PY) benches/peers/run.py $(BENCH_ARGS)
+
+# Real Ray has an environment of its own: nothing of it can reach the project's requirements.
+benches/.venv-ray/.ready: benches/peers/requirements-ray.txt
+	@echo "bench-ray: pip install into benches/.venv-ray: $$(grep -v '^#' $< | tr '\n' ' ')"
+	@[[ -x benches/.venv-ray/bin/python ]] || "$(PYTHON)" -m venv benches/.venv-ray
+	@benches/.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# --- generated files --------------------------------------------------------------------------------------------------------------
+
+header: ## write include/park.h from park-c (cbindgen)
+	PARK_HEADER=write cargo test --quiet -p park-tests --test header
+	@git --no-pager diff --stat -- include/park.h || true
+
+stubs: $(STAMPS)/packages ## write the generated part of python/park/_park.pyi
+	bash tests/tools/stubs.sh write $(BIN)
+
+clean: ## remove what was built (the environments stay; remove .venv by hand)
+	cargo clean
+	rm -rf demo-out dist benches/out tests/c/build* tests/cpp/build* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f python/park/*.so $(STAMPS)/extension
+	find python tests benches/peers -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,229 @@
+"""From a run's numbers to Markdown: values with their spread, ratios, and the bars they are held against.
+
+A value is the median over the rounds of each round's median; the spread is half the distance between the quartiles of
+the rounds. A ratio is formed round by round, between passes that ran next to each other, and the table gives the median
+with the lowest and highest. It always says how many times better the first peer is, whichever way "better" points.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from units import UNITS
+
+# Name and unit of what a session measures about itself; less is better in all of them.
+LIFECYCLE = {
+    "import": "ms",
+    "init": "ms",
+    "first task after init": "ms",
+    "init + first task": "ms",
+    "shutdown": "ms",
+    "worker processes": "",
+    "other processes beside the driver": "",
+    "PSS of an idle worker": "MB",
+    "PSS of all processes beside the driver": "MB",
+}
+FLOORS = {
+    "pipe round trip": ("pipe", "rate", "64 bytes there and back over two pipes"),
+    "pipe round trip, one core": ("pipe", "rate", "the same, both sides bound to one core"),
+    "pipe round trip, two cores": ("pipe", "rate", "the same, each side bound to its own core"),
+    "socketpair round trip": ("pipe", "rate", "64 bytes there and back over a socket pair"),
+    "shared word round trip": ("pipe", "rate", "both sides spinning on shared memory, no system call"),
+    "memcpy 100 MB warm": ("memcpy", "GB/s", "numpy copy into pages already touched"),
+    "memcpy 100 MB cold": ("memcpy", "GB/s", "numpy copy into a fresh mapping of ordinary pages"),
+}
+# What park promises on two cores. "ray": times Ray's rate; "memcpy": of a warm copy in the same process; "ms": below.
+BARS = [
+    ("actor calls 1:1 sync", "ray", 20),
+    ("actor calls 1:1 async", "ray", 12),
+    ("tasks sync", "ray", 20),
+    ("tasks async", "ray", 15),
+    ("put small", "ray", 100),
+    ("get small", "ray", 30),
+    ("put 100 MB", "memcpy", 0.8),
+    ("init", "ms", 30),
+    ("actor create + first call", "ms", 30),
+]
+SHOWN = {unit.name: unit.shown for unit in UNITS}
+NAMES = {"park": "park", "ray": "Ray", "pool": "Pool"}
+NONE = "-"
+
+
+class Run:
+    """A results file, asked by peer and unit."""
+
+    def __init__(self, data: dict[str, Any]):
+        self.data = data
+        self.peers = data["peers"]
+
+    def values(self, peer: str, name: str, field: str = "value") -> list[float]:
+        """One value a round; empty if the peer did not run, lacks the unit, or refused it."""
+        rounds = self.peers.get(peer, {}).get("rounds", [])
+        found = [units[name][field] for units in rounds if field in units.get(name, {})]
+        if SHOWN.get(name) == "ms":  # measured as operations a second, told as time
+            return [1e3 / value for value in found]
+        return found
+
+    def refused(self, peer: str, name: str) -> bool:
+        return any("refused" in units.get(name, {}) for units in self.peers.get(peer, {}).get("rounds", []))
+
+    def cell(self, peer: str, name: str, suffix: str, field: str = "value") -> str:
+        values = self.values(peer, name, field)
+        if not values:
+            return "not offered" if self.refused(peer, name) else NONE
+        middle = number(statistics.median(values)) + suffix
+        return middle + spread(values) if suffix else middle  # a count has no spread worth telling
+
+    def ratios(self, name: str, less_is_better: bool) -> list[float]:
+        park, ray = self.values("park", name), self.values("ray", name)
+        pairs = zip(ray, park, strict=False) if less_is_better else zip(park, ray, strict=False)
+        return [above / below for above, below in pairs if below]
+
+    def against_memcpy(self, peer: str, name: str) -> list[float]:
+        return [
+            value / yardstick
+            for value, yardstick in zip(
+                self.values(peer, name), self.values(peer, name, "yardstick_value"), strict=True
+            )
+        ]
+
+
+def number(value: float) -> str:
+    """Three or four digits that matter, with thousands apart."""
+    if value >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def spread(values: list[float]) -> str:
+    middle = statistics.median(values)
+    if len(values) < 2 or not middle:
+        return ""
+    lower, _, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return f" ±{50 * (upper - lower) / middle:.0f} %"
+
+
+def times(ratios: list[float]) -> str:
+    if not ratios:
+        return NONE
+    text = f"**{number(statistics.median(ratios))}x**"
+    return text if len(ratios) < 2 else f"{text} ({number(min(ratios))} to {number(max(ratios))})"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def heading(run: Run, peer: str) -> str:
+    version = run.peers.get(peer, {}).get("version", "(not run)")
+    return f"{NAMES[peer]} {version}"
+
+
+def work(run: Run) -> str:
+    rows = []
+    for unit in UNITS:
+        suffix = {"rate": "/s", "GB/s": " GB/s", "ms": " ms"}[unit.shown]
+        cells = {peer: run.cell(peer, unit.name, suffix) for peer in NAMES}
+        if set(cells.values()) == {NONE}:
+            continue
+        ratio = times(run.ratios(unit.name, unit.shown == "ms"))
+        rows.append([unit.name, unit.operation, cells["park"], cells["ray"], ratio, cells["pool"]])
+    return table(["unit", "one operation", heading(run, "park"), heading(run, "ray"), "park over Ray", "Pool"], rows)
+
+
+def lifecycle(run: Run) -> str:
+    rows = []
+    for name, measure in LIFECYCLE.items():
+        suffix = f" {measure}" if measure else ""
+        cells = {peer: run.cell(peer, name, suffix) for peer in NAMES}
+        if set(cells.values()) != {NONE}:
+            rows.append([name, cells["park"], cells["ray"], times(run.ratios(name, True)), cells["pool"]])
+    return table(["start, stop and footprint", *(NAMES[peer] for peer in ("park", "ray")), "times less", "Pool"], rows)
+
+
+def floors(run: Run) -> str:
+    rows = []
+    for name, (peer, shown, what) in FLOORS.items():
+        cell = run.cell(peer, name, "/s" if shown == "rate" else " GB/s")
+        if cell != NONE:
+            rows.append([name, what, cell])
+    return table(["floor of this machine", "what", "measured"], rows)
+
+
+def against_floors(run: Run) -> str:
+    rows = []
+    for peer in ("park", "ray"):
+        for name in ("put 10 MB", "put 100 MB"):
+            shares = run.against_memcpy(peer, name)
+            if shares:
+                copy = run.cell(peer, name, " GB/s", "yardstick_value")
+                rows.append([f"{NAMES[peer]}: {name}", f"warm memcpy in the same process, {copy}", share(shares)])
+        for name in ("tasks sync", "actor calls 1:1 sync"):
+            pairs = zip(run.values("pipe", "pipe round trip"), run.values(peer, name), strict=False)
+            longer = [pipe / call for pipe, call in pairs]
+            if longer:
+                rows.append(
+                    [f"{NAMES[peer]}: {name}", "pipe round trip", f"takes {number(statistics.median(longer))}x as long"]
+                )
+        first = run.values(peer, "put 100 MB", "first_s")
+        if first:
+            rows.append(
+                [
+                    f"{NAMES[peer]}: put 100 MB",
+                    "the session's first, into cold pages",
+                    f"{0.1 / statistics.median(first):.2f} GB/s",
+                ]
+            )
+    return table(["against the floor", "floor", "measured"], rows)
+
+
+def share(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} of it" + spread(values)
+
+
+def bars(run: Run) -> str:
+    rows = []
+    for name, kind, bar in BARS:
+        if kind == "ray":
+            found, asked, less = run.ratios(name, False), f"at least {bar}x Ray", False
+        elif kind == "memcpy":
+            found, asked, less = run.against_memcpy("park", name), f"at least {bar} of a warm memcpy", False
+        else:
+            found, asked, less = run.values("park", name), f"under {bar} ms", True
+        if not found:
+            continue
+        middle = statistics.median(found)
+        met = middle < bar if less else middle >= bar
+        suffix = {"ray": "x", "memcpy": "", "ms": " ms"}[kind]
+        rows.append([name, asked, number(middle) + suffix + spread(found), "yes" if met else "**no**"])
+    return table(["bar", "asked", "measured", "met"], rows) if rows else ""
+
+
+def render(data: dict[str, Any]) -> str:
+    run = Run(data)
+    peers = ", ".join(
+        f"{NAMES.get(peer, peer)} {kept['version']} on Python {kept['python']}"
+        if peer in ("park", "ray")
+        else f"{NAMES.get(peer, peer)} ({kept['version']})"
+        for peer, kept in run.peers.items()
+    )
+    intro = (
+        "# park beside its peers\n\n"
+        f"Written by `benches/peers/run.py` (`make bench-ray`) on {data['date']}: {data['cores']} cores, "
+        f"rounds: {data['rounds']}, {data['seconds'] / 60:.1f} minutes, load before the run {data['load_before']:.1f}. "
+        f"Peers: {peers}. Every answer was checked. A value is the median over the rounds, with half the distance between "
+        "the quartiles; a ratio is the median of the rounds' own ratios, with the lowest and the highest. Compare "
+        "ratios, not values: the machine is shared.\n"
+    )
+    parts = [intro, bars(run), work(run), lifecycle(run), floors(run), against_floors(run)]
+    # A table without rows, in a partial run, is its two head lines.
+    return "\n".join(part for part in parts if part.count("\n") > 2)
+
+
+if __name__ == "__main__":
+    print(render(json.loads(Path(sys.argv[1]).read_text())))

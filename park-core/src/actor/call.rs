@@ -1,0 +1,126 @@
+//! Sending a call to an actor, from any process.
+
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ObjectId, ParticipantId};
+use crate::ipc::Outbox;
+use crate::ipc::message::{ToWorker, decode, encode, frame, unframe};
+use crate::store::format::{Format, decode_error};
+use crate::store::{Place, Store};
+use crate::sync::ring::PushError;
+
+/// What became of one attempt to deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivery {
+    /// In the actor's ring.
+    Sent,
+    /// The actor is dead: the results were failed.
+    Failed,
+    /// Not now.
+    Later,
+}
+
+/// Delivers calls from this process: directly while it can, through the outbox while it cannot.
+#[derive(Debug)]
+pub struct Caller {
+    store: Arc<Store>,
+    outbox: Arc<Outbox>,
+}
+
+impl Caller {
+    /// A caller for this process.
+    pub fn new(store: &Arc<Store>) -> Self {
+        let weak = Arc::downgrade(store);
+        let outbox = Outbox::new(Box::new(move |actor, record| match weak.upgrade() {
+            Some(store) if store.check_open().is_ok() => !matches!(deliver(&store, actor, record, &returns_of(record)), Ok(Delivery::Later)),
+            // Nobody is left to answer or to ask.
+            _ => true,
+        }));
+        Self { store: store.clone(), outbox }
+    }
+
+    /// Sends a `Call`. Its holds and promises are the message's from here on; a dead actor fails the results, not this call.
+    pub fn call(&self, actor: ObjectId, message: &ToWorker) -> Result<()> {
+        let record = frame(0, &encode(message)?);
+        let returns: &[ObjectId] = if let ToWorker::Call { returns, .. } = message { returns } else { &[] };
+        if self.outbox.holds_calls_to(actor) || deliver(&self.store, actor, &record, returns)? == Delivery::Later {
+            assign(&self.store, returns, self.store.me());
+            self.outbox.push(actor, record);
+        }
+        Ok(())
+    }
+}
+
+/// One attempt. Loops only while the actor moves from one process to the next.
+fn deliver(store: &Arc<Store>, actor: ObjectId, record: &[u8], returns: &[ObjectId]) -> Result<Delivery> {
+    loop {
+        match store.actor_place(actor)? {
+            Place::Unbound => return Ok(Delivery::Later),
+            Place::Dead { cause } => {
+                fail_call(store, record, &death(store, actor, cause));
+                return Ok(Delivery::Failed);
+            }
+            Place::Bound { participant, .. } => {
+                // Before the push: a reaper that finds the promise open must know whose it was.
+                assign(store, returns, participant);
+                match store.send(participant, record) {
+                    Ok(()) => return Ok(Delivery::Sent),
+                    Err(PushError::Full) => {
+                        assign(store, returns, store.me());
+                        return Ok(Delivery::Later);
+                    }
+                    Err(PushError::Closed) => {
+                        assign(store, returns, store.me());
+                        // The process died, and the head is about to say what becomes of the actor: look again.
+                        std::thread::yield_now();
+                        store.check_open()?;
+                    }
+                    Err(PushError::TooLong) => {
+                        let error = Error::new(ErrorKind::InvalidArgument, format!("a call of {} bytes is too long", record.len()));
+                        fail_call(store, record, &error);
+                        return Ok(Delivery::Failed);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn assign(store: &Store, returns: &[ObjectId], producer: ParticipantId) {
+    returns.iter().for_each(|id| store.assign_producer(*id, producer));
+}
+
+fn returns_of(record: &[u8]) -> Vec<ObjectId> {
+    match parse(record) {
+        Ok((_, ToWorker::Call { returns, .. })) => returns,
+        _ => Vec::new(),
+    }
+}
+
+/// The attempt and message of a worker record.
+pub fn parse(record: &[u8]) -> Result<(u32, ToWorker)> {
+    let (attempt, body) = unframe(record)?;
+    Ok((attempt, decode(body)?))
+}
+
+/// Raises a call's results and gives its holds back.
+pub fn fail_call(store: &Arc<Store>, record: &[u8], error: &Error) {
+    let Ok((_, message)) = parse(record) else { return };
+    if let ToWorker::Call { returns, .. } = &message {
+        for id in returns {
+            // A result that cannot be written stays open; the store's statistics show it.
+            let _ = store.fail(*id, error);
+        }
+    }
+    message.holds().into_iter().for_each(|id| store.drop_hold(id));
+}
+
+/// The error of a dead actor.
+pub fn death(store: &Arc<Store>, actor: ObjectId, cause: Option<ObjectId>) -> Error {
+    let stored = cause.and_then(|id| store.resolve(id).ok());
+    match stored.as_ref().map(|object| object.sealed()) {
+        Some(Ok(sealed)) if sealed.format == Format::Error => decode_error(sealed.bytes),
+        _ => Error::new(ErrorKind::ActorDied, format!("actor {actor} is dead")),
+    }
+}

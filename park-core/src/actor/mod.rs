@@ -1,0 +1,6 @@
+#![doc = include_str!("README.md")]
+
+pub mod call;
+pub mod native;
+pub mod order;
+pub mod registry;

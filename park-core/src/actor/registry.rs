@@ -1,0 +1,122 @@
+//! The head's list of actors: who they are, where they are, and what a death of their process means for them.
+
+use std::collections::HashMap;
+
+use crate::error::{Result, bail};
+use crate::id::{ObjectId, ParticipantId};
+use crate::ipc::message::ActorSpec;
+use crate::store::ObjectRef;
+
+/// Where an actor is in its life, as the head sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Its constructor's arguments are not sealed yet.
+    Waiting,
+    /// It waits for resources.
+    Queued,
+    /// Its process is starting or its constructor runs.
+    Starting,
+    /// It answers calls.
+    Alive,
+    /// Told to end once its queue is empty.
+    Retiring,
+}
+
+/// One actor that is not dead.
+#[derive(Debug)]
+pub struct Actor {
+    /// How it was created.
+    pub spec: ActorSpec,
+    /// Its ring.
+    pub participant: ParticipantId,
+    /// See `Life`.
+    pub life: Life,
+    /// How often it was restarted.
+    pub restarts: u32,
+    /// Nobody may restart it: it was killed for good, or its handles are gone.
+    pub no_restart: bool,
+    /// Killed before its process was known: to be killed when it starts.
+    pub doomed: bool,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub struct ActorRegistry {
+    actors: HashMap<ObjectId, Actor>,
+    names: HashMap<(String, String), ObjectId>,
+    /// Why dead actors died, while somebody still has a handle.
+    graves: HashMap<ObjectId, ObjectRef>,
+}
+
+impl ActorRegistry {
+    /// Refuses a name that is taken.
+    pub fn check_name(&self, spec: &ActorSpec) -> Result<()> {
+        if let Some(name) = &spec.name
+            && self.names.contains_key(name)
+        {
+            bail!(AlreadyExists, "the name {} (namespace {}) is already taken", name.1, name.0);
+        }
+        Ok(())
+    }
+
+    /// Adds an actor whose name was checked.
+    pub fn add(&mut self, actor: Actor) {
+        if let Some(name) = &actor.spec.name {
+            self.names.insert(name.clone(), actor.spec.actor);
+        }
+        self.actors.insert(actor.spec.actor, actor);
+    }
+
+    /// The actor with this name.
+    pub fn find(&self, name: &(String, String)) -> Option<ObjectId> {
+        self.names.get(name).copied()
+    }
+
+    /// One actor.
+    pub fn get_mut(&mut self, actor: ObjectId) -> Option<&mut Actor> {
+        self.actors.get_mut(&actor)
+    }
+
+    /// Takes a dead actor off the list; its name is free again.
+    pub fn remove(&mut self, id: ObjectId) -> Option<Actor> {
+        let actor = self.actors.remove(&id)?;
+        if let Some(name) = &actor.spec.name {
+            self.names.remove(name);
+        }
+        Some(actor)
+    }
+
+    /// Keeps the reason of a death readable as long as a handle exists.
+    pub fn entomb(&mut self, id: ObjectId, cause: ObjectRef) {
+        self.graves.insert(id, cause);
+    }
+
+    /// The last handle of a dead actor is gone.
+    pub fn forget(&mut self, id: ObjectId) {
+        self.graves.remove(&id);
+    }
+
+    /// Actors in this state, oldest handle first.
+    pub fn in_life(&self, life: Life) -> Vec<ObjectId> {
+        let mut ids: Vec<_> = self.actors.iter().filter(|(_, actor)| actor.life == life).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Every actor.
+    pub fn iter(&self) -> impl Iterator<Item = (ObjectId, &Actor)> {
+        self.actors.iter().map(|(id, actor)| (*id, actor))
+    }
+}
+
+impl Actor {
+    /// Whether a death of its process is followed by another incarnation; uses one restart up.
+    pub fn use_restart(&mut self) -> bool {
+        let left = self.spec.max_restarts < 0 || i64::from(self.restarts) < i64::from(self.spec.max_restarts);
+        let again = left && !self.no_restart;
+        if again {
+            self.restarts += 1;
+        }
+        again
+    }
+}

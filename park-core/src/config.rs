@@ -1,0 +1,76 @@
+//! What a caller may choose when opening a session. Everything has a default that suits one machine.
+
+use std::time::Duration;
+
+use crate::error::{Result, bail};
+
+/// Settings of a new session.
+#[derive(Clone, Debug)]
+pub struct Config {
+    capacity: Option<u64>,
+    max_objects: u32,
+    full_timeout: Duration,
+    native_threads: Option<usize>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { capacity: None, max_objects: 1 << 21, full_timeout: Duration::from_secs(2), native_threads: None }
+    }
+}
+
+impl Config {
+    /// The smallest arena that is accepted, in bytes.
+    pub const MIN_CAPACITY: u64 = 1 << 20;
+
+    /// Bytes of object memory. Default: 30 % of the memory the cgroup allows.
+    #[must_use]
+    pub fn capacity(mut self, bytes: u64) -> Self {
+        self.capacity = Some(bytes);
+        self
+    }
+
+    /// How many objects may exist at once. Default: 2,097,152. Unused entries take no memory.
+    #[must_use]
+    pub fn max_objects(mut self, count: u32) -> Self {
+        self.max_objects = count;
+        self
+    }
+
+    /// How long a producer waits for room before `StoreFull`. Default: 2 s.
+    #[must_use]
+    pub fn full_timeout(mut self, timeout: Duration) -> Self {
+        self.full_timeout = timeout;
+        self
+    }
+
+    /// Threads of the in-process pool that runs native tasks. Default: one a CPU.
+    #[must_use]
+    pub fn native_threads(mut self, threads: usize) -> Self {
+        self.native_threads = Some(threads);
+        self
+    }
+
+    pub(crate) fn checked_capacity(&self, default: u64) -> Result<u64> {
+        let capacity = self.capacity.unwrap_or(default);
+        if capacity < Self::MIN_CAPACITY || capacity > 1 << 46 {
+            bail!(InvalidArgument, "store capacity must be between {} bytes and 64 TiB, got {capacity} bytes", Self::MIN_CAPACITY);
+        }
+        Ok(capacity.next_multiple_of(4096))
+    }
+
+    pub(crate) fn checked_max_objects(&self) -> Result<u32> {
+        if !(64..=1 << 26).contains(&self.max_objects) {
+            bail!(InvalidArgument, "max_objects must be between 64 and 67,108,864, got {}", self.max_objects);
+        }
+        Ok(self.max_objects.next_multiple_of(64))
+    }
+
+    pub(crate) fn full_wait(&self) -> Duration {
+        self.full_timeout
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.native_threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+    }
+}

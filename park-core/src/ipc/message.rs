@@ -1,0 +1,242 @@
+//! What processes say to each other, as postcard records.
+//!
+//! Every id in a message owns a hold on its object (store/README.md) unless the field says otherwise; whoever finishes the
+//! message's work gives the holds back.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ObjectId, ParticipantId, TaskId};
+
+/// The serialised arguments of a task or call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Payload {
+    /// Small ones travel in the message. Only the language that wrote them can read them.
+    Inline(Vec<u8>),
+    /// Large ones are an object.
+    Stored(ObjectId),
+}
+
+/// Arguments: the payload, the references whose values it needs, and the references it merely contains.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Args {
+    /// The serialised arguments.
+    pub payload: Payload,
+    /// Top-level references: the work starts when they are sealed, and gets their values.
+    pub dependencies: Vec<ObjectId>,
+    /// References inside an inline payload: passed on as references.
+    pub nested: Vec<ObjectId>,
+}
+
+impl Args {
+    /// Every object the arguments hold.
+    pub fn holds(&self) -> impl Iterator<Item = ObjectId> + '_ {
+        let stored = if let Payload::Stored(id) = self.payload { Some(id) } else { None };
+        stored.into_iter().chain(self.dependencies.iter().copied()).chain(self.nested.iter().copied())
+    }
+}
+
+/// To a worker process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Run a task. Its holds belong to the head.
+    Run {
+        /// The task.
+        task: TaskId,
+        /// Object with the serialised function.
+        function: ObjectId,
+        /// Its arguments; the dependencies are sealed.
+        args: Args,
+        /// Promised results, at least one.
+        returns: Vec<ObjectId>,
+    },
+    /// Become an actor. Its holds belong to the head.
+    Create {
+        /// The actor's handle object.
+        actor: ObjectId,
+        /// Object with the serialised class.
+        class: ObjectId,
+        /// Constructor arguments; the dependencies are sealed.
+        args: Args,
+        /// How often the actor was restarted before.
+        restarts: u32,
+    },
+    /// Call a method. The message owns its holds, also one on the actor's handle: an actor outlives the calls made to it.
+    Call {
+        /// The actor's handle object.
+        actor: ObjectId,
+        /// Method name.
+        method: String,
+        /// Its arguments; the dependencies may still be open.
+        args: Args,
+        /// Promised results, at least one.
+        returns: Vec<ObjectId>,
+        /// Calls of one caller run in the order in which it made them.
+        caller: ParticipantId,
+        /// How often the call may be repeated after a death of the actor's process; -1: without end.
+        retries: i32,
+    },
+    /// End once everything queued before is done: the last handle is gone.
+    Retire {
+        /// The actor's handle object (no hold).
+        actor: ObjectId,
+    },
+}
+
+impl ToWorker {
+    /// Every object that the message itself owns a hold on.
+    pub fn holds(&self) -> Vec<ObjectId> {
+        match self {
+            Self::Call { actor, args, returns, .. } => args.holds().chain(returns.iter().copied()).chain([*actor]).collect(),
+            Self::Run { .. } | Self::Create { .. } | Self::Retire { .. } => Vec::new(),
+        }
+    }
+}
+
+/// Amounts of named resources, in units of 1/10,000.
+pub type Amounts = Vec<(String, u64)>;
+
+/// A task as submitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// Object with the serialised function.
+    pub function: ObjectId,
+    /// Its arguments.
+    pub args: Args,
+    /// Promised results, at least one.
+    pub returns: Vec<ObjectId>,
+    /// What it needs while it runs.
+    pub resources: Amounts,
+    /// How often it is repeated after a death of its worker; -1: without end.
+    pub max_retries: i32,
+    /// Name for error texts.
+    pub name: String,
+}
+
+/// An actor as created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorSpec {
+    /// Its handle object (no hold: the actor lives as long as somebody else refers to it).
+    pub actor: ObjectId,
+    /// Object with the serialised class.
+    pub class: ObjectId,
+    /// Constructor arguments.
+    pub args: Args,
+    /// What it needs to be placed.
+    pub placement: Amounts,
+    /// What it keeps while it lives.
+    pub lifetime: Amounts,
+    /// How often its process is started again; -1: without end.
+    pub max_restarts: i32,
+    /// Name for error texts.
+    pub class_name: String,
+    /// Namespace and name under which `get_actor` finds it.
+    pub name: Option<(String, String)>,
+}
+
+/// To the head.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToHead {
+    /// Run this task somewhere.
+    Submit(Submission),
+    /// Create this actor.
+    CreateActor(ActorSpec),
+    /// A task attempt was finished: its results are sealed.
+    Done {
+        /// The task.
+        task: TaskId,
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// The actor's constructor returned.
+    ActorReady {
+        /// Its handle object (no hold).
+        actor: ObjectId,
+    },
+    /// The actor's constructor raised; the process is about to end.
+    ActorFailed {
+        /// Its handle object (no hold).
+        actor: ObjectId,
+        /// ERROR object that says why.
+        cause: ObjectId,
+    },
+    /// The last reference to the actor's handle object is gone.
+    ActorReleased {
+        /// Its handle object (no hold).
+        actor: ObjectId,
+    },
+    /// Kill the actor's process.
+    KillActor {
+        /// Its handle object (no hold).
+        actor: ObjectId,
+        /// Whether it may be restarted.
+        no_restart: bool,
+    },
+    /// Which actor has this name? Answered by sealing `reply` with the handle's id, or an error.
+    FindActor {
+        /// Namespace and name.
+        name: (String, String),
+        /// A promised object.
+        reply: ObjectId,
+    },
+    /// The task that runs on this worker waits for an object.
+    Blocked,
+    /// It goes on.
+    Unblocked,
+}
+
+/// A record in the head's ring names its sender.
+pub type Envelope = (ParticipantId, ToHead);
+
+/// Bytes of a record.
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>> {
+    postcard::to_stdvec(message).map_err(|error| Error::new(ErrorKind::Internal, format!("cannot encode a message: {error}")))
+}
+
+/// A record from another process; garbage is an error.
+pub fn decode<'a, T: Deserialize<'a>>(record: &'a [u8]) -> Result<T> {
+    postcard::from_bytes(record)
+        .map_err(|error| Error::new(ErrorKind::Corrupt, format!("a message of {} bytes is malformed: {error}", record.len())))
+}
+
+/// A record for a worker: the attempt in front, so that a repeat need not be encoded again.
+pub fn frame(attempt: u32, body: &[u8]) -> Vec<u8> {
+    let mut record = Vec::with_capacity(4 + body.len());
+    record.extend_from_slice(&attempt.to_le_bytes());
+    record.extend_from_slice(body);
+    record
+}
+
+/// The attempt and the body of a record for a worker.
+pub fn unframe(record: &[u8]) -> Result<(u32, &[u8])> {
+    match record.split_first_chunk::<4>() {
+        Some((attempt, body)) => Ok((u32::from_le_bytes(*attempt), body)),
+        None => Err(Error::new(ErrorKind::Corrupt, format!("a message of {} bytes is malformed", record.len()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn messages_round_trip() {
+        let id = ObjectId { session: 1, index: 2, generation: 3 };
+        let args = Args { payload: Payload::Inline(vec![1, 2, 3]), dependencies: vec![id], nested: vec![] };
+        let call = ToWorker::Call { actor: id, method: "add".into(), args, returns: vec![id], caller: ParticipantId(9), retries: -1 };
+        let record = frame(7, &encode(&call).unwrap());
+        let (attempt, body) = unframe(&record).unwrap();
+        assert_eq!((attempt, decode::<ToWorker>(body).unwrap()), (7, call));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_records_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode::<Envelope>(&bytes);
+            if let Ok((_, body)) = unframe(&bytes) {
+                let _ = decode::<ToWorker>(body);
+            }
+        }
+    }
+}

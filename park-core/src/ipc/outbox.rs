@@ -1,0 +1,97 @@
+//! Calls that cannot be delivered yet: the receiver's ring is full, or the actor is not bound to a process yet.
+//!
+//! `.remote()` must not block its caller (two actors that call each other with full rings would wait for ever), so what does not
+//! fit waits here, in order per actor, and a thread that is started on first need delivers it. While a call waits here, this
+//! process is the producer of its results: if it dies, the reaper raises them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::id::ObjectId;
+
+/// Tries to deliver one record to an actor. True when it is delivered or failed for good.
+pub(crate) type Deliver = Box<dyn Fn(ObjectId, &[u8]) -> bool + Send + Sync>;
+
+#[derive(Default)]
+struct Waiting {
+    /// Oldest first, all actors together: per-actor order is the order of this list.
+    records: VecDeque<(ObjectId, Vec<u8>)>,
+    running: bool,
+    pause: Duration,
+}
+
+/// Pauses between two passes over what is stuck.
+const SHORTEST: Duration = Duration::from_micros(200);
+const LONGEST: Duration = Duration::from_millis(5);
+/// How long the thread stays without work.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// See the module's documentation.
+pub struct Outbox {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+    deliver: Deliver,
+}
+
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox").field("waiting", &self.waiting.lock().records.len()).finish_non_exhaustive()
+    }
+}
+
+impl Outbox {
+    pub(crate) fn new(deliver: Deliver) -> Arc<Self> {
+        Arc::new(Self { waiting: Mutex::default(), changed: Condvar::new(), deliver })
+    }
+
+    /// Whether calls to this actor already wait: a later one must then wait too.
+    pub(crate) fn holds_calls_to(&self, actor: ObjectId) -> bool {
+        let waiting = self.waiting.lock();
+        !waiting.records.is_empty() && waiting.records.iter().any(|(target, _)| *target == actor)
+    }
+
+    /// Takes a record over.
+    pub(crate) fn push(self: &Arc<Self>, actor: ObjectId, record: Vec<u8>) {
+        let mut waiting = self.waiting.lock();
+        waiting.records.push_back((actor, record));
+        if !waiting.running {
+            waiting.running = true;
+            let outbox = Arc::downgrade(self);
+            let started = std::thread::Builder::new().name("park-outbox".into()).spawn(move || Self::run(&outbox));
+            // Without a thread the next push tries again; nothing is lost meanwhile.
+            waiting.running = started.is_ok();
+        }
+        self.changed.notify_one();
+    }
+
+    fn run(outbox: &Weak<Self>) {
+        while let Some(outbox) = outbox.upgrade() {
+            if !outbox.round() {
+                return;
+            }
+        }
+    }
+
+    /// One pass over everything that waits. False when nothing is left and the thread may end.
+    fn round(&self) -> bool {
+        let mut waiting = self.waiting.lock();
+        let mut stuck: Vec<ObjectId> = Vec::new();
+        for _ in 0..waiting.records.len() {
+            let Some((actor, record)) = waiting.records.pop_front() else { break };
+            // Delivery happens under the lock: a newer call must not overtake through the direct path in between.
+            if stuck.contains(&actor) || !(self.deliver)(actor, &record) {
+                stuck.push(actor);
+                waiting.records.push_back((actor, record));
+            }
+        }
+        // What is stuck waits for another process, which cannot notify: look again, less often the longer nothing moves.
+        let pause = if waiting.records.is_empty() { IDLE } else { waiting.pause };
+        waiting.pause = if stuck.is_empty() { SHORTEST } else { (waiting.pause * 2).clamp(SHORTEST, LONGEST) };
+        self.changed.wait_for(&mut waiting, pause);
+        waiting.running = !waiting.records.is_empty();
+        waiting.running
+    }
+}

@@ -1,0 +1,148 @@
+//! The head's list of worker processes: which entry, which process, what it is doing.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+
+use crate::id::{ObjectId, ParticipantId, TaskId};
+use crate::sched::queue::ShapeId;
+
+/// Tasks sent ahead to one worker, the running one included. Deep enough to hide the round trip to the head, shallow enough that
+/// taking them back is cheap.
+pub const DEPTH: usize = 32;
+
+/// What a worker process is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Runs tasks, one after another.
+    Tasks,
+    /// Is this actor.
+    Actor(ObjectId),
+}
+
+/// One worker process.
+#[derive(Debug)]
+pub struct Worker {
+    /// What it is for.
+    pub role: Role,
+    /// Its process, once it runs.
+    pub pid: Option<u32>,
+    /// Kills only it.
+    pub pidfd: Option<OwnedFd>,
+    /// The resources it holds, while it has tasks.
+    pub lease: Option<ShapeId>,
+    /// Its task waits for an object and has given the resources back meanwhile.
+    pub blocked: bool,
+    /// Tasks sent to it and not reported done, oldest first.
+    pub sent: VecDeque<TaskId>,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub struct WorkerPool {
+    workers: HashMap<ParticipantId, Worker>,
+    idle: Vec<ParticipantId>,
+    sent: usize,
+    busy: usize,
+}
+
+impl WorkerPool {
+    /// Adds a worker that was just asked for.
+    pub fn add(&mut self, id: ParticipantId, role: Role) {
+        self.workers.insert(id, Worker { role, pid: None, pidfd: None, lease: None, blocked: false, sent: VecDeque::new() });
+        if role == Role::Tasks {
+            self.idle.push(id);
+        }
+    }
+
+    /// One worker.
+    pub fn get_mut(&mut self, id: ParticipantId) -> Option<&mut Worker> {
+        self.workers.get_mut(&id)
+    }
+
+    /// One worker.
+    pub fn get(&self, id: ParticipantId) -> Option<&Worker> {
+        self.workers.get(&id)
+    }
+
+    /// Takes a dead worker off the list.
+    pub fn remove(&mut self, id: ParticipantId) -> Option<Worker> {
+        self.idle.retain(|idle| *idle != id);
+        let worker = self.workers.remove(&id)?;
+        self.sent -= worker.sent.len();
+        self.busy -= usize::from(!worker.sent.is_empty());
+        Some(worker)
+    }
+
+    /// An idle worker, the one used last (its caches are warm). A running one is preferred to one that is still starting.
+    pub fn take_idle(&mut self) -> Option<ParticipantId> {
+        let at = self.idle.iter().rposition(|id| self.workers.get(id).is_some_and(|worker| worker.pid.is_some()));
+        at.or_else(|| self.idle.len().checked_sub(1)).map(|at| self.idle.remove(at))
+    }
+
+    /// The worker has nothing to do.
+    pub fn put_idle(&mut self, id: ParticipantId) {
+        self.idle.push(id);
+    }
+
+    /// Whether some worker has nothing to do.
+    pub fn has_idle(&self) -> bool {
+        !self.idle.is_empty()
+    }
+
+    /// A task was sent to it.
+    pub fn sent(&mut self, id: ParticipantId, task: TaskId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            self.busy += usize::from(worker.sent.is_empty());
+            worker.sent.push_back(task);
+            self.sent += 1;
+        }
+    }
+
+    /// A task came back from it, done or taken back. True if it has none left.
+    pub fn returned(&mut self, id: ParticipantId, task: TaskId) -> bool {
+        let Some(worker) = self.workers.get_mut(&id) else { return false };
+        let Some(at) = worker.sent.iter().position(|sent| *sent == task) else { return false };
+        worker.sent.remove(at);
+        self.sent -= 1;
+        let empty = worker.sent.is_empty();
+        self.busy -= usize::from(empty);
+        empty
+    }
+
+    /// The worker leasing `shape` that has the fewest tasks ahead, if one has room and is not blocked.
+    pub fn least_loaded(&self, shape: ShapeId) -> Option<ParticipantId> {
+        let open = |worker: &&Worker| worker.lease == Some(shape) && !worker.blocked && worker.sent.len() < DEPTH;
+        self.workers.iter().filter(|(_, w)| open(w)).min_by_key(|(_, worker)| worker.sent.len()).map(|(id, _)| *id)
+    }
+
+    /// The worker with the most tasks ahead, if any has a task that is not its first.
+    pub fn most_loaded(&self) -> Option<ParticipantId> {
+        let (id, worker) = self.workers.iter().max_by_key(|(_, worker)| worker.sent.len())?;
+        (worker.sent.len() > 1).then_some(*id)
+    }
+
+    /// Task workers that are not blocked.
+    pub fn available(&self) -> usize {
+        self.workers.values().filter(|worker| worker.role == Role::Tasks && !worker.blocked).count()
+    }
+
+    /// Tasks sent ahead and not started, as far as the head knows.
+    pub fn backlog(&self) -> usize {
+        self.sent - self.busy
+    }
+
+    /// Tasks that are running, as far as the head knows.
+    pub fn running(&self) -> usize {
+        self.busy
+    }
+
+    /// Every worker's entry.
+    pub fn ids(&self) -> Vec<ParticipantId> {
+        self.workers.keys().copied().collect()
+    }
+
+    /// Every worker.
+    pub fn iter(&self) -> impl Iterator<Item = (ParticipantId, &Worker)> {
+        self.workers.iter().map(|(id, worker)| (*id, worker))
+    }
+}

@@ -1,0 +1,129 @@
+//! The zygote: a single-threaded interpreter that forks worker processes, as the head asks.
+//!
+//! Forking a process with threads is unsafe and copies the page tables of everything the user loaded; forking the zygote costs
+//! about a millisecond and every worker shares its imports. The zygote is the workers' parent: it reaps them and tells the head.
+//!
+//! ```text
+//! head -> zygote   first: the text given by the language layer, with the two segments' descriptors
+//!                  "S" u16        fork a worker that takes the participant entry
+//! zygote -> head   "P" u16 u32    it runs as this process, with a pidfd
+//!                  "D" u16 i32    it ended, with its wait status
+//! ```
+//! Lifetimes: workers get a parent-death signal from the zygote; the zygote watches the head by pidfd and by this socket and ends
+//! when either ends. So a session's processes end within moments of its head, however it ended.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind, Result, bail};
+use crate::id::ParticipantId;
+use crate::sys::socket;
+
+/// How to start the language layer's worker interpreter.
+#[derive(Clone, Debug)]
+pub struct ZygoteCommand {
+    /// Program and arguments. Its standard input is the socket to the head.
+    pub argv: Vec<String>,
+    /// Environment variables to set.
+    pub env: Vec<(String, String)>,
+    /// What to tell it first; the core does not look inside.
+    pub hello: String,
+}
+
+/// What the zygote reports.
+#[derive(Debug)]
+pub enum ZygoteEvent {
+    /// A worker runs.
+    Started {
+        /// Its entry.
+        participant: ParticipantId,
+        /// Its process id.
+        pid: u32,
+        /// Readable when it ends; kills only it.
+        pidfd: OwnedFd,
+    },
+    /// A worker ended.
+    Ended {
+        /// Its entry.
+        participant: ParticipantId,
+        /// As `wait` reports it.
+        status: i32,
+    },
+    /// The zygote itself ended, and its workers with it.
+    Gone,
+}
+
+/// The head's link to its zygote.
+#[derive(Debug)]
+pub struct Zygote {
+    socket: OwnedFd,
+    child: Child,
+}
+
+impl Zygote {
+    /// Starts the interpreter. Returns at once: it becomes ready on its own, and requests queue in the socket.
+    pub fn start(command: &ZygoteCommand, segments: [BorrowedFd<'_>; 2]) -> Result<Self> {
+        let Some((program, arguments)) = command.argv.split_first() else {
+            bail!(InvalidArgument, "the worker command is empty");
+        };
+        let (socket, theirs) = socket::pair()?;
+        let child = Command::new(program)
+            .args(arguments)
+            .envs(command.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::from(theirs))
+            .spawn()
+            .map_err(|error| Error::new(ErrorKind::Io, format!("cannot start the worker interpreter {program:?}: {error}")))?;
+        socket::send(&socket, command.hello.as_bytes(), &segments)?;
+        Ok(Self { socket, child })
+    }
+
+    /// Asks for one worker.
+    pub fn spawn(&self, participant: ParticipantId) -> Result<()> {
+        let [low, high] = participant.0.to_le_bytes();
+        socket::send(&self.socket, &[b'S', low, high], &[])
+    }
+
+    /// The zygote's process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// To wait on.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Receives the next report; blocks until there is one.
+    pub fn event(socket: BorrowedFd<'_>) -> Result<ZygoteEvent> {
+        let Some((bytes, mut fds)) = socket::receive(socket)? else { return Ok(ZygoteEvent::Gone) };
+        match (bytes.as_slice(), fds.pop()) {
+            ([b'P', low, high, pid @ ..], Some(pidfd)) if pid.len() == 4 => Ok(ZygoteEvent::Started {
+                participant: ParticipantId(u16::from_le_bytes([*low, *high])),
+                pid: u32::from_le_bytes(pid.try_into().unwrap_or_default()),
+                pidfd,
+            }),
+            ([b'D', low, high, status @ ..], None) if status.len() == 4 => Ok(ZygoteEvent::Ended {
+                participant: ParticipantId(u16::from_le_bytes([*low, *high])),
+                status: i32::from_le_bytes(status.try_into().unwrap_or_default()),
+            }),
+            _ => bail!(Corrupt, "the zygote sent {bytes:?}"),
+        }
+    }
+
+    /// Ends the zygote and with it every worker, and waits until they are gone.
+    pub fn stop(mut self) {
+        // The end of the socket tells it to kill and reap its workers and to leave; that takes a few milliseconds.
+        socket::hang_up(&self.socket);
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        // It hangs: its workers die with it by their parent-death signal.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

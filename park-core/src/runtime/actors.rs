@@ -1,0 +1,170 @@
+//! Creating, placing, finding and ending actors. What a death of their process means is in `death`.
+
+use crate::actor::registry::{Actor, Life};
+use crate::error::{Error, ErrorKind, Result, bail};
+use crate::id::{ObjectId, ParticipantId};
+use crate::ipc::message::{ActorSpec, ToWorker, encode, frame};
+use crate::proc::pool::Role;
+use crate::store::{ObjectRef, Place};
+use crate::sys::process;
+
+use super::head::{State, Work};
+
+impl State {
+    pub(super) fn create_actor(&mut self, spec: ActorSpec) -> Result<()> {
+        self.actors.check_name(&spec)?;
+        let id = spec.actor;
+        let open = self.open_among(&spec.args.dependencies);
+        let life = if open.is_empty() { Life::Queued } else { Life::Waiting };
+        let participant = ParticipantId::HEAD;
+        self.actors.add(Actor { spec, participant, life, restarts: 0, no_restart: false, doomed: false });
+        if !open.is_empty() {
+            self.waiting.add(Work::Actor(id), open);
+        }
+        Ok(())
+    }
+
+    pub(super) fn queue_actor(&mut self, id: ObjectId) {
+        if let Some(actor) = self.actors.get_mut(id) {
+            actor.life = Life::Queued;
+        }
+    }
+
+    /// Gives every queued actor that fits a process, oldest first.
+    pub(super) fn place_actors(&mut self) {
+        for id in self.actors.in_life(Life::Queued) {
+            if let Err(error) = self.place_actor(id) {
+                self.bury(id, &error);
+            }
+        }
+    }
+
+    fn place_actor(&mut self, id: ObjectId) -> Result<()> {
+        let Some(actor) = self.actors.get_mut(id) else { return Ok(()) };
+        if !self.resources.fits(&actor.spec.placement) {
+            return Ok(());
+        }
+        let (class, args) = (actor.spec.class, actor.spec.args.clone());
+        let create = frame(actor.restarts, &encode(&ToWorker::Create { actor: id, class, args, restarts: actor.restarts })?);
+        // An idle worker becomes the actor at once; another is forked only if there is none.
+        let worker = match self.pool.take_idle() {
+            Some(worker) => worker,
+            None => self.spawn(Role::Actor(id))?,
+        };
+        if let Some(entry) = self.pool.get_mut(worker) {
+            entry.role = Role::Actor(id);
+        }
+        if let Err(error) = self.store.send(worker, &create) {
+            bail!(InvalidArgument, "the actor's constructor arguments cannot be sent: {error:?}");
+        }
+        let Some(actor) = self.actors.get_mut(id) else { return Ok(()) };
+        actor.participant = worker;
+        actor.life = Life::Starting;
+        self.resources.take(&actor.spec.placement);
+        self.store.set_actor_place(id, Place::Bound { participant: worker, incarnation: actor.restarts });
+        Ok(())
+    }
+
+    pub(super) fn actor_ready(&mut self, id: ObjectId) {
+        let Some(actor) = self.actors.get_mut(id) else { return };
+        self.fruitless = 0;
+        if actor.life == Life::Starting {
+            actor.life = Life::Alive;
+            self.resources.give(&actor.spec.placement);
+            self.resources.take(&actor.spec.lifetime);
+        }
+    }
+
+    /// The constructor raised: the actor is dead, its process about to end.
+    pub(super) fn actor_failed(&mut self, id: ObjectId, cause: ObjectId) {
+        self.fruitless = 0;
+        let kept = self.store.resolve(cause);
+        self.store.drop_hold(cause);
+        match kept {
+            Ok(kept) => self.bury_with(id, kept),
+            Err(error) => self.bury(id, &error),
+        }
+    }
+
+    /// The last handle is gone, and with it every call: calls hold handles.
+    pub(super) fn retire_actor(&mut self, id: ObjectId) {
+        self.actors.forget(id);
+        let Some(actor) = self.actors.get_mut(id) else { return };
+        actor.no_restart = true;
+        match actor.life {
+            Life::Waiting | Life::Queued => {
+                self.bury(id, &Error::new(ErrorKind::ActorDied, "all handles of the actor are gone"));
+            }
+            Life::Starting | Life::Alive => {
+                if actor.life == Life::Alive {
+                    actor.life = Life::Retiring;
+                }
+                let participant = actor.participant;
+                let retire = encode(&ToWorker::Retire { actor: id }).map(|body| frame(0, &body));
+                if !retire.is_ok_and(|record| self.store.send(participant, &record).is_ok()) {
+                    self.kill_worker(participant);
+                }
+            }
+            Life::Retiring => {}
+        }
+    }
+
+    pub(super) fn kill_actor(&mut self, id: ObjectId, no_restart: bool) {
+        let Some(actor) = self.actors.get_mut(id) else { return };
+        actor.no_restart |= no_restart;
+        match actor.life {
+            Life::Waiting | Life::Queued if no_restart => {
+                self.bury(id, &Error::new(ErrorKind::ActorDied, "the actor was killed before it was placed"));
+            }
+            Life::Waiting | Life::Queued => {}
+            _ => {
+                let participant = actor.participant;
+                if !self.kill_worker(participant)
+                    && let Some(actor) = self.actors.get_mut(id)
+                {
+                    actor.doomed = true;
+                }
+            }
+        }
+    }
+
+    /// Kills a worker's process; false if it has not started yet.
+    pub(super) fn kill_worker(&self, worker: ParticipantId) -> bool {
+        let pidfd = self.pool.get(worker).and_then(|worker| worker.pidfd.as_ref());
+        pidfd.map(process::kill).is_some()
+    }
+
+    pub(super) fn find_actor(&mut self, name: &(String, String)) -> Result<(ObjectRef, ObjectRef)> {
+        let found = self.actors.find(name).and_then(|id| Some((id, self.actors.get_mut(id)?.spec.class)));
+        match found {
+            Some((id, class)) => Ok((self.store.resolve(id)?, self.store.resolve(class)?)),
+            None => bail!(NotFound, "no actor is named {:?} in namespace {:?}", name.1, name.0),
+        }
+    }
+
+    /// The actor is dead for good: callers are told why, its name and its resources are free.
+    pub(super) fn bury(&mut self, id: ObjectId, error: &Error) {
+        match self.store.put_error(error) {
+            Ok(cause) => self.bury_with(id, cause),
+            Err(_) => self.bury_without(id, None),
+        }
+    }
+
+    fn bury_with(&mut self, id: ObjectId, cause: ObjectRef) {
+        self.bury_without(id, Some(cause.id()));
+        if self.store.contains(id) {
+            self.actors.entomb(id, cause);
+        }
+    }
+
+    fn bury_without(&mut self, id: ObjectId, cause: Option<ObjectId>) {
+        self.store.set_actor_place(id, Place::Dead { cause });
+        let Some(actor) = self.actors.remove(id) else { return };
+        match actor.life {
+            Life::Starting => self.resources.give(&actor.spec.placement),
+            Life::Alive | Life::Retiring => self.resources.give(&actor.spec.lifetime),
+            Life::Waiting | Life::Queued => {}
+        }
+        actor.spec.args.holds().chain([actor.spec.class]).for_each(|id| self.store.drop_hold(id));
+    }
+}

@@ -1,0 +1,219 @@
+//! What happens when a process ends.
+//!
+//! The order is: declare it dead (others may take over its locks, its ring is closed), read what it left undone, give back what it
+//! held, then decide about each piece of work. Work is retried if its policy allows and raised otherwise; nothing is dropped.
+
+use std::collections::HashSet;
+
+use crate::actor::call::parse;
+use crate::actor::registry::Life;
+use crate::error::{Error, ErrorKind};
+use crate::id::{ObjectId, ParticipantId, TaskId};
+use crate::ipc::message::ToWorker;
+use crate::proc::pool::Role;
+use crate::proc::zygote::Zygote;
+use crate::store::Place;
+use crate::sys::process;
+
+use super::head::State;
+
+/// So many workers in a row that ended before they finished anything mean that the worker program itself is broken.
+const FRUITLESS: u32 = 16;
+
+/// `wait` status in words.
+fn reason(status: i32) -> String {
+    match status & 0x7f {
+        0 => format!("it exited with code {}", status >> 8 & 0xff),
+        signal => format!("it was killed by signal {signal}"),
+    }
+}
+
+impl State {
+    pub(super) fn worker_started(&mut self, id: ParticipantId, pid: u32, pidfd: std::os::fd::OwnedFd) {
+        let Some(worker) = self.pool.get_mut(id) else { return };
+        worker.pid = Some(pid);
+        worker.pidfd = Some(pidfd);
+        if let Role::Actor(actor) = worker.role
+            && self.actors.get_mut(actor).is_some_and(|actor| actor.doomed)
+        {
+            self.kill_worker(id);
+        }
+    }
+
+    /// A worker process ended.
+    pub(super) fn worker_ended(&mut self, id: ParticipantId, status: i32) {
+        let Some(worker) = self.pool.get(id) else { return };
+        let (pid, role) = (worker.pid, worker.role);
+        // What it reported before it died counts.
+        if let Err(error) = self.drain() {
+            self.abandon(&error);
+            return;
+        }
+        self.store.declare_dead(id);
+        let undone = self.store.ring(id).unfinished().unwrap_or_default();
+        let Some(worker) = self.pool.remove(id) else { return };
+        if let Some(shape) = worker.lease
+            && !worker.blocked
+        {
+            let amounts = self.ready.amounts(shape).clone();
+            self.resources.give(&amounts);
+        }
+        let orphans = self.store.recover(id);
+        let what = format!("worker process {} died: {}", pid.map_or("(not started)".into(), |pid| pid.to_string()), reason(status));
+        let retiring = matches!(role, Role::Actor(actor) if self.actors.get_mut(actor).is_none_or(|actor| actor.life == Life::Retiring));
+        if !retiring {
+            self.counts.workers_died += 1;
+        }
+        let mut kept: HashSet<ObjectId> = HashSet::new();
+        let mut claimed = false;
+        for task in worker.sent.iter().rev() {
+            claimed |= self.task_lost_its_worker(*task, &what, &mut kept);
+        }
+        if role == Role::Tasks && !claimed && pid.is_some() {
+            self.fruitless += 1;
+        }
+        if let Role::Actor(actor) = role {
+            self.actor_lost_its_process(actor, pid.is_some(), &what);
+        }
+        for record in undone {
+            self.call_lost_its_actor(&record);
+        }
+        for orphan in orphans {
+            if self.store.producer_of(orphan.id) == Some(ParticipantId::HEAD) && !kept.contains(&orphan.id) {
+                self.raise(orphan.id, &Error::new(ErrorKind::WorkerDied, what.clone()));
+            }
+        }
+        self.store.dismiss(id);
+        self.notice_sealed();
+        if self.fruitless >= FRUITLESS {
+            self.abandon(&Error::new(ErrorKind::WorkerDied, format!("workers end before they do anything; the last {what}")));
+        }
+        self.pump();
+    }
+
+    /// True if the worker had started it.
+    fn task_lost_its_worker(&mut self, id: TaskId, what: &str, kept: &mut HashSet<ObjectId>) -> bool {
+        let Some(task) = self.tasks.get_mut(&id) else { return false };
+        if task.returns.iter().all(|id| self.store.contains(*id)) {
+            // It was done; only the report was lost.
+            self.end_task(id);
+            return true;
+        }
+        let started = !task.returns.first().is_some_and(|first| self.store.take_back(*first, task.attempt));
+        if started && !task.use_retry() {
+            let error = Error::new(ErrorKind::WorkerDied, format!("task {} failed: {what}", task.name));
+            self.fail_task(id, &error);
+            return true;
+        }
+        task.attempt += 1;
+        task.worker = None;
+        kept.extend(&task.returns);
+        let shape = task.shape;
+        self.counts.retried += u64::from(started);
+        self.ready.push_front(shape, id);
+        started
+    }
+
+    fn actor_lost_its_process(&mut self, id: ObjectId, started: bool, what: &str) {
+        let Some(actor) = self.actors.get_mut(id) else { return };
+        let again = !started || actor.use_restart();
+        if !again {
+            let ended = actor.life == Life::Retiring;
+            let class = &actor.spec.class_name;
+            let text = if ended { format!("actor {class} ended: all its handles are gone") } else { format!("actor {class} died: {what}") };
+            self.bury(id, &Error::new(ErrorKind::ActorDied, text));
+            return;
+        }
+        match actor.life {
+            Life::Starting => self.resources.give(&actor.spec.placement),
+            Life::Alive | Life::Retiring => self.resources.give(&actor.spec.lifetime),
+            Life::Waiting | Life::Queued => {}
+        }
+        actor.life = Life::Queued;
+        actor.doomed = false;
+        self.counts.actors_restarted += u64::from(started);
+        self.store.set_actor_place(id, Place::Unbound);
+    }
+
+    /// A call that was queued or running. Callers are told by the rule of the actor's place; retries apply if it comes back.
+    fn call_lost_its_actor(&mut self, record: &[u8]) {
+        let Ok((_, mut message)) = parse(record) else { return };
+        let ToWorker::Call { actor, retries, .. } = &mut message else { return };
+        let actor = *actor;
+        if self.actors.get_mut(actor).is_some() {
+            if *retries == 0 {
+                let text = "the actor's process died during the call, or before it began; the actor is being restarted";
+                crate::actor::call::fail_call(&self.store, record, &Error::new(ErrorKind::ActorUnavailable, text));
+                return;
+            }
+            *retries -= i32::from(*retries > 0);
+            self.counts.retried += 1;
+        }
+        // A call that cannot be sent at all (the session closes) fails with the session.
+        let _ = self.caller.call(actor, &message);
+    }
+
+    /// An attached process left or died.
+    pub(super) fn peer_ended(&mut self, id: ParticipantId) {
+        if self.peers.remove(&id).is_none() {
+            return;
+        }
+        self.store.declare_dead(id);
+        for orphan in self.store.recover(id) {
+            self.raise(orphan.id, &Error::new(ErrorKind::WorkerDied, "the attached process that was to make this object has ended"));
+        }
+        self.store.dismiss(id);
+        self.notice_sealed();
+        self.pump();
+    }
+
+    /// The zygote ended, and every worker with it.
+    pub(super) fn zygote_ended(&mut self) {
+        if self.closed {
+            return;
+        }
+        if let Some(zygote) = self.zygote.take() {
+            zygote.stop();
+        }
+        let workers = self.pool.ids();
+        for id in &workers {
+            if let Some(pidfd) = self.pool.get(*id).and_then(|worker| worker.pidfd.as_ref()) {
+                // Its parent-death signal is on its way; make sure before its memory is given back.
+                process::kill(pidfd);
+                process::wait_ended(std::os::fd::AsFd::as_fd(pidfd), std::time::Duration::from_secs(1));
+            }
+        }
+        self.fruitless += 1;
+        if self.fruitless >= 4 {
+            self.abandon(&Error::new(ErrorKind::WorkerDied, "the worker interpreter ends at once; its error output says why"));
+            return;
+        }
+        if let Err(error) = self.start_zygote() {
+            self.abandon(&error);
+            return;
+        }
+        for id in workers {
+            self.worker_ended(id, 9);
+        }
+    }
+
+    pub(super) fn start_zygote(&mut self) -> crate::error::Result<()> {
+        let Some(setup) = &self.setup else { return Ok(()) };
+        let prestart = setup.prestart;
+        self.zygote = Some(Zygote::start(&setup.command, self.store.fds())?);
+        for _ in 0..prestart {
+            self.spawn(Role::Tasks)?;
+        }
+        Ok(())
+    }
+
+    /// The session cannot go on: everything open is raised, and nothing new is accepted.
+    pub(super) fn abandon(&mut self, error: &Error) {
+        self.closed = true;
+        let tasks: Vec<TaskId> = self.tasks.keys().copied().collect();
+        tasks.into_iter().for_each(|id| self.fail_task(id, error));
+        let actors: Vec<ObjectId> = self.actors.iter().map(|(id, _)| id).collect();
+        actors.into_iter().for_each(|id| self.bury(id, error));
+        self.store.close_session();
+    }
+}

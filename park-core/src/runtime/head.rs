@@ -1,0 +1,322 @@
+//! The head: scheduler, worker pool and actor registry of one session, under one mutex.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::actor::call::Caller;
+use crate::actor::registry::ActorRegistry;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ObjectId, ParticipantId, TaskId};
+use crate::ipc::message::{ActorSpec, Amounts, Envelope, Submission, ToHead, decode};
+use crate::proc::pool::WorkerPool;
+use crate::proc::zygote::{Zygote, ZygoteCommand};
+use crate::sched::dependency::DependencyTable;
+use crate::sched::queue::ReadyQueue;
+use crate::sched::resource::Resources;
+use crate::sched::task::Task;
+use crate::store::{ObjectRef, Spec, Store, never};
+use crate::sync::RingReader;
+use crate::sync::atomic::Ordering;
+
+/// What a session with worker processes needs to know.
+#[derive(Clone, Debug)]
+pub struct WorkerSetup {
+    /// How to start the interpreter that forks workers.
+    pub command: ZygoteCommand,
+    /// What the machine offers to tasks and actors, in units of 1/10,000.
+    pub resources: Amounts,
+    /// Workers started before the first task asks for one.
+    pub prestart: usize,
+}
+
+/// Numbers about scheduling, for people and tests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HeadStats {
+    /// The zygote's process.
+    pub zygote_pid: u32,
+    /// Worker processes that run.
+    pub worker_pids: Vec<u32>,
+    /// Tasks submitted so far.
+    pub submitted: u64,
+    /// Tasks that ended, well or not.
+    pub finished: u64,
+    /// Attempts of tasks and calls that were repeated after a death.
+    pub retried: u64,
+    /// Worker processes that ended unasked.
+    pub workers_died: u64,
+    /// Restarts of actors.
+    pub actors_restarted: u64,
+    /// Tasks that are ready or wait for arguments.
+    pub queued: usize,
+    /// Tasks that run.
+    pub running: usize,
+    /// Total and free amount of each resource.
+    pub resources: Vec<(String, f64, f64)>,
+}
+
+/// What waits for objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Work {
+    Task(TaskId),
+    Actor(ObjectId),
+}
+
+/// A process that joined by itself: its connection and its pidfd.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) connection: OwnedFd,
+    pub(super) pidfd: OwnedFd,
+}
+
+/// The head's state; see the other files of this folder for what is done to it.
+pub(super) struct State {
+    pub(super) store: Arc<Store>,
+    pub(super) caller: Arc<Caller>,
+    reader: RingReader,
+    pub(super) tasks: HashMap<TaskId, Task>,
+    pub(super) next_task: u64,
+    pub(super) waiting: DependencyTable<Work>,
+    pub(super) ready: ReadyQueue,
+    pub(super) resources: Resources,
+    pub(super) pool: WorkerPool,
+    pub(super) actors: ActorRegistry,
+    pub(super) zygote: Option<Zygote>,
+    pub(super) setup: Option<WorkerSetup>,
+    pub(super) peers: HashMap<ParticipantId, Peer>,
+    pub(super) counts: HeadStats,
+    /// Workers that ended in a row before anything was finished.
+    pub(super) fruitless: u32,
+    pub(super) closed: bool,
+}
+
+/// See the module's documentation.
+pub struct Head {
+    store: Arc<Store>,
+    state: Mutex<State>,
+}
+
+impl std::fmt::Debug for Head {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Head").finish_non_exhaustive()
+    }
+}
+
+impl Head {
+    /// A head without workers yet.
+    pub(super) fn new(store: &Arc<Store>, caller: &Arc<Caller>, setup: Option<WorkerSetup>) -> Result<Self> {
+        let mut state = State {
+            store: store.clone(),
+            caller: caller.clone(),
+            reader: RingReader::new(store.ring(ParticipantId::HEAD)),
+            tasks: HashMap::new(),
+            next_task: 0,
+            waiting: DependencyTable::default(),
+            ready: ReadyQueue::default(),
+            resources: Resources::new(setup.as_ref().map_or(&Vec::new(), |setup| &setup.resources)),
+            pool: WorkerPool::default(),
+            actors: ActorRegistry::default(),
+            zygote: None,
+            setup,
+            peers: HashMap::new(),
+            counts: HeadStats::default(),
+            fruitless: 0,
+            closed: false,
+        };
+        state.start_zygote()?;
+        // An actor's last handle may go anywhere, also under the head's own lock, so the news travels as a message.
+        let weak = Arc::downgrade(store);
+        store.on_actor_freed(Box::new(move |actor| {
+            if let Some(store) = weak.upgrade() {
+                // Fails only when the session is closed; then there is nothing to retire.
+                let _ = store.send_head(ToHead::ActorReleased { actor }, true);
+            }
+        }));
+        Ok(Self { store: store.clone(), state: Mutex::new(state) })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Runs a task. The submission's holds are the head's from here on, also if this fails.
+    pub fn submit(&self, submission: Submission) -> Result<()> {
+        let mut state = self.lock();
+        state.check_open()?;
+        state.drain()?;
+        state.submit(submission)?;
+        state.pump();
+        Ok(())
+    }
+
+    /// Creates an actor. The spec's holds are the head's from here on, unless this fails.
+    pub fn create_actor(&self, spec: ActorSpec) -> Result<()> {
+        let mut state = self.lock();
+        state.check_open()?;
+        state.drain()?;
+        state.create_actor(spec)?;
+        state.pump();
+        Ok(())
+    }
+
+    /// Kills an actor's process.
+    pub fn kill_actor(&self, actor: ObjectId, no_restart: bool) -> Result<()> {
+        let mut state = self.lock();
+        state.drain()?;
+        state.kill_actor(actor, no_restart);
+        Ok(())
+    }
+
+    /// Handle and class of the actor with this namespace and name.
+    pub fn find_actor(&self, name: &(String, String)) -> Result<(ObjectRef, ObjectRef)> {
+        let mut state = self.lock();
+        state.drain()?;
+        state.find_actor(name)
+    }
+
+    /// Numbers for people.
+    pub fn stats(&self) -> HeadStats {
+        let mut state = self.lock();
+        // Reports that lie in the ring belong into the numbers; a malformed one is the head thread's to complain about.
+        let _ = state.drain();
+        let mut worker_pids: Vec<u32> = state.pool.iter().filter_map(|(_, worker)| worker.pid).collect();
+        worker_pids.sort_unstable();
+        HeadStats {
+            zygote_pid: state.zygote.as_ref().map_or(0, Zygote::pid),
+            worker_pids,
+            queued: state.ready.len() + state.waiting.len() + state.pool.backlog(),
+            running: state.pool.running(),
+            resources: state.resources.table(),
+            ..state.counts.clone()
+        }
+    }
+
+    /// The head's own thread: sleeps on its doorbell, handles what others sent, notices sealed objects.
+    pub(super) fn run(&self) {
+        let bell = &self.store.participant(ParticipantId::HEAD).doorbell;
+        loop {
+            let ticket = bell.ticket();
+            {
+                let mut state = self.lock();
+                if state.closed {
+                    return;
+                }
+                if let Err(error) = state.drain() {
+                    // A record that cannot be read may have been anybody's work: going on would lose it silently.
+                    state.abandon(&error);
+                    return;
+                }
+                state.notice_sealed();
+                state.pump();
+            }
+            bell.wait(ticket, None);
+        }
+    }
+}
+
+impl State {
+    pub(super) fn check_open(&self) -> Result<()> {
+        if self.closed {
+            return Err(Error::new(ErrorKind::SessionClosed, "the park session is closed"));
+        }
+        self.store.check_open()
+    }
+
+    /// Handles everything in the head's ring.
+    pub(super) fn drain(&mut self) -> Result<()> {
+        let store = self.store.clone();
+        let ring = store.ring(ParticipantId::HEAD);
+        while let Some((position, record)) = self.reader.next(ring)? {
+            let (from, message) = decode::<Envelope>(&record)?;
+            self.handle(from, message);
+            self.reader.finish(ring, position)?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, from: ParticipantId, message: ToHead) {
+        match message {
+            ToHead::Done { task, attempt } => self.task_done(from, task, attempt),
+            ToHead::Submit(submission) => {
+                let returns = submission.returns.clone();
+                if let Err(error) = self.submit(submission) {
+                    returns.iter().for_each(|id| self.raise(*id, &error));
+                }
+            }
+            ToHead::CreateActor(spec) => {
+                let (actor, holds) = (spec.actor, spec.args.holds().chain([spec.class]).collect::<Vec<_>>());
+                if let Err(error) = self.create_actor(spec) {
+                    self.bury(actor, &error);
+                    holds.iter().for_each(|id| self.store.drop_hold(*id));
+                }
+            }
+            ToHead::ActorReady { actor } => self.actor_ready(actor),
+            ToHead::ActorFailed { actor, cause } => self.actor_failed(actor, cause),
+            ToHead::ActorReleased { actor } => self.retire_actor(actor),
+            ToHead::KillActor { actor, no_restart } => self.kill_actor(actor, no_restart),
+            ToHead::FindActor { name, reply } => {
+                match self.find_actor(&name) {
+                    Ok((actor, class)) => self.reply(reply, &actor, &class),
+                    Err(error) => self.raise(reply, &error),
+                }
+                self.store.drop_hold(reply);
+            }
+            ToHead::Blocked => self.worker_blocked(from),
+            ToHead::Unblocked => self.worker_unblocked(from),
+        }
+    }
+
+    /// Answers with the ids of an actor's handle and class. The reply object holds both until it is read.
+    fn reply(&self, reply: ObjectId, actor: &ObjectRef, class: &ObjectRef) {
+        let ids = [actor.id(), class.id()];
+        let spec = Spec { nested: &ids, ..Spec::raw(2 * ObjectId::SIZE as u64) };
+        let written = self.store.fulfil(reply, spec, &mut never).and_then(|object| match object {
+            Some(mut object) => object.write(0, &ids.map(ObjectId::to_bytes).concat()).and_then(|()| object.seal().map(drop)),
+            None => Ok(()),
+        });
+        if let Err(error) = written {
+            self.raise(reply, &error);
+        }
+    }
+
+    /// Raises a promised object. If even that fails the object stays open, and the store's statistics show it.
+    pub(super) fn raise(&self, id: ObjectId, error: &Error) {
+        let _ = self.store.fail(id, error);
+    }
+
+    /// Starts what waited for objects that are sealed now.
+    pub(super) fn notice_sealed(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let sealed: Vec<ObjectId> = self.waiting.objects().filter(|id| self.store.contains(*id)).collect();
+        for id in sealed {
+            self.object_sealed(id);
+        }
+    }
+
+    pub(super) fn object_sealed(&mut self, id: ObjectId) {
+        for work in self.waiting.sealed(id) {
+            match work {
+                Work::Task(task) => self.enqueue(task),
+                Work::Actor(actor) => self.queue_actor(actor),
+            }
+        }
+    }
+
+    /// Those of `objects` that are not sealed; the head is rung when they are.
+    pub(super) fn open_among(&self, objects: &[ObjectId]) -> Vec<ObjectId> {
+        let open = |id: &ObjectId| !self.store.contains(*id) && !self.store.watch_as(*id, ParticipantId::HEAD).unwrap_or(true);
+        objects.iter().copied().filter(open).collect()
+    }
+
+    /// Tells workers how eager to be with their reports.
+    pub(super) fn publish_hints(&self) {
+        let header = self.store.header();
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        header.ready_hint.store(small(self.ready.len()), Ordering::Relaxed);
+        header.backlog_hint.store(small(self.pool.backlog()), Ordering::Relaxed);
+    }
+}

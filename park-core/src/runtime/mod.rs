@@ -1,0 +1,24 @@
+//! Wiring: what a process of a session consists of, how it starts and in which order it ends.
+//!
+//! The head lives in the process that opened the session. Its state is private memory under one mutex; whoever has work for it
+//! (a submitting thread, the head's own thread, the watcher) takes the mutex, does the work, and leaves. There is no dispatcher on
+//! the submit path: a task that can run now is in its worker's ring when `submit` returns.
+//!
+//! | file | what |
+//! |---|---|
+//! | `session` | `Session`: open, attach, join as a worker, close |
+//! | `head` | the head's state and its inbox |
+//! | `place` | which worker gets which task; sending ahead and taking back |
+//! | `actors` | creating, placing, finding and ending actors |
+//! | `death` | what happens when a process ends |
+//! | `watch` | the thread that hears of deaths and of strangers that want to join |
+
+mod actors;
+mod death;
+mod head;
+mod place;
+mod session;
+mod watch;
+
+pub use head::{Head, HeadStats, WorkerSetup};
+pub use session::Session;

@@ -1,0 +1,247 @@
+//! Which worker gets which task.
+//!
+//! A worker takes a lease on the resources of one shape and then runs tasks of that shape until none is left. While it runs one,
+//! more are sent ahead, so that it never waits for the head; a task sent ahead is only offered, and can be taken back until the
+//! worker claims it (one CAS on a word of the task's first result). That happens when the worker blocks in a `get`, and when
+//! another worker has nothing to do.
+
+use crate::actor::registry::Life;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ParticipantId, TaskId};
+use crate::ipc::message::{Submission, frame};
+use crate::proc::pool::Role;
+use crate::sched::queue::ShapeId;
+use crate::sched::task::Task;
+use crate::sync::ring::PushError;
+
+use super::head::{State, Work};
+
+impl State {
+    pub(super) fn submit(&mut self, submission: Submission) -> Result<()> {
+        let id = TaskId(self.next_task);
+        self.next_task += 1;
+        self.counts.submitted += 1;
+        let shape = self.ready.shape(&submission.resources);
+        let (task, dependencies) = Task::new(id, shape, submission)?;
+        let open = self.open_among(&dependencies);
+        self.tasks.insert(id, task);
+        if open.is_empty() {
+            self.enqueue(id);
+        } else {
+            self.waiting.add(Work::Task(id), open);
+        }
+        Ok(())
+    }
+
+    pub(super) fn enqueue(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get(&id) {
+            self.ready.push(task.shape, id);
+        }
+    }
+
+    /// Sends every task that can go to a worker, places actors, evens out, and tells workers how things stand.
+    pub(super) fn pump(&mut self) {
+        if self.closed {
+            return;
+        }
+        self.place_actors();
+        if !self.ready.is_empty() {
+            let shapes = self.ready.waiting_shapes();
+            // Sending ahead keeps a lease for ever under a steady stream; not while something else waits for the resources.
+            let alone = shapes.len() < 2 && self.actors.in_life(Life::Queued).is_empty();
+            if !alone && self.pool.backlog() > 0 {
+                for worker in self.pool.ids() {
+                    self.take_back(worker, usize::MAX);
+                }
+            }
+            for shape in shapes {
+                while let Some(worker) = self.worker_for(shape, alone) {
+                    match self.ready.pop(shape) {
+                        Some(task) if self.send_task(task, worker) => {}
+                        Some(task) => {
+                            self.ready.push_front(shape, task);
+                            self.settle_lease(worker);
+                            break;
+                        }
+                        None => {
+                            self.settle_lease(worker);
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        if self.ready.is_empty() {
+            self.even_out();
+        }
+        self.publish_hints();
+    }
+
+    fn worker_for(&mut self, shape: ShapeId, ahead: bool) -> Option<ParticipantId> {
+        if self.resources.fits(self.ready.amounts(shape)) {
+            let worker = self.pool.take_idle().or_else(|| self.hire());
+            if let Some(id) = worker {
+                self.lease(id, shape);
+                return Some(id);
+            }
+        }
+        if ahead { self.pool.least_loaded(shape) } else { None }
+    }
+
+    fn lease(&mut self, id: ParticipantId, shape: ShapeId) {
+        let amounts = self.ready.amounts(shape).clone();
+        self.resources.take(&amounts);
+        if let Some(worker) = self.pool.get_mut(id) {
+            worker.lease = Some(shape);
+        }
+    }
+
+    /// Starts one more worker, unless as many are available as there are CPUs; tasks without CPUs may use four times as many.
+    fn hire(&mut self) -> Option<ParticipantId> {
+        let cpus = crate::sys::cgroup::cpus().max(self.resources.whole("CPU"));
+        if self.pool.available() >= 4 * cpus.max(1) {
+            return None;
+        }
+        self.spawn(Role::Tasks).ok().and_then(|_| self.pool.take_idle())
+    }
+
+    pub(super) fn spawn(&mut self, role: Role) -> Result<ParticipantId> {
+        let id = self.store.admit()?;
+        let asked = match &self.zygote {
+            Some(zygote) => zygote.spawn(id),
+            None => Err(Error::new(ErrorKind::Unsupported, "this session has no worker processes")),
+        };
+        if let Err(error) = asked {
+            self.store.declare_dead(id);
+            self.store.dismiss(id);
+            return Err(error);
+        }
+        self.pool.add(id, role);
+        Ok(id)
+    }
+
+    fn send_task(&mut self, id: TaskId, worker: ParticipantId) -> bool {
+        let Some(task) = self.tasks.get_mut(&id) else { return true };
+        if let Some(first) = task.returns.first() {
+            self.store.offer(*first, task.attempt);
+        }
+        match self.store.send(worker, &frame(task.attempt, &task.body)) {
+            Ok(()) => {
+                task.worker = Some(worker);
+                self.pool.sent(worker, id);
+                true
+            }
+            Err(PushError::TooLong) => {
+                let error = Error::new(ErrorKind::InvalidArgument, format!("task {} has a message that is too long", task.name));
+                self.fail_task(id, &error);
+                true
+            }
+            Err(PushError::Full | PushError::Closed) => false,
+        }
+    }
+
+    /// Gives a worker's resources back if it has no tasks.
+    fn settle_lease(&mut self, id: ParticipantId) {
+        let Some(worker) = self.pool.get_mut(id) else { return };
+        if !worker.sent.is_empty() || worker.role != Role::Tasks {
+            return;
+        }
+        let blocked = std::mem::take(&mut worker.blocked);
+        if let Some(shape) = worker.lease.take() {
+            if !blocked {
+                let amounts = self.ready.amounts(shape).clone();
+                self.resources.give(&amounts);
+            }
+            self.pool.put_idle(id);
+        }
+    }
+
+    pub(super) fn task_done(&mut self, from: ParticipantId, id: TaskId, attempt: u32) {
+        if self.tasks.get(&id).is_none_or(|task| task.attempt != attempt) {
+            return;
+        }
+        self.end_task(id);
+        if self.pool.returned(from, id) {
+            self.settle_lease(from);
+        }
+    }
+
+    /// The task's results are sealed: whoever waits for them may start, and its holds go back.
+    pub(super) fn end_task(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.remove(&id) else { return };
+        self.counts.finished += 1;
+        self.fruitless = 0;
+        if !self.waiting.is_empty() {
+            task.returns.iter().for_each(|id| self.object_sealed(*id));
+        }
+        task.holds.iter().for_each(|id| self.store.drop_hold(*id));
+    }
+
+    pub(super) fn fail_task(&mut self, id: TaskId, error: &Error) {
+        if let Some(task) = self.tasks.get(&id) {
+            task.returns.iter().for_each(|id| self.raise(*id, error));
+        }
+        self.end_task(id);
+    }
+
+    /// Takes back what was sent ahead to a worker and not claimed; it is ready again.
+    fn take_back(&mut self, worker: ParticipantId, most: usize) -> usize {
+        let Some(sent) = self.pool.get(worker).map(|worker| worker.sent.clone()) else { return 0 };
+        let mut taken = 0;
+        for id in sent.into_iter().rev().take(most) {
+            let Some(task) = self.tasks.get_mut(&id) else { continue };
+            if !task.returns.first().is_some_and(|first| self.store.take_back(*first, task.attempt)) {
+                break;
+            }
+            task.attempt += 1;
+            task.worker = None;
+            let shape = task.shape;
+            self.pool.returned(worker, id);
+            self.ready.push_front(shape, id);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Workers without work get some that was sent ahead to others.
+    fn even_out(&mut self) {
+        while self.pool.has_idle() && self.pool.backlog() > 0 {
+            let Some(loaded) = self.pool.most_loaded() else { return };
+            let Some(shape) = self.pool.get(loaded).and_then(|worker| worker.lease) else { return };
+            if !self.resources.fits(self.ready.amounts(shape)) || self.take_back(loaded, 1) == 0 {
+                return;
+            }
+            let Some(worker) = self.worker_for(shape, false) else { return };
+            let Some(task) = self.ready.pop(shape) else { return };
+            if !self.send_task(task, worker) {
+                self.ready.push_front(shape, task);
+                self.settle_lease(worker);
+                return;
+            }
+        }
+    }
+
+    pub(super) fn worker_blocked(&mut self, id: ParticipantId) {
+        let Some(worker) = self.pool.get_mut(id) else { return };
+        if worker.role != Role::Tasks || std::mem::replace(&mut worker.blocked, true) {
+            return;
+        }
+        if let Some(shape) = worker.lease {
+            let amounts = self.ready.amounts(shape).clone();
+            self.resources.give(&amounts);
+        }
+        self.take_back(id, usize::MAX);
+    }
+
+    pub(super) fn worker_unblocked(&mut self, id: ParticipantId) {
+        let Some(worker) = self.pool.get_mut(id) else { return };
+        if !std::mem::replace(&mut worker.blocked, false) {
+            return;
+        }
+        if let Some(shape) = worker.lease {
+            // It runs on at once, even if that is more than the machine has for a moment.
+            let amounts = self.ready.amounts(shape).clone();
+            self.resources.take(&amounts);
+        }
+    }
+}

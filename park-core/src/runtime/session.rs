@@ -1,0 +1,254 @@
+//! `Session`: what a program holds. Opening one makes this process the head; attaching or being started as a worker joins one.
+
+use std::hash::{BuildHasher, RandomState};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::actor::call::Caller;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result, bail};
+use crate::id::{ObjectId, ParticipantId};
+use crate::ipc::handshake;
+use crate::ipc::message::{ActorSpec, Submission, ToHead, ToWorker};
+use crate::proc::inbox::Inbox;
+use crate::sched::native::NativePool;
+use crate::store::{Interrupt, ObjectRef, Store};
+use crate::sys::socket;
+
+use super::head::{Head, HeadStats, WorkerSetup};
+use super::watch::Watcher;
+
+/// A process's membership in a session. Clones share it; the last one to go closes what this process opened.
+#[derive(Clone, Debug)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<Store>,
+    caller: Arc<Caller>,
+    role: Role,
+    pool: OnceLock<NativePool>,
+    pool_threads: usize,
+}
+
+#[derive(Debug)]
+enum Role {
+    /// This process opened the session.
+    Head { head: Arc<Head>, address: String, threads: Mutex<Option<(Watcher, JoinHandle<()>)>> },
+    /// The head started this process.
+    Worker { inbox: Inbox },
+    /// This process joined by itself.
+    Peer { address: String },
+}
+
+impl Session {
+    /// Opens a session without worker processes: a store and the in-process pool.
+    pub fn open(config: &Config) -> Result<Self> {
+        Self::open_with(config, None)
+    }
+
+    /// Opens a session whose tasks and actors run on worker processes.
+    pub fn open_with_workers(config: &Config, setup: WorkerSetup) -> Result<Self> {
+        Self::open_with(config, Some(setup))
+    }
+
+    fn open_with(config: &Config, setup: Option<WorkerSetup>) -> Result<Self> {
+        // RandomState is seeded by the system; two draws make a tag and a secret nobody can guess from the outside.
+        let draw = || RandomState::new().hash_one((std::process::id(), std::time::Instant::now()));
+        let (session, secret) = (draw(), draw());
+        let store = Arc::new(Store::open(config, session)?);
+        let caller = Arc::new(Caller::new(&store));
+        let address = handshake::address(session, secret);
+        let listener = socket::listen_at(&address)?;
+        let head = Arc::new(Head::new(&store, &caller, setup)?);
+        let watcher = Watcher::start(&head, &store, listener)?;
+        let thread = {
+            let head = head.clone();
+            std::thread::Builder::new()
+                .name("park-head".into())
+                .spawn(move || head.run())
+                .map_err(|error| Error::new(ErrorKind::Io, format!("cannot start a thread: {error}")))?
+        };
+        let role = Role::Head { head, address, threads: Mutex::new(Some((watcher, thread))) };
+        let threads = config.threads();
+        Ok(Self { inner: Arc::new(Inner { store, caller, role, pool: OnceLock::new(), pool_threads: threads }) })
+    }
+
+    /// Joins the session at `address` from an unrelated process of the same user.
+    pub fn attach(address: &str) -> Result<Self> {
+        let store = Arc::new(handshake::join(address)?);
+        Ok(Self::joined(store, |_, _| Role::Peer { address: address.to_owned() }))
+    }
+
+    /// Joins as the worker process that the head's zygote started with these descriptors and this participant number.
+    pub fn join_as_worker(control: OwnedFd, arena: OwnedFd, participant: ParticipantId) -> Result<Self> {
+        let store = Arc::new(Store::join(control, arena, participant, None, None)?);
+        Ok(Self::joined(store, |store, caller| Role::Worker { inbox: Inbox::new(store, caller) }))
+    }
+
+    fn joined(store: Arc<Store>, role: impl FnOnce(&Arc<Store>, &Arc<Caller>) -> Role) -> Self {
+        let caller = Arc::new(Caller::new(&store));
+        let weak = Arc::downgrade(&store);
+        store.on_actor_freed(Box::new(move |actor| {
+            if let Some(store) = weak.upgrade() {
+                // Fails only when the session is closed; then there is nothing to retire.
+                let _ = store.send_head(ToHead::ActorReleased { actor }, true);
+            }
+        }));
+        let role = role(&store, &caller);
+        let threads = Config::default().threads();
+        Self { inner: Arc::new(Inner { store, caller, role, pool: OnceLock::new(), pool_threads: threads }) }
+    }
+
+    /// The object store.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.inner.store
+    }
+
+    /// What another process of this user passes to `attach`. Empty in worker processes.
+    pub fn address(&self) -> &str {
+        match &self.inner.role {
+            Role::Head { address, .. } | Role::Peer { address } => address,
+            Role::Worker { .. } => "",
+        }
+    }
+
+    /// Whether this process opened the session.
+    pub fn is_head(&self) -> bool {
+        matches!(self.inner.role, Role::Head { .. })
+    }
+
+    /// What this worker process is asked to do.
+    pub fn inbox(&self) -> Result<&Inbox> {
+        match &self.inner.role {
+            Role::Worker { inbox } => Ok(inbox),
+            _ => bail!(Unsupported, "only worker processes have an inbox"),
+        }
+    }
+
+    // --- work -----------------------------------------------------------------------------------------------------------------
+
+    /// Runs a task on a worker process. The submission's holds are the session's from here on, also if this fails.
+    pub fn submit(&self, submission: Submission) -> Result<()> {
+        match &self.inner.role {
+            Role::Head { head, .. } => head.submit(submission),
+            _ => self.inner.store.send_head(ToHead::Submit(submission), true),
+        }
+    }
+
+    /// Creates an actor. The spec's holds are the session's from here on, unless this fails.
+    pub fn create_actor(&self, spec: ActorSpec) -> Result<()> {
+        match &self.inner.role {
+            Role::Head { head, .. } => head.create_actor(spec),
+            _ => self.inner.store.send_head(ToHead::CreateActor(spec), true),
+        }
+    }
+
+    /// Calls an actor's method. The message's holds are the session's from here on.
+    pub fn call_actor(&self, actor: ObjectId, call: &ToWorker) -> Result<()> {
+        self.inner.caller.call(actor, call)
+    }
+
+    /// Kills an actor's process.
+    pub fn kill_actor(&self, actor: ObjectId, no_restart: bool) -> Result<()> {
+        match &self.inner.role {
+            Role::Head { head, .. } => head.kill_actor(actor, no_restart),
+            _ => self.inner.store.send_head(ToHead::KillActor { actor, no_restart }, true),
+        }
+    }
+
+    /// Handle object and class object of the actor with this namespace and name.
+    pub fn find_actor(&self, namespace: &str, name: &str, interrupt: Interrupt<'_>) -> Result<(ObjectRef, ObjectRef)> {
+        let name = (namespace.to_owned(), name.to_owned());
+        if let Role::Head { head, .. } = &self.inner.role {
+            return head.find_actor(&name);
+        }
+        let store = &self.inner.store;
+        let reply = store.promise(ParticipantId::HEAD)?;
+        store.send_head(ToHead::FindActor { name, reply: reply.id() }, true)?;
+        store.wait(&[&reply], 1, Some(Duration::from_secs(60)), interrupt)?;
+        let answer = reply.open()?;
+        match answer.bytes().as_chunks::<{ ObjectId::SIZE }>().0 {
+            [actor, class] => Ok((store.resolve(ObjectId::from_bytes(*actor))?, store.resolve(ObjectId::from_bytes(*class))?)),
+            _ => bail!(Corrupt, "the head answered with {} bytes", answer.bytes().len()),
+        }
+    }
+
+    /// The task that runs on this worker is about to wait, or goes on: its CPU serves others meanwhile.
+    pub fn set_blocked(&self, blocked: bool) -> Result<()> {
+        self.inner.store.send_head(if blocked { ToHead::Blocked } else { ToHead::Unblocked }, true)
+    }
+
+    /// Tells the head something about the actor that this worker process is.
+    pub fn report_actor(&self, message: ToHead) -> Result<()> {
+        self.inner.store.send_head(message, true)
+    }
+
+    /// Numbers about scheduling; only the process that opened the session has them.
+    pub fn head_stats(&self) -> Result<HeadStats> {
+        match &self.inner.role {
+            Role::Head { head, .. } => Ok(head.stats()),
+            _ => bail!(Unsupported, "only the process that opened the session has scheduling statistics"),
+        }
+    }
+
+    /// The threads of this process that run native tasks; started on first use.
+    pub fn pool(&self) -> Result<&NativePool> {
+        if let Some(pool) = self.inner.pool.get() {
+            return Ok(pool);
+        }
+        let pool = NativePool::start(&self.inner.store, self.inner.pool_threads)?;
+        // Another thread may have been first; its pool is the one, ours ends unused.
+        Ok(self.inner.pool.get_or_init(|| pool))
+    }
+
+    /// Ends the session (head) or this process's part in it. References and views stay valid until dropped; new work is refused.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        if self.store.is_forked() {
+            // The parent's session: not ours to end.
+            return;
+        }
+        if let Some(pool) = self.pool.get() {
+            pool.shutdown();
+        }
+        let Role::Head { head, threads, .. } = &self.role else {
+            self.store.close();
+            return;
+        };
+        let Some((watcher, thread)) = threads.lock().take() else { return };
+        let zygote = {
+            let mut state = head.lock();
+            state.closed = true;
+            state.zygote.take()
+        };
+        // Order: nobody starts new work, waiters are woken, workers end, then the threads that would have heard of that.
+        self.store.close_session();
+        drop(watcher);
+        if let Some(zygote) = zygote {
+            zygote.stop();
+        }
+        self.store.ring_head();
+        if thread.thread().id() != std::thread::current().id() {
+            // A panic there has been printed; there is nothing more to do about it while closing.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

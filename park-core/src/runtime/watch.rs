@@ -1,0 +1,97 @@
+//! The thread that sleeps on descriptors: the zygote's reports, strangers that want to join, attached processes that leave.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::ParticipantId;
+use crate::ipc::handshake;
+use crate::proc::zygote::{Zygote, ZygoteEvent};
+use crate::store::Store;
+use crate::sys::{process, socket};
+
+use super::head::{Head, Peer};
+
+/// Ends the thread when dropped.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    stop: Option<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What one descriptor is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Stop,
+    Stranger,
+    Zygote,
+    Peer(ParticipantId),
+}
+
+impl Watcher {
+    pub(super) fn start(head: &Arc<Head>, store: &Arc<Store>, listener: OwnedFd) -> Result<Self> {
+        let (stop, stopped) = socket::pair()?;
+        let (head, store) = (head.clone(), store.clone());
+        let thread = std::thread::Builder::new()
+            .name("park-watch".into())
+            .spawn(move || run(&head, &store, &listener, &stopped))
+            .map_err(|error| Error::new(ErrorKind::Io, format!("cannot start a thread: {error}")))?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            // A panic there has been printed; there is nothing more to do about it while closing.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(head: &Head, store: &Store, listener: &OwnedFd, stopped: &OwnedFd) {
+    loop {
+        // Copies, so that no lock is held while sleeping: the zygote may be replaced and peers may go meanwhile.
+        let mut watched: Vec<(Source, OwnedFd)> = Vec::new();
+        {
+            let state = head.lock();
+            let mut add = |source, fd: BorrowedFd<'_>| {
+                if let Ok(copy) = fd.try_clone_to_owned() {
+                    watched.push((source, copy));
+                }
+            };
+            if let Some(zygote) = &state.zygote {
+                add(Source::Zygote, zygote.socket());
+            }
+            for (id, peer) in &state.peers {
+                add(Source::Peer(*id), peer.connection.as_fd());
+                add(Source::Peer(*id), peer.pidfd.as_fd());
+            }
+        }
+        let fixed = [(Source::Stop, stopped.as_fd()), (Source::Stranger, listener.as_fd())];
+        let all: Vec<_> = fixed.into_iter().chain(watched.iter().map(|(source, fd)| (*source, fd.as_fd()))).collect();
+        let descriptors: Vec<_> = all.iter().map(|(_, fd)| *fd).collect();
+        let readable = process::poll_readable(&descriptors);
+        for (source, fd) in readable.into_iter().filter_map(|at| all.get(at).copied()) {
+            match source {
+                Source::Stop => return,
+                Source::Stranger => {
+                    // A stranger that is refused, or that hangs up, is its own problem and has been told.
+                    if let Ok((id, connection, pidfd)) = handshake::welcome(store, fd) {
+                        head.lock().peers.insert(id, Peer { connection, pidfd });
+                    }
+                }
+                Source::Zygote => match Zygote::event(fd) {
+                    Ok(ZygoteEvent::Started { participant, pid, pidfd }) => head.lock().worker_started(participant, pid, pidfd),
+                    Ok(ZygoteEvent::Ended { participant, status }) => head.lock().worker_ended(participant, status),
+                    Ok(ZygoteEvent::Gone) | Err(_) => head.lock().zygote_ended(),
+                },
+                Source::Peer(id) => head.lock().peer_ended(id),
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! A task as the head knows it, from submission until its holds are given back.
+
+use crate::error::Result;
+use crate::id::{ObjectId, ParticipantId, TaskId};
+use crate::ipc::message::{Submission, ToWorker, encode};
+
+use super::queue::ShapeId;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Task {
+    /// Its number.
+    pub id: TaskId,
+    /// Which attempt is offered or running. A worker that claims another one is refused.
+    pub attempt: u32,
+    /// Repeats left after a death of its worker; negative: without end.
+    pub retries_left: i32,
+    /// The encoded message for a worker.
+    pub body: Vec<u8>,
+    /// Promised results; the claim word lies in the first.
+    pub returns: Vec<ObjectId>,
+    /// Everything the task holds, results included.
+    pub holds: Vec<ObjectId>,
+    /// What it needs while it runs.
+    pub shape: ShapeId,
+    /// Name for error texts.
+    pub name: String,
+    /// Where it was sent.
+    pub worker: Option<ParticipantId>,
+}
+
+impl Task {
+    /// Takes a submission over, with its holds. Also returns the references whose values it needs.
+    pub fn new(id: TaskId, shape: ShapeId, submission: Submission) -> Result<(Self, Vec<ObjectId>)> {
+        let Submission { function, args, returns, resources: _, max_retries, name } = submission;
+        let mut holds: Vec<ObjectId> = Vec::with_capacity(2 + returns.len() + args.dependencies.len());
+        holds.push(function);
+        holds.extend(args.holds());
+        holds.extend(&returns);
+        let dependencies = args.dependencies.clone();
+        let body = encode(&ToWorker::Run { task: id, function, args, returns: returns.clone() })?;
+        Ok((Self { id, attempt: 0, retries_left: max_retries, body, returns, holds, shape, name, worker: None }, dependencies))
+    }
+
+    /// Whether a death of its worker may be followed by another attempt; uses one up.
+    pub fn use_retry(&mut self) -> bool {
+        if self.retries_left > 0 {
+            self.retries_left -= 1;
+            return true;
+        }
+        self.retries_left < 0
+    }
+}

@@ -1,0 +1,178 @@
+//! Where each section of the control segment lies, and the header that says so to a process that joins.
+
+use super::Segment;
+use super::alloc::ArenaRoot;
+use super::participant::Participant;
+use crate::error::{Result, bail};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Doorbell, RobustMutex, Shared};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"PARKSHM1");
+const VERSION: u32 = 1;
+const PAGE: u64 = 4096;
+
+/// Processes that can take part in one session at once.
+pub const MAX_PARTICIPANTS: u32 = 1024;
+/// Bytes of each participant's inbound ring.
+pub const RING_BYTES: u32 = 256 << 10;
+/// Bytes of one object slot.
+pub const SLOT_BYTES: u64 = 128;
+
+/// The session is in use.
+pub const STATE_OPEN: u32 = 0;
+/// The session was shut down; nothing new may start.
+pub const STATE_CLOSED: u32 = 1;
+
+/// The first page of the control segment.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Header {
+    magic: AtomicU64,
+    version: AtomicU32,
+    max_objects: AtomicU32,
+    session: AtomicU64,
+    arena_bytes: AtomicU64,
+    max_participants: AtomicU32,
+    ring_bytes: AtomicU32,
+    /// `STATE_OPEN` or `STATE_CLOSED`; written by the head.
+    pub state: AtomicU32,
+    /// The head's process id; written once.
+    pub head_pid: AtomicU32,
+    /// Slots with an index at or above this were never used.
+    pub slots_used: AtomicU32,
+    /// Participants with an index at or above this were never used.
+    pub participants_used: AtomicU32,
+    /// Guards `free_slots` and the `next` links of free slots.
+    pub free_lock: RobustMutex,
+    /// First free slot + 1, or 0.
+    pub free_slots: AtomicU32,
+    /// Tasks that wait for a worker; written by the head, read by workers to decide whether to report at once.
+    pub ready_hint: AtomicU32,
+    /// Tasks sent ahead to a worker and not started; written by the head.
+    pub backlog_hint: AtomicU32,
+    /// Rung when memory or slots come back.
+    pub space: Doorbell,
+}
+
+// SAFETY: `repr(C)` over `Shared` fields; offsets are pinned by the assertions below.
+unsafe impl Shared for Header {}
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(std::mem::offset_of!(Header, state) == 40);
+    assert!(std::mem::offset_of!(Header, free_lock) == 56);
+    assert!(std::mem::offset_of!(Header, space) == 72);
+    assert!(size_of::<Header>() == 80);
+    assert!(size_of::<Participant>() == 256);
+};
+
+/// Byte offsets of the sections, computed from the two sizes that vary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Entries of the object table.
+    pub max_objects: u32,
+    /// Length of the arena segment in bytes.
+    pub arena_bytes: u64,
+    /// Random tag of the session.
+    pub session: u64,
+    slots: u64,
+    ledgers: u64,
+    rings: u64,
+    total: u64,
+}
+
+impl Layout {
+    const ARENA_ROOT: u64 = PAGE;
+    const PARTICIPANTS: u64 = 4 * PAGE;
+
+    /// The layout for these sizes.
+    pub fn new(max_objects: u32, arena_bytes: u64, session: u64) -> Self {
+        let participants = u64::from(MAX_PARTICIPANTS);
+        let slots = (Self::PARTICIPANTS + participants * 256).next_multiple_of(PAGE);
+        let ledgers = (slots + u64::from(max_objects) * SLOT_BYTES).next_multiple_of(PAGE);
+        let rings = (ledgers + participants * u64::from(max_objects) * 4).next_multiple_of(PAGE);
+        let total = rings + participants * u64::from(RING_BYTES);
+        Self { max_objects, arena_bytes, session, slots, ledgers, rings, total }
+    }
+
+    /// Bytes of the control segment.
+    pub fn control_bytes(&self) -> u64 {
+        self.total
+    }
+
+    /// Writes the header of a fresh segment.
+    pub fn write_header(&self, control: &Segment, head_pid: u32) -> Result<()> {
+        let header = control.at::<Header>(0)?;
+        header.version.store(VERSION, Ordering::Relaxed);
+        header.max_objects.store(self.max_objects, Ordering::Relaxed);
+        header.session.store(self.session, Ordering::Relaxed);
+        header.arena_bytes.store(self.arena_bytes, Ordering::Relaxed);
+        header.max_participants.store(MAX_PARTICIPANTS, Ordering::Relaxed);
+        header.ring_bytes.store(RING_BYTES, Ordering::Relaxed);
+        header.head_pid.store(head_pid, Ordering::Relaxed);
+        header.magic.store(MAGIC, Ordering::Release);
+        Ok(())
+    }
+
+    /// Reads a foreign header and checks it against the lengths of the two segments received.
+    pub fn read_header(control: &Segment, arena_len: u64) -> Result<Self> {
+        let header = control.at::<Header>(0)?;
+        let magic = header.magic.load(Ordering::Acquire);
+        if magic != MAGIC {
+            bail!(BadSegment, "not a park segment: it starts with {magic:#018x}");
+        }
+        let version = header.version.load(Ordering::Relaxed);
+        if version != VERSION {
+            bail!(BadSegment, "the session has layout version {version}, this library speaks version {VERSION}");
+        }
+        let max_objects = header.max_objects.load(Ordering::Relaxed);
+        let arena_bytes = header.arena_bytes.load(Ordering::Relaxed);
+        let layout = Self::new(max_objects, arena_bytes, header.session.load(Ordering::Relaxed));
+        let fixed = (header.max_participants.load(Ordering::Relaxed), header.ring_bytes.load(Ordering::Relaxed));
+        if fixed != (MAX_PARTICIPANTS, RING_BYTES) {
+            bail!(BadSegment, "the session has {} participants and rings of {} bytes, this library was built for {MAX_PARTICIPANTS} and {RING_BYTES}", fixed.0, fixed.1);
+        }
+        if control.len() != layout.total || arena_len != arena_bytes {
+            bail!(
+                BadSegment,
+                "truncated segment: the header asks for {} control and {arena_bytes} arena bytes, found {} and {arena_len}",
+                layout.total,
+                control.len()
+            );
+        }
+        Ok(layout)
+    }
+
+    /// The header.
+    pub fn header<'a>(&self, control: &'a Segment) -> &'a Header {
+        control.must(0)
+    }
+
+    /// The allocator's root.
+    pub fn arena_root<'a>(&self, control: &'a Segment) -> &'a ArenaRoot {
+        control.must(Self::ARENA_ROOT)
+    }
+
+    /// One participant's entry. `index` is below `MAX_PARTICIPANTS`.
+    pub fn participant<'a>(&self, control: &'a Segment, index: usize) -> &'a Participant {
+        control.must(Self::PARTICIPANTS + index as u64 * 256)
+    }
+
+    /// Offset of an object slot.
+    pub fn slot(&self, index: u32) -> u64 {
+        self.slots + u64::from(index) * SLOT_BYTES
+    }
+
+    /// How many references a participant holds on a slot.
+    pub fn ledger<'a>(&self, control: &'a Segment, participant: usize, slot: u32) -> &'a AtomicU32 {
+        control.must(self.ledgers + (participant as u64 * u64::from(self.max_objects) + u64::from(slot)) * 4)
+    }
+
+    /// The words of a participant's ring.
+    pub fn ring_words<'a>(&self, control: &'a Segment, participant: usize) -> &'a [AtomicU64] {
+        control.words(self.rings + participant as u64 * u64::from(RING_BYTES), RING_BYTES as usize / 8)
+    }
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<ArenaRoot>() as u64 <= Layout::PARTICIPANTS - Layout::ARENA_ROOT);

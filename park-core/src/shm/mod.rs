@@ -1,0 +1,12 @@
+#![doc = include_str!("README.md")]
+#![allow(unsafe_code, reason = "turns offsets into references to atomics, bounds and alignment checked")]
+
+pub mod alloc;
+pub mod layout;
+pub mod participant;
+pub mod segment;
+
+pub use alloc::{Allocation, ArenaRoot};
+pub use layout::{Header, Layout};
+pub use participant::Participant;
+pub use segment::{Arena, Segment};

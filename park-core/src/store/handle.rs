@@ -1,0 +1,360 @@
+//! `Store`: one process's membership in a session's object store, and the verbs.
+//!
+//! A `Store` is shared by `Arc`: every `ObjectRef` and `Object` holds one, so the mappings outlive the last view of them, also
+//! after the session was closed. Closing only refuses new work.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::format::{Format, TensorSpec, View, encode_error};
+use super::slot::{PROMISED, Phase, Slot, State};
+use super::{Interrupt, MutableObject, Object, ObjectRef, never};
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result, bail};
+use crate::id::{ObjectId, ParticipantId};
+use crate::shm::alloc::Allocator;
+use crate::shm::layout::{MAX_PARTICIPANTS, STATE_CLOSED, STATE_OPEN};
+use crate::shm::{Allocation, Arena, Header, Layout, Participant, Segment};
+use crate::sync::Ring;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sys::{cgroup, fork, process};
+
+/// Called with the id of an actor's handle object when its last reference is gone.
+pub(crate) type ActorFreed = Box<dyn Fn(ObjectId) + Send + Sync>;
+
+/// What to create: how many bytes, what they mean, and which references they hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec<'a> {
+    /// Payload bytes.
+    pub len: u64,
+    /// What they mean.
+    pub format: Format,
+    /// For tensors: the Python type.
+    pub view: View,
+    /// References inside the payload. The object keeps them alive.
+    pub nested: &'a [ObjectId],
+}
+
+impl Spec<'_> {
+    /// Plain bytes without references.
+    pub fn raw(len: u64) -> Self {
+        Self { len, format: Format::Raw, view: View::Numpy, nested: &[] }
+    }
+}
+
+/// See the module's documentation.
+pub struct Store {
+    pub(super) control: Segment,
+    pub(super) arena: Arena,
+    pub(super) layout: Layout,
+    me: ParticipantId,
+    fork_epoch: u32,
+    closed: AtomicBool,
+    pub(super) cache: Mutex<Vec<u32>>,
+    full_wait: Duration,
+    head: Option<OwnedFd>,
+    /// Kept open as long as the store: its end tells the head that this process has left.
+    _membership: Option<OwnedFd>,
+    pub(super) actor_freed: OnceLock<ActorFreed>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("session", &self.layout.session).field("me", &self.me).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Creates the segments of a new session; this process is its head and driver.
+    pub fn open(config: &Config, session: u64) -> Result<Self> {
+        let capacity = config.checked_capacity(cgroup::memory_limit() / 10 * 3)?;
+        let layout = Layout::new(config.checked_max_objects()?, capacity, session);
+        let control = Segment::create("park-control", layout.control_bytes())?;
+        let arena = Arena::create("park-arena", capacity)?;
+        layout.write_header(&control, process::pid())?;
+        let store = Self::assemble(control, arena, layout, ParticipantId::DRIVER, config.full_wait(), None, None);
+        for index in [ParticipantId::HEAD, ParticipantId::DRIVER] {
+            let entry = store.participant(index);
+            entry.pid.store(process::pid(), Ordering::Relaxed);
+            entry.state.store(crate::shm::participant::LIVE, Ordering::Release);
+        }
+        store.header().participants_used.store(2, Ordering::Relaxed);
+        store.allocator(ParticipantId::HEAD).format()?;
+        Ok(store)
+    }
+
+    /// Joins a session through descriptors received from its head, as participant `me`.
+    pub fn join(control: OwnedFd, arena: OwnedFd, me: ParticipantId, membership: Option<OwnedFd>, head: Option<OwnedFd>) -> Result<Self> {
+        let control = Segment::open(control)?;
+        let arena = Arena::open(arena)?;
+        let layout = Layout::read_header(&control, arena.len())?;
+        if u32::from(me.0) >= MAX_PARTICIPANTS {
+            bail!(BadSegment, "participant number {} is out of range", me.0);
+        }
+        let store = Self::assemble(control, arena, layout, me, Config::default().full_wait(), membership, head);
+        store.participant(me).pid.store(process::pid(), Ordering::Relaxed);
+        Ok(store)
+    }
+
+    fn assemble(
+        control: Segment,
+        arena: Arena,
+        layout: Layout,
+        me: ParticipantId,
+        full_wait: Duration,
+        membership: Option<OwnedFd>,
+        head: Option<OwnedFd>,
+    ) -> Self {
+        Self {
+            control,
+            arena,
+            layout,
+            me,
+            fork_epoch: fork::epoch(),
+            closed: AtomicBool::new(false),
+            cache: Mutex::new(Vec::new()),
+            full_wait,
+            head,
+            _membership: membership,
+            actor_freed: OnceLock::new(),
+        }
+    }
+
+    /// This process's participant number.
+    pub fn me(&self) -> ParticipantId {
+        self.me
+    }
+
+    /// The session's random tag.
+    pub fn session(&self) -> u64 {
+        self.layout.session
+    }
+
+    /// Bytes of the arena.
+    pub fn capacity(&self) -> u64 {
+        self.layout.arena_bytes
+    }
+
+    /// The control segment's descriptor, then the arena's.
+    pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.control.fd(), self.arena.fd()]
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        self.layout.header(&self.control)
+    }
+
+    pub(crate) fn participant(&self, id: ParticipantId) -> &Participant {
+        // Numbers read from shared memory may be anything; a number out of range is nobody, whom entry 0's page stands in for.
+        let index = if u32::from(id.0) < MAX_PARTICIPANTS { id.index() } else { 0 };
+        self.layout.participant(&self.control, index)
+    }
+
+    pub(crate) fn ring(&self, id: ParticipantId) -> Ring<'_> {
+        let entry = self.participant(id);
+        Ring::new(&entry.ring, self.layout.ring_words(&self.control, id.index().min(MAX_PARTICIPANTS as usize - 1)))
+    }
+
+    pub(crate) fn is_dead(&self) -> impl Fn(ParticipantId) -> bool + '_ {
+        |id| u32::from(id.0) >= MAX_PARTICIPANTS || self.participant(id).is_dead()
+    }
+
+    pub(super) fn allocator(&self, me: ParticipantId) -> Allocator<'_, impl Fn(ParticipantId) -> bool + '_, impl Fn() -> Vec<Allocation> + '_> {
+        Allocator {
+            root: self.layout.arena_root(&self.control),
+            arena: &self.arena,
+            me,
+            is_dead: self.is_dead(),
+            live: || self.live_allocations(),
+        }
+    }
+
+    /// The slot at an index that was checked against the table.
+    pub(super) fn slot(&self, index: u32) -> &Slot {
+        self.control.must(self.layout.slot(index))
+    }
+
+    /// Refuses ids of other sessions and of no slot.
+    pub(super) fn checked_slot(&self, id: ObjectId) -> Result<&Slot> {
+        if id.session != self.layout.session {
+            bail!(ForeignSession, "object {id} belongs to session {:016x}, this is session {:016x}", id.session, self.layout.session);
+        }
+        if id.index >= self.layout.max_objects {
+            bail!(NotFound, "there is no object {id}");
+        }
+        Ok(self.slot(id.index))
+    }
+
+    // --- open, closed, forked -------------------------------------------------------------------------------------------------
+
+    /// Fails if the session is closed, its head is gone, or this handle crossed a `fork()`.
+    pub fn check_open(&self) -> Result<()> {
+        if self.is_forked() {
+            bail!(Forked, "this park session was opened before fork(); a forked child must not use it: attach to it, or start a session of its own");
+        }
+        if self.closed.load(Ordering::Relaxed) || self.header().state.load(Ordering::Relaxed) != STATE_OPEN {
+            bail!(SessionClosed, "the park session is closed");
+        }
+        Ok(())
+    }
+
+    /// As `check_open`, and also asks the system whether the head still lives. For use once per wait, not per object.
+    pub(super) fn check_head(&self) -> Result<()> {
+        self.check_open()?;
+        if self.head.as_ref().is_some_and(|head| process::has_ended(head.as_fd())) {
+            bail!(SessionClosed, "the process that opened the park session has ended");
+        }
+        Ok(())
+    }
+
+    /// Whether this handle was inherited through `fork()`.
+    pub fn is_forked(&self) -> bool {
+        fork::crossed(self.fork_epoch)
+    }
+
+    /// Refuses new work in this process from now on. Views and references stay valid until dropped.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.participant(self.me).doorbell.ring();
+    }
+
+    /// Closes the session for every process in it. The head calls this.
+    pub(crate) fn close_session(&self) {
+        self.header().state.store(STATE_CLOSED, Ordering::Release);
+        self.close();
+        let used = self.participants_used();
+        for index in 0..used {
+            self.participant(ParticipantId(index)).doorbell.ring();
+        }
+        self.header().space.ring();
+    }
+
+    pub(crate) fn participants_used(&self) -> u16 {
+        let used = self.header().participants_used.load(Ordering::Acquire).min(MAX_PARTICIPANTS);
+        u16::try_from(used).unwrap_or(0)
+    }
+
+    // --- verbs ----------------------------------------------------------------------------------------------------------------
+
+    /// Stores a copy of `bytes` as a RAW object.
+    pub fn put(self: &Arc<Self>, bytes: &[u8]) -> Result<ObjectRef> {
+        let mut object = self.create(Spec::raw(bytes.len() as u64), &mut never)?;
+        object.write(0, bytes)?;
+        object.seal()
+    }
+
+    /// Lends room for one object. Waits for room as long as the configuration says, then fails with `StoreFull`.
+    pub fn create(self: &Arc<Self>, spec: Spec<'_>, interrupt: Interrupt<'_>) -> Result<MutableObject> {
+        self.check_open()?;
+        let index = self.take_slot()?;
+        let slot = self.slot(index);
+        let generation = slot.state()?.generation;
+        slot.assign(State { generation, owner: self.me, flags: 0, phase: Phase::Writing });
+        self.start_reference(index);
+        self.fill(index, generation, spec, interrupt).inspect_err(|_| self.discard(index, generation))
+    }
+
+    /// Lends room for a tensor, its header already written.
+    pub fn create_tensor(self: &Arc<Self>, spec: &TensorSpec, interrupt: Interrupt<'_>) -> Result<MutableObject> {
+        let len = super::format::TENSOR_HEADER + spec.nbytes();
+        let mut object = self.create(Spec { len, format: Format::Tensor, view: spec.view, nested: &[] }, interrupt)?;
+        object.write(0, &spec.header())?;
+        Ok(object)
+    }
+
+    /// Promises an object that participant `producer` will make. The caller gets a reference; the promise owns a hold on top.
+    pub fn promise(self: &Arc<Self>, producer: ParticipantId) -> Result<ObjectRef> {
+        self.check_open()?;
+        let index = self.take_slot()?;
+        let slot = self.slot(index);
+        let generation = slot.state()?.generation;
+        self.start_reference(index);
+        slot.refs.fetch_add(1, Ordering::Relaxed);
+        slot.assign(State { generation, owner: producer, flags: PROMISED, phase: Phase::Pending });
+        Ok(ObjectRef::owned(self, index, generation))
+    }
+
+    /// Starts writing a promised object. `None` if another producer was first: its result stands.
+    pub fn fulfil(self: &Arc<Self>, id: ObjectId, spec: Spec<'_>, interrupt: Interrupt<'_>) -> Result<Option<MutableObject>> {
+        if !self.checked_slot(id)?.begin_promised(id.generation, self.me)? {
+            return Ok(None);
+        }
+        // The writer's own reference, given back when the object is sealed or returned to the promise.
+        self.add_reference(id.index);
+        self.fill(id.index, id.generation, spec, interrupt).map(Some).inspect_err(|_| self.discard(id.index, id.generation))
+    }
+
+    /// Fulfils a promise with a failure that `get` raises. Does nothing if the object was made already.
+    pub fn fail(self: &Arc<Self>, id: ObjectId, error: &Error) -> Result<()> {
+        let bytes = encode_error(error);
+        let spec = Spec { len: bytes.len() as u64, format: Format::Error, view: View::Numpy, nested: &[] };
+        match self.fulfil(id, spec, &mut never) {
+            Ok(Some(mut object)) => {
+                object.write(0, &bytes)?;
+                object.seal()?;
+            }
+            Ok(None) => {}
+            Err(full) if full.kind() == ErrorKind::StoreFull && !error.message().is_empty() => {
+                // No room even for the text: the kind fits into the slot itself.
+                return self.fail(id, &Error::new(error.kind(), ""));
+            }
+            Err(other) => return Err(other),
+        }
+        Ok(())
+    }
+
+    /// An ERROR object by itself.
+    pub(crate) fn put_error(self: &Arc<Self>, error: &Error) -> Result<ObjectRef> {
+        let bytes = encode_error(error);
+        let spec = Spec { len: bytes.len() as u64, format: Format::Error, view: View::Numpy, nested: &[] };
+        let mut object = self.create(spec, &mut never)?;
+        object.write(0, &bytes)?;
+        object.seal()
+    }
+
+    /// Waits for an object and returns a view that keeps it alive. ERROR objects come back as their error.
+    pub fn get(self: &Arc<Self>, object: &ObjectRef, timeout: Option<Duration>) -> Result<Object> {
+        self.wait(std::slice::from_ref(&object), 1, timeout, &mut never)?;
+        object.open()
+    }
+
+    /// Whether an object of this id is sealed now.
+    pub fn contains(&self, id: ObjectId) -> bool {
+        self.checked_slot(id).is_ok_and(|slot| slot.is_sealed(id.generation))
+    }
+
+    /// A reference by id, for ids that came through text or another library. Fails unless something keeps the object alive.
+    pub fn resolve(self: &Arc<Self>, id: ObjectId) -> Result<ObjectRef> {
+        self.check_open()?;
+        self.checked_slot(id)?;
+        if !self.try_reference(id) {
+            bail!(NotFound, "object {id} does not exist any more: nothing refers to it");
+        }
+        Ok(ObjectRef::owned(self, id.index, id.generation))
+    }
+
+    fn fill(self: &Arc<Self>, index: u32, generation: u32, spec: Spec<'_>, interrupt: Interrupt<'_>) -> Result<MutableObject> {
+        let deadline = Instant::now() + self.full_wait;
+        loop {
+            let ticket = self.header().space.ticket();
+            match MutableObject::lend(self, index, generation, spec) {
+                Err(error) if error.kind() == ErrorKind::StoreFull => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if spec.len + 128 > self.capacity() {
+                        bail!(StoreFull, "the object of {} bytes is larger than the store of {} bytes", spec.len, self.capacity());
+                    }
+                    if left.is_zero() {
+                        return Err(self.full_error(spec.len, &error));
+                    }
+                    interrupt()?;
+                    self.check_open()?;
+                    self.header().space.wait(ticket, Some(left.min(super::wait::TICK)));
+                }
+                other => return other,
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+#![doc = include_str!("README.md")]
+
+mod actor_cell;
+pub mod format;
+mod handle;
+mod mutable;
+mod object;
+mod object_ref;
+mod recover;
+mod refs;
+mod slot;
+mod stats;
+mod table;
+mod wait;
+
+pub use actor_cell::Place;
+pub use format::{DType, Format, TensorSpec, View};
+pub use handle::{Spec, Store};
+pub use mutable::MutableObject;
+pub use object::{Object, Sealed};
+pub use object_ref::ObjectRef;
+pub use recover::Orphan;
+pub use stats::StoreStats;
+pub(crate) use wait::SPIN;
+pub use wait::{Interrupt, never};
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,116 @@
+//! Sealed objects: views of bytes that nobody can change any more.
+#![allow(unsafe_code, reason = "makes slices over sealed bytes; the references held keep them sealed")]
+
+use super::format::{Format, TENSOR_HEADER, TensorSpec, View, decode_error};
+use super::slot::Slot;
+use super::{ObjectRef, Store};
+use crate::error::{Result, bail};
+use crate::sync::atomic::Ordering;
+
+/// A borrowed view of a sealed object, valid while the `ObjectRef` is borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Sealed<'a> {
+    /// The payload.
+    pub bytes: &'a [u8],
+    /// What it means.
+    pub format: Format,
+    /// For tensors: the Python type.
+    pub view: View,
+}
+
+/// A sealed object that keeps itself alive: as long as one exists, anywhere, its bytes stay where they are.
+#[derive(Clone, Debug)]
+pub struct Object {
+    reference: ObjectRef,
+    address: *const u8,
+    len: usize,
+    format: Format,
+    view: View,
+}
+
+// SAFETY: the bytes are sealed and stay mapped and unfreed while `reference` lives; reading them is safe from any thread.
+unsafe impl Send for Object {}
+// SAFETY: as above.
+unsafe impl Sync for Object {}
+
+impl Object {
+    pub(super) fn new(reference: ObjectRef) -> Result<Self> {
+        let Sealed { bytes, format, view } = reference.sealed()?;
+        let (address, len) = (bytes.as_ptr(), bytes.len());
+        Ok(Self { reference, address, len, format, view })
+    }
+
+    /// The payload.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `sealed` checked that the range lies in a mapping; the reference we hold keeps it sealed and mapped.
+        unsafe { std::slice::from_raw_parts(self.address, self.len) }
+    }
+
+    /// What the payload means.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// For tensors: the Python type.
+    pub fn view(&self) -> View {
+        self.view
+    }
+
+    /// The reference behind this view.
+    pub fn reference(&self) -> &ObjectRef {
+        &self.reference
+    }
+
+    /// Type and shape of a TENSOR object, and its elements.
+    pub fn tensor(&self) -> Result<(TensorSpec, &[u8])> {
+        if self.format != Format::Tensor {
+            bail!(WrongFormat, "object {} is {:?}, not a tensor", self.reference.id(), self.format);
+        }
+        let spec = TensorSpec::parse(self.bytes(), self.view)?;
+        let elements = self.bytes().get(usize::try_from(TENSOR_HEADER).unwrap_or(0)..).unwrap_or_default();
+        Ok((spec, elements))
+    }
+}
+
+impl ObjectRef {
+    /// A borrowed view of the object, which must be sealed. An ERROR object is a view too.
+    pub fn sealed(&self) -> Result<Sealed<'_>> {
+        let id = self.id();
+        let slot = self.store().checked_slot(id)?;
+        if !slot.is_sealed(id.generation) {
+            bail!(NotFound, "object {id} is not sealed");
+        }
+        let meta = slot.meta.load(Ordering::Relaxed).to_le_bytes();
+        let bytes = self.store().payload(slot, 0, slot.len.load(Ordering::Relaxed))?;
+        Ok(Sealed { bytes, format: Format::from_number(meta[0])?, view: View::from_number(meta[1]) })
+    }
+
+    /// A view that keeps the object alive; ERROR objects become their error.
+    pub fn open(&self) -> Result<Object> {
+        let sealed = self.sealed()?;
+        if sealed.format == Format::Error {
+            return Err(decode_error(sealed.bytes));
+        }
+        self.store().count_shared(sealed.bytes.len() as u64);
+        Object::new(self.clone())
+    }
+}
+
+impl Store {
+    /// Bytes of a slot's stored payload. The caller knows that the slot is sealed or being freed by itself.
+    pub(super) fn payload(&self, slot: &Slot, start: u64, len: u64) -> Result<&[u8]> {
+        let stored = self.stored_len(slot);
+        let Some(end) = start.checked_add(len).filter(|end| *end <= stored) else {
+            bail!(Corrupt, "object of {stored} bytes was asked for {len} bytes at {start}");
+        };
+        let address = match slot.offset.load(Ordering::Relaxed) {
+            0 if end <= super::slot::INLINE_BYTES as u64 => slot.inline.as_ptr().cast::<u8>(),
+            0 => bail!(Corrupt, "object of {stored} bytes has no memory"),
+            offset => self.arena.read_address(offset, stored)?,
+        };
+        let (start, len) = (usize::try_from(start).unwrap_or(0), usize::try_from(len).unwrap_or(0));
+        // SAFETY: in bounds of the slot or the arena (checked above), and sealed, so no process writes there while the caller's
+        // reference lives; the mapping lives as long as `self`.
+        Ok(unsafe { std::slice::from_raw_parts(address.wrapping_add(start), len) })
+    }
+}

@@ -1,0 +1,94 @@
+//! The reaper: gives back what a dead process held. Run by the head, once the participant's state is DEAD.
+//!
+//! Order matters: first the ledger (references), then slots in the middle of something (so that a slot whose last reference just
+//! went is seen in its final phase). Each step is idempotent, so a second run finds nothing to do.
+
+use std::sync::Arc;
+
+use super::Store;
+use super::slot::{PROMISED, Phase, State};
+use crate::id::{ObjectId, ParticipantId};
+use crate::sync::atomic::Ordering;
+
+/// A promised object whose producer died before it was sealed. It is PENDING by the head now: to be retried or failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// The object.
+    pub id: ObjectId,
+}
+
+impl Store {
+    /// Gives back everything `dead` held, and returns the promises that it leaves open.
+    pub(crate) fn recover(self: &Arc<Self>, dead: ParticipantId) -> Vec<Orphan> {
+        self.settle_ledger(dead);
+        let mut orphans = Vec::new();
+        let mut free = Vec::new();
+        for index in 0..self.slots_used() {
+            let slot = self.slot(index);
+            let Ok(seen) = slot.state() else { continue };
+            let id = ObjectId { session: self.session(), index, generation: seen.generation };
+            match seen.phase {
+                // Its count reached zero and the process died before it could act on that.
+                Phase::Sealed if slot.refs.load(Ordering::Acquire) == 0 => self.reclaim(index, Some(seen.generation), self.me()),
+                _ if seen.owner != dead => {}
+                Phase::Cached => free.push(index),
+                Phase::Writing => {
+                    self.unwrite(index, dead);
+                    if seen.flags & PROMISED != 0 {
+                        orphans.push(Orphan { id });
+                    } else {
+                        self.recycle(index, seen.generation, self.me());
+                    }
+                }
+                Phase::Pending if slot.advance(seen, State { owner: ParticipantId::HEAD, ..seen }) => orphans.push(Orphan { id }),
+                Phase::Freeing => {
+                    let mut stack = Vec::new();
+                    self.empty(slot, seen, &mut stack);
+                    self.recycle(index, seen.generation, self.me());
+                    for (index, generation) in stack {
+                        self.reclaim(index, generation, self.me());
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.free_slots(&free);
+        orphans
+    }
+
+    /// The producer that a promised object waits for, if it is still open.
+    pub(crate) fn producer_of(&self, id: ObjectId) -> Option<ParticipantId> {
+        let seen = self.checked_slot(id).ok()?.state().ok()?;
+        (seen.generation == id.generation && seen.phase == Phase::Pending).then_some(seen.owner)
+    }
+
+    /// Hands an open promise to another producer.
+    pub(crate) fn assign_producer(&self, id: ObjectId, producer: ParticipantId) {
+        let Ok(slot) = self.checked_slot(id) else { return };
+        while let Ok(seen) = slot.state() {
+            let open = seen.generation == id.generation && seen.phase == Phase::Pending;
+            if !open || slot.advance(seen, State { owner: producer, ..seen }) {
+                return;
+            }
+        }
+    }
+
+    /// Task attempt `attempt` may be claimed now. Written by the head; the slot is the task's first result.
+    pub(crate) fn offer(&self, id: ObjectId, attempt: u32) {
+        if let Ok(slot) = self.checked_slot(id) {
+            slot.claim.store(attempt << 2, Ordering::Release);
+        }
+    }
+
+    /// Claims attempt `attempt` for execution. False if the head took it back or another attempt is under way.
+    pub(crate) fn claim(&self, id: ObjectId, attempt: u32) -> bool {
+        let Ok(slot) = self.checked_slot(id) else { return false };
+        slot.claim.compare_exchange(attempt << 2, attempt << 2 | 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes an attempt that was not claimed yet back and offers the next one instead. False if it is running.
+    pub(crate) fn take_back(&self, id: ObjectId, attempt: u32) -> bool {
+        let Ok(slot) = self.checked_slot(id) else { return false };
+        slot.claim.compare_exchange(attempt << 2, (attempt + 1) << 2, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}

@@ -1,0 +1,35 @@
+//! Primitives that are valid between processes, and the facade through which all of park touches atomics.
+//!
+//! | file | what | who may touch it |
+//! |---|---|---|
+//! | `atomic` | std's atomics, or loom's under `cfg(loom)` | everyone |
+//! | `futex` | wait and wake on an atomic word, modelled under loom | this module only |
+//! | `doorbell` | "something changed, look again" with sleepers counted | one participant sleeps, all ring |
+//! | `robust_mutex` | a lock whose owner may be killed | short critical sections on derived data |
+//! | `ring` | many producers, one consumer, records stay until their work is done | producers: all; consumer: its owner |
+#![allow(unsafe_code, reason = "marks the types that may live in shared memory")]
+
+pub mod atomic;
+pub mod doorbell;
+pub mod futex;
+pub mod ring;
+pub mod robust_mutex;
+
+pub use doorbell::Doorbell;
+pub use futex::Wake;
+pub use ring::{Ring, RingReader};
+pub use robust_mutex::{RobustGuard, RobustMutex};
+
+/// Types that may be placed over raw shared bytes.
+///
+/// # Safety
+/// The type is `#[repr(C)]`, consists of atomics only (so every bit pattern is valid and concurrent access is defined), and holds
+/// no pointer, descriptor or enum.
+pub unsafe trait Shared {}
+
+// SAFETY: atomics of integers: any bits are valid, all access is atomic.
+unsafe impl Shared for atomic::AtomicU32 {}
+// SAFETY: as above.
+unsafe impl Shared for atomic::AtomicU64 {}
+// SAFETY: an array of `Shared` has no padding beyond its elements.
+unsafe impl<T: Shared, const N: usize> Shared for [T; N] {}

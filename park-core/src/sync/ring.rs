@@ -1,0 +1,371 @@
+//! A ring of records in shared memory: many producers, one consumer, and a record stays in the ring until its work is done.
+//!
+//! ```text
+//! lock    u32  RobustMutex among producers
+//! closed  u32  1: pushes are refused. Written under `lock`.
+//! head    u64  words ever written.  Written by a producer under `lock` (Release), read by the consumer (Acquire).
+//! tail    u64  words given back.    Written by the consumer (Release), read by producers (Acquire).
+//! space   Doorbell, rung when `tail` moves
+//! words   [u64; capacity]; position p lives at p % capacity
+//! ```
+//! A record is a header word `LIVE|DONE|PAD in the top byte, length in bytes below` and its payload in words; it never wraps (a
+//! PAD record fills the end). A producer writes payload and header *before* it moves `head`, all under the lock: killed at any
+//! instruction, it leaves either no record or a whole one, so no hole can exist and a recovered lock needs no repair.
+//!
+//! The consumer keeps its read position to itself. It copies a record out, does the work, and only then marks the header DONE
+//! (Release) and moves `tail` over the leading DONE records. If the consumer is killed, whatever lies between `tail` and `head`
+//! and is not DONE was never finished: the head reads it with `unfinished` and retries it or raises it. Nothing is lost.
+
+use std::time::Duration;
+
+use super::atomic::{AtomicU32, AtomicU64, Ordering};
+use super::{Doorbell, RobustMutex, Shared};
+use crate::error::{Result, bail};
+use crate::id::ParticipantId;
+
+const LIVE: u64 = 1 << 56;
+const DONE: u64 = 2 << 56;
+const PAD: u64 = 3 << 56;
+const KIND: u64 = 0xff << 56;
+
+/// The shared cursors of a ring.
+#[derive(Debug)]
+#[repr(C)]
+pub struct RingCursors {
+    lock: RobustMutex,
+    closed: AtomicU32,
+    head: AtomicU64,
+    tail: AtomicU64,
+    space: Doorbell,
+}
+
+// SAFETY: `repr(C)` over `Shared` fields without padding (4 + 4 + 8 + 8 + 8 bytes).
+unsafe impl Shared for RingCursors {}
+
+/// A ring seen by one process: cursors and words.
+#[derive(Clone, Copy, Debug)]
+pub struct Ring<'a> {
+    cursors: &'a RingCursors,
+    words: &'a [AtomicU64],
+}
+
+/// Why a push did not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushError {
+    /// There is no room now.
+    Full,
+    /// The consumer is gone.
+    Closed,
+    /// The record can never fit.
+    TooLong,
+}
+
+/// Where a record lies; given back through [`RingReader::finish`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position(u64);
+
+fn words_for(bytes: usize) -> u64 {
+    1 + bytes.div_ceil(8) as u64
+}
+
+impl<'a> Ring<'a> {
+    /// A view of the ring over its cursors and words.
+    pub fn new(cursors: &'a RingCursors, words: &'a [AtomicU64]) -> Self {
+        Self { cursors, words }
+    }
+
+    fn capacity(&self) -> u64 {
+        self.words.len() as u64
+    }
+
+    fn word(&self, position: u64) -> &'a AtomicU64 {
+        // The remainder is below `words.len()`, which is a `usize`.
+        #[allow(clippy::cast_possible_truncation, reason = "bounded by words.len()")]
+        &self.words[(position % self.capacity()) as usize]
+    }
+
+    /// The longest record that is accepted, in bytes: a quarter of the ring, so that padding can never starve it.
+    pub fn max_record(&self) -> usize {
+        (self.words.len() / 4).saturating_sub(1) * 8
+    }
+
+    /// Appends one record, or says why not. Never blocks on the consumer.
+    pub fn push(&self, me: ParticipantId, is_dead: impl Fn(ParticipantId) -> bool, record: &[u8]) -> Result<(), PushError> {
+        if record.len() > self.max_record() {
+            return Err(PushError::TooLong);
+        }
+        // A recovered lock needs no repair: `head` only moves over whole records.
+        let _guard = self.cursors.lock.lock(me, is_dead);
+        if self.cursors.closed.load(Ordering::Relaxed) != 0 {
+            return Err(PushError::Closed);
+        }
+        let need = words_for(record.len());
+        let head = self.cursors.head.load(Ordering::Relaxed);
+        let tail = self.cursors.tail.load(Ordering::Acquire);
+        let to_end = self.capacity() - head % self.capacity();
+        let pad = if need > to_end { to_end } else { 0 };
+        if head.wrapping_sub(tail) + pad + need > self.capacity() {
+            return Err(PushError::Full);
+        }
+        if pad > 0 {
+            self.word(head).store(PAD | (pad - 1) * 8, Ordering::Relaxed);
+        }
+        let start = head + pad;
+        let mut chunks = record.chunks_exact(8);
+        let mut at = start + 1;
+        for chunk in &mut chunks {
+            let mut word = [0; 8];
+            word.copy_from_slice(chunk);
+            self.word(at).store(u64::from_le_bytes(word), Ordering::Relaxed);
+            at += 1;
+        }
+        let rest = chunks.remainder();
+        if !rest.is_empty() {
+            let mut word = [0; 8];
+            word[..rest.len()].copy_from_slice(rest);
+            self.word(at).store(u64::from_le_bytes(word), Ordering::Relaxed);
+        }
+        self.word(start).store(LIVE | record.len() as u64, Ordering::Relaxed);
+        // Publishes header and payload together.
+        self.cursors.head.store(start + need, Ordering::Release);
+        Ok(())
+    }
+
+    /// Waits until the consumer gave back room, at most `timeout`. For producers that got `Full`.
+    pub fn wait_for_space(&self, need: usize, timeout: Duration) {
+        let ticket = self.cursors.space.ticket();
+        let used = self.cursors.head.load(Ordering::Relaxed).wrapping_sub(self.cursors.tail.load(Ordering::Acquire));
+        if used + 2 * words_for(need) > self.capacity() {
+            self.cursors.space.wait(ticket, Some(timeout));
+        }
+    }
+
+    /// Whether there is nothing that `reader` has not seen.
+    pub fn is_empty_for(&self, reader: &RingReader) -> bool {
+        self.cursors.head.load(Ordering::Acquire) == reader.next
+    }
+
+    /// Refuses further pushes. Everything pushed before is visible afterwards.
+    pub fn close(&self, me: ParticipantId, is_dead: impl Fn(ParticipantId) -> bool) {
+        let _guard = self.cursors.lock.lock(me, is_dead);
+        self.cursors.closed.store(1, Ordering::Relaxed);
+        self.cursors.space.ring();
+    }
+
+    /// Empties the ring and accepts pushes again. Only for a ring whose consumer is gone and whose records were taken.
+    pub fn reopen(&self, me: ParticipantId, is_dead: impl Fn(ParticipantId) -> bool) {
+        let _guard = self.cursors.lock.lock(me, is_dead);
+        let head = self.cursors.head.load(Ordering::Relaxed);
+        self.cursors.tail.store(head, Ordering::Release);
+        self.cursors.closed.store(0, Ordering::Relaxed);
+        self.cursors.space.reset();
+    }
+
+    /// The records that a dead consumer did not finish, oldest first. The ring must be closed.
+    pub fn unfinished(&self) -> Result<Vec<Vec<u8>>> {
+        let head = self.cursors.head.load(Ordering::Acquire);
+        let mut at = self.cursors.tail.load(Ordering::Acquire);
+        let mut records = Vec::new();
+        while at != head {
+            let (kind, len) = self.header(at, head)?;
+            if kind == LIVE {
+                records.push(self.copy(at, len));
+            }
+            at += words_for(len);
+        }
+        Ok(records)
+    }
+
+    fn header(&self, at: u64, head: u64) -> Result<(u64, usize)> {
+        let header = self.word(at).load(Ordering::Acquire);
+        let (kind, len) = (header & KIND, header & !KIND);
+        let left = head.wrapping_sub(at);
+        // Checked because the words are writable by every process of the session.
+        if left > self.capacity() || !matches!(kind, LIVE | DONE | PAD) || len / 8 >= left || len > self.capacity() * 8 {
+            bail!(Corrupt, "ring record at {at} has header {header:#x}, with {left} words before the head");
+        }
+        #[allow(clippy::cast_possible_truncation, reason = "bounded by the ring's size just above")]
+        Ok((kind, len as usize))
+    }
+
+    fn copy(&self, at: u64, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(len.next_multiple_of(8));
+        for word in 0..len.div_ceil(8) as u64 {
+            bytes.extend_from_slice(&self.word(at + 1 + word).load(Ordering::Relaxed).to_le_bytes());
+        }
+        bytes.truncate(len);
+        bytes
+    }
+}
+
+/// The consumer's private side: what it has read, and what of that is not finished yet.
+#[derive(Debug)]
+pub struct RingReader {
+    next: u64,
+}
+
+impl RingReader {
+    /// A reader that starts at the oldest record.
+    pub fn new(ring: Ring<'_>) -> Self {
+        Self { next: ring.cursors.tail.load(Ordering::Acquire) }
+    }
+
+    /// Copies the next record out, if there is one. It stays in the ring until `finish`.
+    pub fn next(&mut self, ring: Ring<'_>) -> Result<Option<(Position, Vec<u8>)>> {
+        let head = ring.cursors.head.load(Ordering::Acquire);
+        while self.next != head {
+            let at = self.next;
+            let (kind, len) = ring.header(at, head)?;
+            self.next = at + words_for(len);
+            if kind == LIVE {
+                return Ok(Some((Position(at), ring.copy(at, len))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Marks a record's work as done and gives back the room of all leading finished records.
+    pub fn finish(&self, ring: Ring<'_>, position: Position) -> Result<()> {
+        let header = ring.word(position.0).load(Ordering::Relaxed);
+        ring.word(position.0).store(DONE | header & !KIND, Ordering::Release);
+        let mut tail = ring.cursors.tail.load(Ordering::Relaxed);
+        let before = tail;
+        while tail != self.next {
+            let (kind, len) = ring.header(tail, self.next)?;
+            if kind == LIVE {
+                break;
+            }
+            tail += words_for(len);
+        }
+        if tail != before {
+            ring.cursors.tail.store(tail, Ordering::Release);
+            ring.cursors.space.ring();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(any(test, loom))]
+impl RingCursors {
+    pub(crate) fn new() -> Self {
+        Self {
+            lock: RobustMutex::new(),
+            closed: AtomicU32::new(0),
+            head: AtomicU64::new(0),
+            tail: AtomicU64::new(0),
+            space: Doorbell::new(),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn words(n: usize) -> Vec<AtomicU64> {
+        (0..n).map(|_| AtomicU64::new(0)).collect()
+    }
+
+    const ME: ParticipantId = ParticipantId(2);
+
+    #[test]
+    fn records_come_back_in_order_through_many_wraps() {
+        let (cursors, words) = (RingCursors::new(), words(64));
+        let ring = Ring::new(&cursors, &words);
+        let mut reader = RingReader::new(ring);
+        for round in 0..500usize {
+            let record = vec![u8::try_from(round % 251).unwrap(); round % ring.max_record()];
+            ring.push(ME, |_| false, &record).unwrap();
+            let (position, got) = reader.next(ring).unwrap().unwrap();
+            assert_eq!(got, record);
+            reader.finish(ring, position).unwrap();
+        }
+    }
+
+    #[test]
+    fn room_comes_back_only_when_the_oldest_is_finished() {
+        let (cursors, words) = (RingCursors::new(), words(32));
+        let ring = Ring::new(&cursors, &words);
+        let mut reader = RingReader::new(ring);
+        let mut positions = Vec::new();
+        while ring.push(ME, |_| false, &[7; 40]).is_ok() {
+            positions.push(reader.next(ring).unwrap().unwrap().0);
+        }
+        assert_eq!(ring.push(ME, |_| false, &[7; 40]), Err(PushError::Full));
+        for position in &positions[1..] {
+            reader.finish(ring, *position).unwrap();
+        }
+        assert_eq!(ring.push(ME, |_| false, &[7; 40]), Err(PushError::Full));
+        assert_eq!(ring.unfinished().unwrap(), vec![vec![7; 40]]);
+        reader.finish(ring, positions[0]).unwrap();
+        ring.push(ME, |_| false, &[7; 40]).unwrap();
+    }
+
+    #[test]
+    fn a_closed_ring_refuses_and_reopens_empty() {
+        let (cursors, words) = (RingCursors::new(), words(32));
+        let ring = Ring::new(&cursors, &words);
+        ring.push(ME, |_| false, b"left").unwrap();
+        ring.close(ME, |_| false);
+        assert_eq!(ring.push(ME, |_| false, b"late"), Err(PushError::Closed));
+        assert_eq!(ring.unfinished().unwrap(), vec![b"left".to_vec()]);
+        ring.reopen(ME, |_| false);
+        assert!(RingReader::new(ring).next(ring).unwrap().is_none());
+        ring.push(ME, |_| false, b"new").unwrap();
+    }
+
+    #[test]
+    fn a_scribbled_header_is_an_error() {
+        let (cursors, words) = (RingCursors::new(), words(32));
+        let ring = Ring::new(&cursors, &words);
+        ring.push(ME, |_| false, b"x").unwrap();
+        words[0].store(LIVE | 1 << 40, Ordering::Relaxed);
+        assert_eq!(RingReader::new(ring).next(ring).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(ring.unfinished().unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    #[test]
+    fn loom_ring_two_producers_one_consumer() {
+        loom::model(|| {
+            let shared = Arc::new((RingCursors::new(), (0..16).map(|_| AtomicU64::new(0)).collect::<Vec<_>>(), Doorbell::new()));
+            let producers: Vec<_> = (1u8..3)
+                .map(|me| {
+                    let shared = shared.clone();
+                    thread::spawn(move || {
+                        let ring = Ring::new(&shared.0, &shared.1);
+                        ring.push(ParticipantId(me.into()), |_| false, &[me; 8]).unwrap();
+                        shared.2.ring();
+                    })
+                })
+                .collect();
+            let ring = Ring::new(&shared.0, &shared.1);
+            let mut reader = RingReader::new(ring);
+            let mut seen = 0;
+            while seen < 2 {
+                let ticket = shared.2.ticket();
+                match reader.next(ring).unwrap() {
+                    Some((position, record)) => {
+                        assert!(record == [1; 8] || record == [2; 8]);
+                        reader.finish(ring, position).unwrap();
+                        seen += 1;
+                    }
+                    None => {
+                        shared.2.wait(ticket, None);
+                    }
+                }
+            }
+            for producer in producers {
+                producer.join().unwrap();
+            }
+            assert!(ring.unfinished().unwrap().is_empty());
+        });
+    }
+}

@@ -1,0 +1,42 @@
+//! Anonymous shared memory: sized once, then sealed against shrinking, so that no peer can turn a mapping into SIGBUS.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
+
+use crate::error::{Error, ErrorKind, Result, bail};
+
+/// Creates a memfd of exactly `len` bytes. Pages take memory only once they are reserved or touched.
+pub fn create(name: &str, len: u64) -> Result<OwnedFd> {
+    let fail = |what: &str, error: rustix::io::Errno| {
+        Error::new(ErrorKind::Io, format!("cannot {what} a shared memory segment of {len} bytes: {error}"))
+    };
+    let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(|e| fail("create", e))?;
+    ftruncate(&fd, len).map_err(|e| fail("size", e))?;
+    fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).map_err(|e| fail("seal", e))?;
+    Ok(fd)
+}
+
+/// Checks that a descriptor received from a peer is a memfd that cannot shrink, and returns its length in bytes.
+pub fn verify(fd: impl AsFd) -> Result<u64> {
+    let seals = match fcntl_get_seals(&fd) {
+        Ok(seals) => seals,
+        Err(error) => bail!(BadSegment, "the descriptor received is not a memory segment: {error}"),
+    };
+    if !seals.contains(SealFlags::SHRINK) {
+        bail!(BadSegment, "the segment received is not sealed against shrinking");
+    }
+    let stat = fstat(&fd).map_err(|error| Error::new(ErrorKind::Io, format!("cannot stat a segment: {error}")))?;
+    u64::try_from(stat.st_size).map_err(|_| Error::new(ErrorKind::BadSegment, "the segment received has a negative size"))
+}
+
+/// Makes the kernel commit pages `[offset, offset + len)` now, so that writing to them later cannot fail.
+pub fn reserve(fd: impl AsFd, offset: u64, len: u64) -> Result<()> {
+    loop {
+        match fallocate(&fd, FallocateFlags::empty(), offset, len) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => bail!(StoreFull, "the system refused {len} bytes of memory for the store: {error}"),
+        }
+    }
+}
