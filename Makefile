@@ -12,6 +12,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 CHAOS ?=
 BENCH_ARGS ?=
+PREFIX ?= /usr/local
 VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
@@ -26,7 +27,7 @@ EXTENSION_SOURCES := $(shell find park-core/src park-py -name '*.rs' 2>/dev/null
 # preemptions is the usual one: nearly all known bugs of this kind show with two, and the state space stays small.
 LOOM := LOOM_MAX_PREEMPTIONS=2 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p park-core --release --lib loom_
 
-.PHONY: help setup extension demo test quick check bench bench-ray header stubs clean FORCE
+.PHONY: help setup extension demo test quick check bench bench-ray install header stubs clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -99,6 +100,9 @@ benches/.venv-ray/.ready: benches/peers/requirements-ray.txt
 	@[[ -x benches/.venv-ray/bin/python ]] || "$(PYTHON)" -m venv benches/.venv-ray
 	@benches/.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
+
+install: ## build libpark and install it for C and C++ under PREFIX (default /usr/local)
+	park-c/install.sh "$(PREFIX)"
 
 # --- generated files --------------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 //! `park_status` and `park_error`: what went wrong.
 
 use std::ffi::{CString, c_char};
-use std::ptr;
 use std::sync::LazyLock;
 
 use park_core::{Error, ErrorKind};
@@ -84,24 +83,37 @@ impl park_error {
 /// Status and name of each kind; 0 is first.
 static NAMES: LazyLock<Vec<(park_status, CString)>> = LazyLock::new(|| {
     let kinds = ErrorKind::ALL.iter().map(|kind| (*kind as park_status, kind.name()));
-    std::iter::once((PARK_OK, "Ok")).chain(kinds).map(|(number, name)| (number, CString::new(name).unwrap_or_default())).collect()
+    std::iter::once((PARK_OK, "Ok"))
+        .chain(kinds)
+        .map(|(number, name)| (number, CString::new(name).unwrap_or_default()))
+        .collect()
 });
 
 /// The name of a status, such as "Timeout"; "Unknown" for a number that this library does not know. Static: never freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn park_status_name(status: park_status) -> *const c_char {
-    NAMES.iter().find(|(number, _)| *number == status).map_or(c"Unknown".as_ptr(), |(_, name)| name.as_ptr())
+    NAMES
+        .iter()
+        .find(|(number, _)| *number == status)
+        .map_or(c"Unknown".as_ptr(), |(_, name)| name.as_ptr())
 }
 
 /// A new error, for callbacks that fail on their own account. A status that is unknown, or PARK_OK, becomes PARK_TASK_FAILED.
-/// The message is copied; NULL is an empty one, and bytes that are not UTF-8 are replaced.
+/// The message is copied; NULL is an empty one, and one that is not UTF-8 is replaced by a note that says so.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_error_new(status: park_status, message: *const c_char) -> *mut park_error {
     // SAFETY: the message is NULL or NUL-terminated, by the rules at the head of park.h.
     let from_c = unsafe { FromC::new() };
-    let bytes = if message.is_null() { Ok("") } else { from_c.text(message, "message") };
+    let bytes = if message.is_null() {
+        Ok("")
+    } else {
+        from_c.text(message, "message")
+    };
     let text = bytes.unwrap_or("(a message that is not UTF-8)");
-    park_error::into_raw(Error::new(ErrorKind::from_number(status).unwrap_or(ErrorKind::TaskFailed), text))
+    park_error::into_raw(Error::new(
+        ErrorKind::from_number(status).unwrap_or(ErrorKind::TaskFailed),
+        text,
+    ))
 }
 
 /// The status of an error; PARK_OK for NULL.
@@ -109,7 +121,9 @@ pub unsafe extern "C" fn park_error_new(status: park_status, message: *const c_c
 pub unsafe extern "C" fn park_error_status(error: *const park_error) -> park_status {
     // SAFETY: the error is NULL or live, by the rules at the head of park.h.
     let from_c = unsafe { FromC::new() };
-    from_c.borrow(error, "error").map_or(PARK_OK, |error| error.error.kind() as park_status)
+    from_c
+        .borrow(error, "error")
+        .map_or(PARK_OK, |error| error.error.kind() as park_status)
 }
 
 /// The message of an error, UTF-8, valid until the error is freed; an empty text for NULL.
@@ -117,7 +131,9 @@ pub unsafe extern "C" fn park_error_status(error: *const park_error) -> park_sta
 pub unsafe extern "C" fn park_error_message(error: *const park_error) -> *const c_char {
     // SAFETY: the error is NULL or live, by the rules at the head of park.h.
     let from_c = unsafe { FromC::new() };
-    from_c.borrow(error, "error").map_or(c"".as_ptr(), |error| error.message.as_ptr())
+    from_c
+        .borrow(error, "error")
+        .map_or(c"".as_ptr(), |error| error.message.as_ptr())
 }
 
 /// Frees an error. NULL is fine.
@@ -132,7 +148,7 @@ pub unsafe extern "C" fn park_error_free(error: *mut park_error) {
 /// # Safety
 /// The handle is NULL or came from `Box::into_raw`, and is not used again.
 pub(crate) unsafe fn free<T>(handle: *mut T) {
-    if ptr::null_mut() != handle && handle.is_aligned() {
+    if !handle.is_null() && handle.is_aligned() {
         // SAFETY: as the caller promises.
         let handle = unsafe { Box::from_raw(handle) };
         quietly(|| drop(handle));
@@ -159,7 +175,10 @@ mod tests {
     #[test]
     fn every_kind_has_its_constant_and_every_constant_its_kind() {
         let source = include_str!("error.rs");
-        let lines: Vec<&str> = source.lines().filter(|line| line.starts_with("pub const PARK_")).collect();
+        let lines: Vec<&str> = source
+            .lines()
+            .filter(|line| line.starts_with("pub const PARK_"))
+            .collect();
         assert_eq!(lines.len(), ErrorKind::ALL.len() + 1);
         for kind in ErrorKind::ALL {
             let line = format!("pub const {}: park_status = {};", constant(kind.name()), *kind as i32);
@@ -171,10 +190,15 @@ mod tests {
     fn names_and_messages() {
         // SAFETY: static texts.
         let name = |status| unsafe { CStr::from_ptr(park_status_name(status)) }.to_str().unwrap();
-        assert_eq!((name(0), name(3), name(999), name(-1)), ("Ok", "Timeout", "Unknown", "Unknown"));
+        assert_eq!(
+            (name(0), name(3), name(999), name(-1)),
+            ("Ok", "Timeout", "Unknown", "Unknown")
+        );
         let raw = park_error::into_raw(Error::new(ErrorKind::Io, "a\0b"));
         // SAFETY: `raw` is live until it is freed below.
-        let text = unsafe { CStr::from_ptr(park_error_message(raw)) };
+        let text = unsafe { park_error_message(raw) };
+        // SAFETY: the error's text, which ends with a NUL.
+        let text = unsafe { CStr::from_ptr(text) };
         assert_eq!(text.to_str().unwrap(), "a\u{fffd}b");
         // SAFETY: freed once.
         unsafe { park_error_free(raw) };

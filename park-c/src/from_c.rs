@@ -57,7 +57,10 @@ fn check<T>(pointer: *const T, name: &str) -> Result<()> {
         return Err(invalid(format!("`{name}` is NULL")));
     }
     if !pointer.is_aligned() {
-        return Err(invalid(format!("`{name}` ({pointer:p}) is not aligned to {} bytes", align_of::<T>())));
+        return Err(invalid(format!(
+            "`{name}` ({pointer:p}) is not aligned to {} bytes",
+            align_of::<T>()
+        )));
     }
     Ok(())
 }
@@ -84,7 +87,10 @@ impl FromC {
     /// A place for a result.
     pub(crate) fn out<T>(&self, place: *mut T, name: &str) -> Result<Out<'_, T>> {
         check(place, name)?;
-        Ok(Out { place, call: PhantomData })
+        Ok(Out {
+            place,
+            call: PhantomData,
+        })
     }
 
     /// An array of `len` elements; NULL if there are none.
@@ -93,7 +99,10 @@ impl FromC {
             return Ok(&[]);
         }
         check(pointer, name)?;
-        if len.checked_mul(size_of::<T>()).is_none_or(|bytes| isize::try_from(bytes).is_err()) {
+        if len
+            .checked_mul(size_of::<T>())
+            .is_none_or(|bytes| isize::try_from(bytes).is_err())
+        {
             return Err(invalid(format!("`{name}` cannot have {len} elements")));
         }
         // SAFETY: as in `borrow`; the length fits into an address space (checked above).
@@ -103,13 +112,22 @@ impl FromC {
     /// An array of `len` places for results.
     pub(crate) fn out_slice<T>(&self, place: *mut T, len: usize, name: &str) -> Result<Vec<Out<'_, T>>> {
         self.slice(place.cast_const(), len, name)?;
-        Ok((0..len).map(|at| Out { place: place.wrapping_add(at), call: PhantomData }).collect())
+        Ok((0..len)
+            .map(|at| Out {
+                place: place.wrapping_add(at),
+                call: PhantomData,
+            })
+            .collect())
     }
 
     /// An array of handles.
     pub(crate) fn handles<T>(&self, pointer: *const *const T, len: usize, name: &str) -> Result<Vec<&T>> {
         let pointers = self.slice(pointer, len, name)?;
-        pointers.iter().enumerate().map(|(at, handle)| self.borrow(*handle, &format!("{name}[{at}]"))).collect()
+        pointers
+            .iter()
+            .enumerate()
+            .map(|(at, handle)| self.borrow(*handle, &format!("{name}[{at}]")))
+            .collect()
     }
 
     /// A NUL-terminated UTF-8 string.
@@ -117,7 +135,8 @@ impl FromC {
         check(pointer, name)?;
         // SAFETY: not NULL, and NUL-terminated, as the witness vouches.
         let text = unsafe { CStr::from_ptr(pointer) };
-        text.to_str().map_err(|error| invalid(format!("`{name}` is not UTF-8: {error}")))
+        text.to_str()
+            .map_err(|error| invalid(format!("`{name}` is not UTF-8: {error}")))
     }
 
     /// A struct that says its own size: members beyond it have their defaults; members that this library does not know must be 0.
@@ -125,7 +144,10 @@ impl FromC {
         check(pointer, name)?;
         let size = self.struct_size(pointer.cast(), name)?;
         let bytes = self.slice(pointer.cast::<u8>(), size, name)?;
-        if bytes.get(size_of::<T>()..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0)) {
+        if bytes
+            .get(size_of::<T>()..)
+            .is_some_and(|rest| rest.iter().any(|byte| *byte != 0))
+        {
             let message = format!("`{name}` has members that this version of park does not know");
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
@@ -153,7 +175,9 @@ impl FromC {
     fn struct_size(&self, pointer: *const usize, name: &str) -> Result<usize> {
         let size = self.read(pointer, name)?;
         if !(2 * size_of::<usize>()..=MAX_STRUCT).contains(&size) {
-            return Err(invalid(format!("`{name}->struct_size` is {size}: set it to the struct's sizeof")));
+            return Err(invalid(format!(
+                "`{name}->struct_size` is {size}: set it to the struct's sizeof"
+            )));
         }
         Ok(size)
     }
@@ -164,6 +188,8 @@ pub(crate) fn timeout(milliseconds: i64) -> Result<Option<Duration>> {
     match u64::try_from(milliseconds) {
         Ok(milliseconds) => Ok(Some(Duration::from_millis(milliseconds))),
         Err(_) if milliseconds == -1 => Ok(None),
-        Err(_) => Err(invalid(format!("a timeout is -1, 0 or positive milliseconds, got {milliseconds}"))),
+        Err(_) => Err(invalid(format!(
+            "a timeout is -1, 0 or positive milliseconds, got {milliseconds}"
+        ))),
     }
 }

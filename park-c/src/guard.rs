@@ -16,13 +16,19 @@ use crate::from_c::FromC;
 pub(crate) unsafe fn guard(err: *mut *mut park_error, body: impl FnOnce(&FromC) -> Result<()>) -> park_status {
     // SAFETY: the caller of this function promises what the witness stands for.
     let from_c = unsafe { FromC::new() };
-    let target = if err.is_null() { Ok(None) } else { from_c.out(err, "err").map(Some) };
+    let target = if err.is_null() {
+        Ok(None)
+    } else {
+        from_c.out(err, "err").map(Some)
+    };
     let (target, outcome) = match target {
         Ok(target) => (target, catch(|| body(&from_c))),
         // Where the error would go is itself not a place to write to.
         Err(error) => (None, Err(error)),
     };
-    let status = outcome.as_ref().map_or_else(|error| error.kind() as park_status, |()| PARK_OK);
+    let status = outcome
+        .as_ref()
+        .map_or_else(|error| error.kind() as park_status, |()| PARK_OK);
     if let Some(target) = target {
         target.set(outcome.err().map_or(std::ptr::null_mut(), park_error::into_raw));
     }
@@ -45,7 +51,9 @@ pub(crate) fn catch<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
 
 fn panic_error(payload: &(dyn Any + Send)) -> Error {
     let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+    let text = text
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text");
     Error::new(ErrorKind::Internal, format!("park panicked: {text}"))
 }
 
@@ -65,8 +73,15 @@ mod tests {
         assert_eq!(error.error().message(), "park panicked: oh");
         assert_eq!(call(&raw mut err, |_| Ok(())), PARK_OK);
         assert!(err.is_null(), "cleared on success");
-        assert_eq!(call(ptr::null_mut(), |_| Err(Error::new(ErrorKind::Timeout, ""))), ErrorKind::Timeout as i32);
+        assert_eq!(
+            call(ptr::null_mut(), |_| Err(Error::new(ErrorKind::Timeout, ""))),
+            ErrorKind::Timeout as i32
+        );
         let odd = ptr::without_provenance_mut(1);
-        assert_eq!(call(odd, |_| Ok(())), ErrorKind::InvalidArgument as i32, "nothing is written there");
+        assert_eq!(
+            call(odd, |_| Ok(())),
+            ErrorKind::InvalidArgument as i32,
+            "nothing is written there"
+        );
     }
 }

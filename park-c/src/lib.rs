@@ -6,9 +6,18 @@
 //! converts back.
 //!
 //! The rules for callers stand once, at the head of `park.h` (see `cbindgen.toml`), not in each function.
-#![allow(unsafe_code, reason = "a C ABI is made of raw pointers; from_c.rs is where they are checked")]
-#![allow(non_camel_case_types, reason = "the types have their C names, so that header and sources can be read side by side")]
-#![allow(clippy::missing_safety_doc, reason = "one set of pointer rules for all functions, at the head of park.h")]
+#![allow(
+    unsafe_code,
+    reason = "a C ABI is made of raw pointers; from_c.rs is where they are checked"
+)]
+#![allow(
+    non_camel_case_types,
+    reason = "the types have their C names, so that header and sources can be read side by side"
+)]
+#![allow(
+    clippy::missing_safety_doc,
+    reason = "one set of pointer rules for all functions, at the head of park.h"
+)]
 
 pub mod actor;
 #[cfg(feature = "cxx")]

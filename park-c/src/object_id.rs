@@ -5,6 +5,7 @@ use std::ffi::c_char;
 use park_core::ObjectId;
 
 use crate::error::{park_error, park_status};
+use crate::from_c::FromC;
 use crate::guard::guard;
 
 /// Length of an id as text, with the closing NUL.
@@ -32,12 +33,18 @@ impl From<park_object_id> for ObjectId {
 
 /// Writes an id as 32 hexadecimal digits and a NUL. `text` has room for PARK_OBJECT_ID_TEXT bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn park_object_id_format(id: *const park_object_id, text: *mut c_char, err: *mut *mut park_error) -> park_status {
-    let body = |from_c: &crate::from_c::FromC| {
+pub unsafe extern "C" fn park_object_id_format(
+    id: *const park_object_id,
+    text: *mut c_char,
+    err: *mut *mut park_error,
+) -> park_status {
+    let body = |from_c: &FromC| {
         let id = ObjectId::from(from_c.read(id, "id")?);
         let mut digits = [0; PARK_OBJECT_ID_TEXT];
         digits[..2 * ObjectId::SIZE].copy_from_slice(id.to_string().as_bytes());
-        from_c.out(text.cast::<[u8; PARK_OBJECT_ID_TEXT]>(), "text")?.set(digits);
+        from_c
+            .out(text.cast::<[u8; PARK_OBJECT_ID_TEXT]>(), "text")?
+            .set(digits);
         Ok(())
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
@@ -46,8 +53,12 @@ pub unsafe extern "C" fn park_object_id_format(id: *const park_object_id, text: 
 
 /// Reads an id from 32 hexadecimal digits.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn park_object_id_parse(text: *const c_char, out: *mut park_object_id, err: *mut *mut park_error) -> park_status {
-    let body = |from_c: &crate::from_c::FromC| {
+pub unsafe extern "C" fn park_object_id_parse(
+    text: *const c_char,
+    out: *mut park_object_id,
+    err: *mut *mut park_error,
+) -> park_status {
+    let body = |from_c: &FromC| {
         let out = from_c.out(out, "out")?;
         out.set(from_c.text(text, "text")?.parse::<ObjectId>()?.into());
         Ok(())

@@ -20,12 +20,18 @@ pub struct park_session {
 impl park_session {
     fn new(session: Session) -> Self {
         let address = CString::new(session.address()).unwrap_or_default();
-        Self { session: RwLock::new(Some(session)), address }
+        Self {
+            session: RwLock::new(Some(session)),
+            address,
+        }
     }
 
     /// The session, unless it was closed through this handle.
     pub(crate) fn open(&self) -> Result<Session> {
-        self.session.read().clone().ok_or_else(|| Error::new(ErrorKind::HandleClosed, "the session was closed through this handle"))
+        self.session
+            .read()
+            .clone()
+            .ok_or_else(|| Error::new(ErrorKind::HandleClosed, "the session was closed through this handle"))
     }
 }
 
@@ -48,7 +54,13 @@ pub struct park_session_options {
 // SAFETY: `repr(C)`, `struct_size` first, integers only.
 unsafe impl Sized for park_session_options {
     fn defaults() -> Self {
-        Self { struct_size: size_of::<Self>(), capacity: 0, full_timeout_ms: 0, max_objects: 0, native_threads: 0 }
+        Self {
+            struct_size: size_of::<Self>(),
+            capacity: 0,
+            full_timeout_ms: 0,
+            max_objects: 0,
+            native_threads: 0,
+        }
     }
 }
 
@@ -66,7 +78,10 @@ impl park_session_options {
             config = config.max_objects(self.max_objects);
         }
         if self.native_threads > 4096 {
-            return Err(invalid(format!("native_threads is {}, the maximum is 4096", self.native_threads)));
+            return Err(invalid(format!(
+                "native_threads is {}, the maximum is 4096",
+                self.native_threads
+            )));
         }
         if self.native_threads != 0 {
             config = config.native_threads(self.native_threads as usize);
@@ -92,7 +107,7 @@ pub struct park_session_stats {
     /// Payload bytes that were handed out as views, without a copy.
     pub bytes_shared: u64,
     /// The most bytes that were in use at once.
-    pub high_water: u64,
+    pub peak: u64,
 }
 
 // SAFETY: `repr(C)`, `struct_size` first, integers only.
@@ -111,8 +126,14 @@ pub unsafe extern "C" fn park_session_open(
 ) -> park_status {
     let body = |from_c: &FromC| {
         let out = from_c.out(out, "out")?;
-        let options = if options.is_null() { Sized::defaults() } else { from_c.sized(options, "options")? };
-        out.set_handle(park_session::new(Session::open(&park_session_options::config(&options)?)?));
+        let options = if options.is_null() {
+            Sized::defaults()
+        } else {
+            from_c.sized(options, "options")?
+        };
+        out.set_handle(park_session::new(Session::open(&park_session_options::config(
+            &options,
+        )?)?));
         Ok(())
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
@@ -168,7 +189,7 @@ pub unsafe extern "C" fn park_session_read_stats(
             objects: stats.objects,
             bytes_copied: stats.bytes_copied,
             bytes_shared: stats.bytes_shared,
-            high_water: stats.high_water,
+            peak: stats.peak,
         });
         Ok(())
     };

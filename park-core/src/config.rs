@@ -53,7 +53,7 @@ impl Config {
 
     pub(crate) fn checked_capacity(&self, default: u64) -> Result<u64> {
         let capacity = self.capacity.unwrap_or(default);
-        if capacity < Self::MIN_CAPACITY || capacity > 1 << 46 {
+        if !(Self::MIN_CAPACITY..=1 << 46).contains(&capacity) {
             bail!(InvalidArgument, "store capacity must be between {} bytes and 64 TiB, got {capacity} bytes", Self::MIN_CAPACITY);
         }
         Ok(capacity.next_multiple_of(4096))

@@ -73,12 +73,18 @@ def test_a_timeout_of_an_integer_or_longer_than_needed():
     assert ray.get(after.remote(0, 1), timeout=1e6) == 1
 
 
+def test_a_negative_timeout_of_get_is_no_timeout():
+    """Ray's own reading, where `wait` refuses it."""
+    assert ray.get(after.remote(0.2, "late"), timeout=-1) == "late"
+
+
 @pytest.mark.park_only
 def test_timeouts_that_are_none():
     pending = after.remote(1)
-    for wrong in (-2, float("nan")):
-        with pytest.raises(ValueError):
-            ray.get(pending, timeout=wrong)
+    with pytest.raises(ValueError):
+        ray.get(pending, timeout=float("nan"))
+    with pytest.raises(ValueError):
+        ray.wait([pending], timeout=float("nan"))
     for wrong in ("soon", [1]):
         with pytest.raises(TypeError):
             ray.get(pending, timeout=wrong)

@@ -245,7 +245,8 @@ def test_a_tree_of_blocked_tasks():
         return n if n < 2 else sum(ray.get([fib.remote(n - 1), fib.remote(n - 2)]))
 
     n, value = (4, 3) if ON_RAY else (8, 21)
-    assert ray.get(fib.remote(n), timeout=SOON) == value
+    for _ in range(1 if ON_RAY else 5):
+        assert ray.get(fib.remote(n), timeout=SOON) == value
 
 
 def test_wait_in_a_task_gives_the_cpu_back():

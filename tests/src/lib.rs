@@ -1,1 +1,3 @@
 //! Shared helpers of the tests that span crates or processes.
+
+pub mod cxx;

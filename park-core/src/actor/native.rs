@@ -36,9 +36,15 @@ struct Request {
 }
 
 enum Message {
-    Call { caller: u64, request: Request },
+    Call {
+        caller: u64,
+        request: Request,
+    },
     /// The arguments of the caller's first waiting call are sealed, or are not awaited any longer.
-    Ready { caller: u64, outcome: Result<()> },
+    Ready {
+        caller: u64,
+        outcome: Result<()>,
+    },
 }
 
 /// What every handle of one actor shares.
@@ -59,7 +65,11 @@ pub struct NativeActorHandle {
 impl Clone for NativeActorHandle {
     fn clone(&self) -> Self {
         let caller = self.shared.callers.fetch_add(1, Ordering::Relaxed);
-        Self { shared: self.shared.clone(), caller, mailbox: self.mailbox.clone() }
+        Self {
+            shared: self.shared.clone(),
+            caller,
+            mailbox: self.mailbox.clone(),
+        }
     }
 }
 
@@ -81,10 +91,21 @@ impl NativeActorHandle {
             readiness: pool.readiness().clone(),
             callers: AtomicU64::new(1),
         });
-        let thread = Thread { shared: shared.clone(), actor: Some(actor), died: None, waiting: HashMap::new() };
+        let thread = Thread {
+            shared: shared.clone(),
+            actor: Some(actor),
+            died: None,
+            waiting: HashMap::new(),
+        };
         // The system cuts a thread's name at 15 bytes; the start of the actor's name says most.
-        std::thread::Builder::new().name(format!("park-actor-{name}")).spawn(move || thread.run(&inbox))?;
-        Ok(Self { shared, caller: 0, mailbox })
+        std::thread::Builder::new()
+            .name(format!("park-actor-{name}"))
+            .spawn(move || thread.run(&inbox))?;
+        Ok(Self {
+            shared,
+            caller: 0,
+            mailbox,
+        })
     }
 
     /// Calls a method, in this caller's order.
@@ -95,11 +116,22 @@ impl NativeActorHandle {
         check_arguments(&self.shared.store, &what, args)?;
         let (references, returns) = Returns::promise(&self.shared.store, &what, num_returns)?;
         let notify = (!args.iter().all(ObjectRef::is_sealed)).then(|| self.mailbox.clone());
-        let request = Request { method: method.to_owned(), args: args.to_vec(), returns, notify };
-        match self.mailbox.send(Message::Call { caller: self.caller, request }) {
+        let request = Request {
+            method: method.to_owned(),
+            args: args.to_vec(),
+            returns,
+            notify,
+        };
+        match self.mailbox.send(Message::Call {
+            caller: self.caller,
+            request,
+        }) {
             Ok(()) => Ok(references),
             // The thread runs as long as a sender exists, and we are one.
-            Err(_) => Err(Error::new(ErrorKind::Internal, format!("the thread of {what} has ended early"))),
+            Err(_) => Err(Error::new(
+                ErrorKind::Internal,
+                format!("the thread of {what} has ended early"),
+            )),
         }
     }
 
@@ -138,7 +170,11 @@ impl Thread {
     /// Runs the caller's calls up to the first that has to wait. No wake-up is under way for this caller.
     fn advance(&mut self, caller: u64) {
         while let Some(request) = self.waiting.get_mut(&caller).and_then(VecDeque::pop_front) {
-            let Some(notify) = request.notify.as_ref().filter(|_| !request.args.iter().all(ObjectRef::is_sealed)) else {
+            let Some(notify) = request
+                .notify
+                .as_ref()
+                .filter(|_| !request.args.iter().all(ObjectRef::is_sealed))
+            else {
                 self.perform(request);
                 continue;
             };
@@ -165,14 +201,19 @@ impl Thread {
     }
 
     fn perform(&mut self, request: Request) {
-        let Request { method, args, returns, .. } = request;
+        let Request {
+            method, args, returns, ..
+        } = request;
         let name = &self.shared.name;
         let Some(actor) = self.actor.as_mut() else {
             let gone = || Error::new(ErrorKind::ActorDied, format!("actor `{name}` is dead"));
             return returns.fail(&self.died.clone().unwrap_or_else(gone));
         };
         let died = |text: &str| {
-            Error::new(ErrorKind::ActorDied, format!("actor `{name}` died: it panicked in method `{method}`: {text}"))
+            Error::new(
+                ErrorKind::ActorDied,
+                format!("actor `{name}` died: it panicked in method `{method}`: {text}"),
+            )
         };
         // The first failure is what later callers are told, too.
         if let Err(text) = execute(&args, returns, |call| actor.call(&method, call), died) {

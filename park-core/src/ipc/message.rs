@@ -76,11 +76,8 @@ pub enum ToWorker {
         /// How often the call may be repeated after a death of the actor's process; -1: without end.
         retries: i32,
     },
-    /// End once everything queued before is done: the last handle is gone.
-    Retire {
-        /// The actor's handle object (no hold).
-        actor: ObjectId,
-    },
+    /// End once everything queued before is done: the actor's last handle is gone, or the worker is one too many.
+    Retire,
 }
 
 impl ToWorker {
@@ -88,7 +85,7 @@ impl ToWorker {
     pub fn holds(&self) -> Vec<ObjectId> {
         match self {
             Self::Call { actor, args, returns, .. } => args.holds().chain(returns.iter().copied()).chain([*actor]).collect(),
-            Self::Run { .. } | Self::Create { .. } | Self::Retire { .. } => Vec::new(),
+            Self::Run { .. } | Self::Create { .. } | Self::Retire => Vec::new(),
         }
     }
 }

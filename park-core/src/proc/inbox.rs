@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -14,10 +14,10 @@ use crate::actor::order::CallOrder;
 use crate::error::Result;
 use crate::id::{ObjectId, TaskId};
 use crate::ipc::message::{ToHead, ToWorker};
-use crate::store::{Interrupt, SPIN, Store};
-use crate::sync::atomic::{Ordering, spin_loop};
+use crate::store::{Interrupt, Store};
+use crate::sync::atomic::Ordering;
 use crate::sync::ring::Position;
-use crate::sync::{RingReader, Wake};
+use crate::sync::{RingReader, Spin, Wake};
 
 /// How long an idle worker keeps its last reports to itself, so that a busy head is not woken for each.
 const REPORT_DELAY: Duration = Duration::from_millis(1);
@@ -70,32 +70,24 @@ impl Inbox {
     /// Blocks until there is something to do.
     pub fn next(&self, interrupt: Interrupt<'_>) -> Result<Job> {
         let bell = &self.store.participant(self.store.me()).doorbell;
-        let mut idle_since = None;
+        let mut idle = None;
         loop {
             let ticket = bell.ticket();
             if let Some(job) = self.poll()? {
                 return Ok(job);
             }
-            let since = *idle_since.get_or_insert_with(Instant::now);
-            if self.store.header().backlog_hint.load(Ordering::Relaxed) > 0 {
-                // Others have more than they can do: the head may move some of it here.
-                self.report();
-            }
-            while since.elapsed() < SPIN && !bell.rung_since(ticket) {
-                for _ in 0..32 {
-                    spin_loop();
-                }
-                std::thread::yield_now();
-            }
+            // One spell of looking for each time the process falls idle, not for each spurious wake.
+            let spin = idle.get_or_insert_with(Spin::new);
+            while !bell.rung_since(ticket) && spin.pause() {}
             if bell.rung_since(ticket) {
-                idle_since = None;
+                idle = None;
                 continue;
             }
             let unreported = self.state.lock().unreported;
             match bell.wait(ticket, unreported.then_some(REPORT_DELAY)) {
                 Wake::TimedOut => self.report(),
                 Wake::Interrupted => interrupt()?,
-                Wake::Changed => idle_since = None,
+                Wake::Changed => idle = None,
             }
         }
     }
@@ -134,7 +126,7 @@ impl Inbox {
             }
         }
         while let Some(job) = state.ready.pop_front() {
-            if matches!(job.message, ToWorker::Retire { .. }) && !state.order.is_empty() {
+            if matches!(job.message, ToWorker::Retire) && !state.order.is_empty() {
                 // Calls that wait for their arguments came before it.
                 state.ready.push_front(job);
                 break;

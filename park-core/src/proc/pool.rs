@@ -17,6 +17,8 @@ pub enum Role {
     Tasks,
     /// Is this actor.
     Actor(ObjectId),
+    /// Was told to end: there are more idle workers than CPUs.
+    Surplus,
 }
 
 /// One worker process.
@@ -84,6 +86,11 @@ impl WorkerPool {
         self.idle.push(id);
     }
 
+    /// How many workers have nothing to do.
+    pub fn idle(&self) -> usize {
+        self.idle.len()
+    }
+
     /// Whether some worker has nothing to do.
     pub fn has_idle(&self) -> bool {
         !self.idle.is_empty()
@@ -113,12 +120,6 @@ impl WorkerPool {
     pub fn least_loaded(&self, shape: ShapeId) -> Option<ParticipantId> {
         let open = |worker: &&Worker| worker.lease == Some(shape) && !worker.blocked && worker.sent.len() < DEPTH;
         self.workers.iter().filter(|(_, w)| open(w)).min_by_key(|(_, worker)| worker.sent.len()).map(|(id, _)| *id)
-    }
-
-    /// The worker with the most tasks ahead, if any has a task that is not its first.
-    pub fn most_loaded(&self) -> Option<ParticipantId> {
-        let (id, worker) = self.workers.iter().max_by_key(|(_, worker)| worker.sent.len())?;
-        (worker.sent.len() > 1).then_some(*id)
     }
 
     /// Task workers that are not blocked.

@@ -100,7 +100,7 @@ impl State {
                     actor.life = Life::Retiring;
                 }
                 let participant = actor.participant;
-                let retire = encode(&ToWorker::Retire { actor: id }).map(|body| frame(0, &body));
+                let retire = encode(&ToWorker::Retire).map(|body| frame(0, &body));
                 if !retire.is_ok_and(|record| self.store.send(participant, &record).is_ok()) {
                     self.kill_worker(participant);
                 }

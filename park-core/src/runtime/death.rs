@@ -60,7 +60,14 @@ impl State {
         }
         let orphans = self.store.recover(id);
         let what = format!("worker process {} died: {}", pid.map_or("(not started)".into(), |pid| pid.to_string()), reason(status));
-        let retiring = matches!(role, Role::Actor(actor) if self.actors.get_mut(actor).is_none_or(|actor| actor.life == Life::Retiring));
+        let retiring = match role {
+            // One that was told to end before its constructor returned never became `Retiring`.
+            Role::Actor(actor) => {
+                self.actors.get_mut(actor).is_none_or(|actor| actor.life == Life::Retiring || (actor.no_restart && status == 0))
+            }
+            Role::Surplus => true,
+            Role::Tasks => false,
+        };
         if !retiring {
             self.counts.workers_died += 1;
         }

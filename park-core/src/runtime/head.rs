@@ -86,7 +86,11 @@ pub(super) struct State {
     pub(super) zygote: Option<Zygote>,
     pub(super) setup: Option<WorkerSetup>,
     pub(super) peers: HashMap<ParticipantId, Peer>,
+    /// Actors whose last handle went in this process.
+    released: Arc<Mutex<Vec<ObjectId>>>,
     pub(super) counts: HeadStats,
+    /// The worker that was sent the last task.
+    pub(super) hot: Option<ParticipantId>,
     /// Workers that ended in a row before anything was finished.
     pub(super) fruitless: u32,
     pub(super) closed: bool,
@@ -121,17 +125,19 @@ impl Head {
             zygote: None,
             setup,
             peers: HashMap::new(),
+            released: Arc::default(),
             counts: HeadStats::default(),
+            hot: None,
             fruitless: 0,
             closed: false,
         };
         state.start_zygote()?;
-        // An actor's last handle may go anywhere, also under the head's own lock, so the news travels as a message.
-        let weak = Arc::downgrade(store);
+        // An actor's last handle may go anywhere, also under the head's own lock and while its ring is full: a list of its own.
+        let (weak, released) = (Arc::downgrade(store), state.released.clone());
         store.on_actor_freed(Box::new(move |actor| {
+            released.lock().push(actor);
             if let Some(store) = weak.upgrade() {
-                // Fails only when the session is closed; then there is nothing to retire.
-                let _ = store.send_head(ToHead::ActorReleased { actor }, true);
+                store.ring_head();
             }
         }));
         Ok(Self { store: store.clone(), state: Mutex::new(state) })
@@ -233,7 +239,11 @@ impl State {
             self.handle(from, message);
             self.reader.finish(ring, position)?;
         }
-        Ok(())
+        loop {
+            // Taken first: retiring one may release another.
+            let Some(actor) = self.released.lock().pop() else { return Ok(()) };
+            self.retire_actor(actor);
+        }
     }
 
     fn handle(&mut self, from: ParticipantId, message: ToHead) {
@@ -312,11 +322,9 @@ impl State {
         objects.iter().copied().filter(open).collect()
     }
 
-    /// Tells workers how eager to be with their reports.
-    pub(super) fn publish_hints(&self) {
-        let header = self.store.header();
-        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        header.ready_hint.store(small(self.ready.len()), Ordering::Relaxed);
-        header.backlog_hint.store(small(self.pool.backlog()), Ordering::Relaxed);
+    /// Tells workers whether to report at once.
+    pub(super) fn publish_hint(&self) {
+        let ready = u32::try_from(self.ready.len()).unwrap_or(u32::MAX);
+        self.store.header().ready_hint.store(ready, Ordering::Relaxed);
     }
 }

@@ -8,7 +8,7 @@
 use crate::actor::registry::Life;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ParticipantId, TaskId};
-use crate::ipc::message::{Submission, frame};
+use crate::ipc::message::{Submission, ToWorker, encode, frame};
 use crate::proc::pool::Role;
 use crate::sched::queue::ShapeId;
 use crate::sched::task::Task;
@@ -74,10 +74,13 @@ impl State {
         if self.ready.is_empty() {
             self.even_out();
         }
-        self.publish_hints();
+        self.publish_hint();
     }
 
     fn worker_for(&mut self, shape: ShapeId, ahead: bool) -> Option<ParticipantId> {
+        if let Some(hot) = self.hot.filter(|hot| self.is_just_done(*hot, shape)) {
+            return Some(hot);
+        }
         if self.resources.fits(self.ready.amounts(shape)) {
             let worker = self.pool.take_idle().or_else(|| self.hire());
             if let Some(id) = worker {
@@ -86,6 +89,15 @@ impl State {
             }
         }
         if ahead { self.pool.least_loaded(shape) } else { None }
+    }
+
+    /// Whether a worker with this lease has sealed all its results and only its report is under way. It still looks into its ring,
+    /// while an idle one sleeps: waking a process on another core costs more than most tasks.
+    fn is_just_done(&self, worker: ParticipantId, shape: ShapeId) -> bool {
+        self.pool.get(worker).is_some_and(|worker| {
+            let sealed = |id: &TaskId| self.tasks.get(id).is_none_or(|task| task.returns.iter().all(|id| self.store.contains(*id)));
+            worker.lease == Some(shape) && !worker.blocked && worker.sent.len() < 4 && worker.sent.iter().all(sealed)
+        })
     }
 
     fn lease(&mut self, id: ParticipantId, shape: ShapeId) {
@@ -128,6 +140,7 @@ impl State {
         match self.store.send(worker, &frame(task.attempt, &task.body)) {
             Ok(()) => {
                 task.worker = Some(worker);
+                self.hot = Some(worker);
                 self.pool.sent(worker, id);
                 true
             }
@@ -152,6 +165,23 @@ impl State {
                 let amounts = self.ready.amounts(shape).clone();
                 self.resources.give(&amounts);
             }
+            self.rest(id);
+        }
+    }
+
+    /// The worker has nothing to do. Blocked tasks made the pool grow; it shrinks again to one idle worker a CPU.
+    fn rest(&mut self, id: ParticipantId) {
+        let enough = crate::sys::cgroup::cpus().max(self.resources.whole("CPU"));
+        if self.pool.idle() < enough {
+            self.pool.put_idle(id);
+            return;
+        }
+        let retire = encode(&ToWorker::Retire).map(|body| frame(0, &body));
+        if retire.is_ok_and(|record| self.store.send(id, &record).is_ok()) {
+            if let Some(worker) = self.pool.get_mut(id) {
+                worker.role = Role::Surplus;
+            }
+        } else {
             self.pool.put_idle(id);
         }
     }
@@ -206,19 +236,26 @@ impl State {
     /// Workers without work get some that was sent ahead to others.
     fn even_out(&mut self) {
         while self.pool.has_idle() && self.pool.backlog() > 0 {
-            let Some(loaded) = self.pool.most_loaded() else { return };
-            let Some(shape) = self.pool.get(loaded).and_then(|worker| worker.lease) else { return };
+            let Some((loaded, shape)) = self.most_loaded() else { return };
             if !self.resources.fits(self.ready.amounts(shape)) || self.take_back(loaded, 1) == 0 {
                 return;
             }
-            let Some(worker) = self.worker_for(shape, false) else { return };
-            let Some(task) = self.ready.pop(shape) else { return };
+            let (Some(worker), Some(task)) = (self.pool.take_idle(), self.ready.pop(shape)) else { return };
+            self.lease(worker, shape);
             if !self.send_task(task, worker) {
                 self.ready.push_front(shape, task);
                 self.settle_lease(worker);
                 return;
             }
         }
+    }
+
+    /// The worker with the most tasks that are not done, if it has more than the one it runs, and what its lease is.
+    fn most_loaded(&self) -> Option<(ParticipantId, ShapeId)> {
+        let open = |id: &TaskId| self.tasks.get(id).is_some_and(|task| !task.returns.iter().all(|id| self.store.contains(*id)));
+        let load = self.pool.iter().map(|(id, worker)| (worker.sent.iter().filter(|task| open(task)).count(), id, worker.lease));
+        let (count, id, lease) = load.max_by_key(|(count, ..)| *count)?;
+        if count > 1 { Some((id, lease?)) } else { None }
     }
 
     pub(super) fn worker_blocked(&mut self, id: ParticipantId) {

@@ -134,7 +134,7 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
         }
         self.root.used.fetch_sub(size, Ordering::Relaxed);
         let next = block + size;
-        if next < self.arena.len() {
+        if next < self.arena.size() {
             let next_size = self.size(next)?;
             if next_size & FREE != 0 {
                 self.unlink(next, next_size & !FREE)?;
@@ -171,7 +171,7 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
         let mut live = (self.live)();
         live.sort_unstable_by_key(|allocation| allocation.offset);
         let (mut at, mut previous, mut used) = (FIRST, 0, 0);
-        let end = self.arena.len();
+        let end = self.arena.size();
         let gap = |at: &mut u64, upto: u64, previous: &mut u64| -> Result<()> {
             if upto > *at {
                 // Pages of the gap may never have been reserved, and a block header is about to be written there.
@@ -204,9 +204,9 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
     fn warm(&self, upto: u64) -> Result<()> {
         let warm = self.root.warm_end.load(Ordering::Relaxed);
         // One header beyond: the free block that follows keeps its header there.
-        let need = (upto + HEADER).min(self.arena.len());
+        let need = (upto + HEADER).min(self.arena.size());
         if need > warm {
-            let target = need.next_multiple_of(WARM_STEP).min(self.arena.len());
+            let target = need.next_multiple_of(WARM_STEP).min(self.arena.size());
             memfd::reserve(self.arena.fd(), warm, target - warm)?;
             self.root.warm_end.store(target, Ordering::Relaxed);
         }
@@ -223,7 +223,7 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
     fn size(&self, block: u64) -> Result<u64> {
         let word = self.word(block, SIZE)?.load(Ordering::Relaxed);
         let size = word & !FREE;
-        if size < GRANULE || !size.is_multiple_of(GRANULE) || size > self.arena.len() - block {
+        if size < GRANULE || !size.is_multiple_of(GRANULE) || size > self.arena.size() - block {
             bail!(Corrupt, "arena block at {block} claims {size} bytes");
         }
         Ok(word)
@@ -231,7 +231,7 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
 
     fn set_previous_of_next(&self, block: u64, size: u64) -> Result<()> {
         let next = block + size;
-        if next < self.arena.len() {
+        if next < self.arena.size() {
             self.word(next, PREVIOUS)?.store(block, Ordering::Relaxed);
         }
         Ok(())

@@ -48,8 +48,7 @@ pub struct Header {
     pub free_slots: AtomicU32,
     /// Tasks that wait for a worker; written by the head, read by workers to decide whether to report at once.
     pub ready_hint: AtomicU32,
-    /// Tasks sent ahead to a worker and not started; written by the head.
-    pub backlog_hint: AtomicU32,
+    _pad: AtomicU32,
     /// Rung when memory or slots come back.
     pub space: Doorbell,
 }
@@ -132,12 +131,12 @@ impl Layout {
         if fixed != (MAX_PARTICIPANTS, RING_BYTES) {
             bail!(BadSegment, "the session has {} participants and rings of {} bytes, this library was built for {MAX_PARTICIPANTS} and {RING_BYTES}", fixed.0, fixed.1);
         }
-        if control.len() != layout.total || arena_len != arena_bytes {
+        if control.size() != layout.total || arena_len != arena_bytes {
             bail!(
                 BadSegment,
                 "truncated segment: the header asks for {} control and {arena_bytes} arena bytes, found {} and {arena_len}",
                 layout.total,
-                control.len()
+                control.size()
             );
         }
         Ok(layout)

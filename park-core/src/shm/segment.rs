@@ -39,8 +39,8 @@ impl Segment {
     }
 
     /// Length in bytes.
-    pub fn len(&self) -> u64 {
-        self.map.len() as u64
+    pub fn size(&self) -> u64 {
+        self.map.size() as u64
     }
 
     /// The descriptor, to pass on.
@@ -51,7 +51,7 @@ impl Segment {
     fn address(&self, offset: u64, size: usize, align: usize) -> Option<*mut u8> {
         let offset = usize::try_from(offset).ok()?;
         let end = offset.checked_add(size)?;
-        (end <= self.map.len() && offset.is_multiple_of(align)).then(|| self.map.base().wrapping_add(offset))
+        (end <= self.map.size() && offset.is_multiple_of(align)).then(|| self.map.base().wrapping_add(offset))
     }
 
     /// The `T` at `offset`, or `BadSegment` if it does not lie inside.
@@ -60,7 +60,7 @@ impl Segment {
             // SAFETY: in bounds and aligned (checked in `address`; mappings are page aligned), mapped as long as `self`, and
             // `T: Shared` is valid for any bits and any concurrent access.
             Some(address) => Ok(unsafe { &*address.cast::<T>() }),
-            None => bail!(BadSegment, "offset {offset} lies outside a segment of {} bytes", self.map.len()),
+            None => bail!(BadSegment, "offset {offset} lies outside a segment of {} bytes", self.map.size()),
         }
     }
 
@@ -114,8 +114,8 @@ impl Arena {
     }
 
     /// Length in bytes.
-    pub fn len(&self) -> u64 {
-        self.write.len() as u64
+    pub fn size(&self) -> u64 {
+        self.write.size() as u64
     }
 
     /// The descriptor, to pass on.
@@ -125,8 +125,8 @@ impl Arena {
 
     fn check(&self, offset: u64, len: u64) -> Result<usize> {
         match offset.checked_add(len) {
-            Some(end) if end <= self.len() => Ok(usize::try_from(offset).unwrap_or(usize::MAX)),
-            _ => bail!(Corrupt, "{len} bytes at offset {offset} lie outside an arena of {} bytes", self.len()),
+            Some(end) if end <= self.size() => Ok(usize::try_from(offset).unwrap_or(usize::MAX)),
+            _ => bail!(Corrupt, "{len} bytes at offset {offset} lie outside an arena of {} bytes", self.size()),
         }
     }
 

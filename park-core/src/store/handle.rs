@@ -90,7 +90,7 @@ impl Store {
     pub fn join(control: OwnedFd, arena: OwnedFd, me: ParticipantId, membership: Option<OwnedFd>, head: Option<OwnedFd>) -> Result<Self> {
         let control = Segment::open(control)?;
         let arena = Arena::open(arena)?;
-        let layout = Layout::read_header(&control, arena.len())?;
+        let layout = Layout::read_header(&control, arena.size())?;
         if u32::from(me.0) >= MAX_PARTICIPANTS {
             bail!(BadSegment, "participant number {} is out of range", me.0);
         }

@@ -21,7 +21,6 @@ pub use object::{Object, Sealed};
 pub use object_ref::ObjectRef;
 pub use recover::Orphan;
 pub use stats::StoreStats;
-pub(crate) use wait::SPIN;
 pub use wait::{Interrupt, never};
 
 #[cfg(all(test, not(loom)))]

@@ -76,6 +76,9 @@ impl ObjectRef {
     /// A borrowed view of the object, which must be sealed. An ERROR object is a view too.
     pub fn sealed(&self) -> Result<Sealed<'_>> {
         let id = self.id();
+        if self.store().is_forked() {
+            self.store().check_open()?;
+        }
         let slot = self.store().checked_slot(id)?;
         if !slot.is_sealed(id.generation) {
             bail!(NotFound, "object {id} is not sealed");

@@ -86,8 +86,7 @@ impl Store {
         let mut stack = vec![(index, generation)];
         while let Some((index, generation)) = stack.pop() {
             let slot = self.slot(index);
-            loop {
-                let Ok(seen) = slot.state() else { break };
+            while let Ok(seen) = slot.state() {
                 if generation.is_some_and(|g| g != seen.generation) || !matches!(seen.phase, Phase::Sealed | Phase::Pending) {
                     break;
                 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::slot::Watch;
 use super::{ObjectRef, Store};
 use crate::error::{Result, bail};
-use crate::sync::atomic::spin_loop;
+use crate::sync::Spin;
 
 /// Asked between sleeps, and after a signal, whether to give up; its error ends the wait.
 pub type Interrupt<'a> = &'a mut dyn FnMut() -> Result<()>;
@@ -17,10 +17,6 @@ pub fn never() -> Result<()> {
 
 /// The longest sleep between two looks at the interrupt and at the head's health.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
-
-/// How long to look before the first sleep. A result often is a few microseconds away, a fraction of what a sleep and a wake across
-/// cores cost; an idle process spins once for this long and then sleeps.
-pub(crate) const SPIN: Duration = Duration::from_micros(40);
 
 impl Store {
     /// Waits until `need` of the objects are sealed, and returns how many are. Fewer after `timeout`: `Timeout`.
@@ -35,6 +31,9 @@ impl Store {
 
     /// As `wait`, but passing the deadline is no error: the count says what happened.
     pub fn wait_some(&self, refs: &[&ObjectRef], need: usize, timeout: Option<Duration>, interrupt: Interrupt<'_>) -> Result<usize> {
+        if self.is_forked() {
+            self.check_open()?;
+        }
         for object in refs {
             if object.id().session != self.session() {
                 self.checked_slot(object.id())?;
@@ -48,17 +47,12 @@ impl Store {
         self.check_open()?;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         if open.len() <= 16 {
-            let since = Instant::now();
-            while since.elapsed() < SPIN {
-                for _ in 0..32 {
-                    spin_loop();
-                }
+            let spin = Spin::new();
+            while spin.pause() {
                 open.retain(|object| !object.is_sealed());
                 if ready(&open) >= need {
                     return Ok(ready(&open));
                 }
-                // Whoever makes the object may need this core.
-                std::thread::yield_now();
             }
         }
         let bell = &self.participant(self.me()).doorbell;

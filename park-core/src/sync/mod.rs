@@ -6,6 +6,7 @@
 //! | `futex` | wait and wake on an atomic word, modelled under loom | this module only |
 //! | `doorbell` | "something changed, look again" with sleepers counted | one participant sleeps, all ring |
 //! | `robust_mutex` | a lock whose owner may be killed | short critical sections on derived data |
+//! | `spin` | a bounded look before a sleep | everyone |
 //! | `ring` | many producers, one consumer, records stay until their work is done | producers: all; consumer: its owner |
 #![allow(unsafe_code, reason = "marks the types that may live in shared memory")]
 
@@ -14,11 +15,13 @@ pub mod doorbell;
 pub mod futex;
 pub mod ring;
 pub mod robust_mutex;
+pub mod spin;
 
 pub use doorbell::Doorbell;
 pub use futex::Wake;
 pub use ring::{Ring, RingReader};
 pub use robust_mutex::{RobustGuard, RobustMutex};
+pub use spin::Spin;
 
 /// Types that may be placed over raw shared bytes.
 ///

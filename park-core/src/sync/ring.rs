@@ -108,7 +108,7 @@ impl<'a> Ring<'a> {
             return Err(PushError::Full);
         }
         if pad > 0 {
-            self.word(head).store(PAD | (pad - 1) * 8, Ordering::Relaxed);
+            self.word(head).store(PAD | ((pad - 1) * 8), Ordering::Relaxed);
         }
         let start = head + pad;
         let mut chunks = record.chunks_exact(8);

@@ -43,12 +43,23 @@ fn spawn() -> (Arc<Store>, NativePool, NativeActorHandle, mpsc::Receiver<Vec<u8>
     let store = Arc::new(Store::open(&config, 7).unwrap());
     let pool = NativePool::start(&store, 1).unwrap();
     let (dropped, receiver) = mpsc::channel();
-    let actor = NativeActorHandle::spawn(&pool, "log", Box::new(Log { seen: Vec::new(), dropped })).unwrap();
+    let actor = NativeActorHandle::spawn(
+        &pool,
+        "log",
+        Box::new(Log {
+            seen: Vec::new(),
+            dropped,
+        }),
+    )
+    .unwrap();
     (store, pool, actor, receiver)
 }
 
 fn fulfil(store: &Arc<Store>, promised: &ObjectRef, bytes: &[u8]) {
-    let mut object = store.fulfil(promised.id(), Spec::raw(bytes.len() as u64), &mut never).unwrap().unwrap();
+    let mut object = store
+        .fulfil(promised.id(), Spec::raw(bytes.len() as u64), &mut never)
+        .unwrap()
+        .unwrap();
     object.write(0, bytes).unwrap();
     object.seal().unwrap();
     store.drop_hold(promised.id());
@@ -63,11 +74,17 @@ fn state_lasts_and_errors_do_not_kill() {
     assert_eq!(store.get(&both[1], LONG).unwrap().bytes(), b"aa");
     let wrong = actor.call("sub", &[], 1).unwrap();
     let error = store.get(&wrong[0], LONG).unwrap_err();
-    assert_eq!((error.kind(), error.message()), (
-        ErrorKind::TaskFailed,
-        "method `sub` of actor `log` failed: NotFound: no method `sub`"
-    ));
-    assert_eq!(store.get(&actor.call("add", &[], 1).unwrap()[0], LONG).unwrap().bytes(), b"aa");
+    assert_eq!(
+        (error.kind(), error.message()),
+        (
+            ErrorKind::TaskFailed,
+            "method `sub` of actor `log` failed: NotFound: no method `sub`"
+        )
+    );
+    assert_eq!(
+        store.get(&actor.call("add", &[], 1).unwrap()[0], LONG).unwrap().bytes(),
+        b"aa"
+    );
 }
 
 #[test]
@@ -114,7 +131,10 @@ fn the_last_handle_ends_it_after_what_was_asked() {
     actor.call("add", std::slice::from_ref(&promised), 0).unwrap();
     actor.call("add", &[store.put(b"2").unwrap()], 0).unwrap();
     drop(actor);
-    assert!(dropped.recv_timeout(Duration::from_millis(50)).is_err(), "ended with a call still waiting");
+    assert!(
+        dropped.recv_timeout(Duration::from_millis(50)).is_err(),
+        "ended with a call still waiting"
+    );
     fulfil(&store, &promised, b"1");
     assert_eq!(dropped.recv_timeout(Duration::from_secs(30)).unwrap(), b"12");
     drop(promised);

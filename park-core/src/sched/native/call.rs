@@ -1,6 +1,7 @@
 //! One call of a native function: its arguments as views, its returns as promises that are always settled.
 //!
-//! `Returns` owns the promises' holds. It settles each promise exactly once: with what the function sealed, with the function's
+//! `Returns` keeps a reference of this process to each promised object, in place of the hold that a promise comes with: references
+//! are in the process's ledger, so the reaper can give them back if the process is killed. It settles each promise exactly once: with what the function sealed, with the function's
 //! error, or, if it is dropped before the function ran, with `SessionClosed`. A return that is still being written when the
 //! function ends (its `ReturnObject` was moved to another thread, say) may be sealed later; if it is given up then, it fails. The
 //! two ends agree through `ended`: the call's end writes `ended` and then tries to fail what is open, the object's end gives the
@@ -21,13 +22,13 @@ use crate::sync::atomic::{AtomicBool, Ordering, fence};
 /// Most values one call may return.
 const MAX_RETURNS: usize = 1024;
 
-/// The promises of one call, with the holds that keep them.
+/// The promises of one call, with the references that keep them.
 #[derive(Debug)]
 pub(crate) struct Returns {
     store: Arc<Store>,
     /// For messages: "task `scale`", "method `add` of actor `sum`".
     what: Arc<str>,
-    ids: Vec<ObjectId>,
+    objects: Vec<ObjectRef>,
     ended: Arc<AtomicBool>,
 }
 
@@ -35,14 +36,23 @@ impl Returns {
     /// Promises `count` objects. The references are the caller's, the guard is the executor's.
     pub(crate) fn promise(store: &Arc<Store>, what: &str, count: usize) -> Result<(Vec<ObjectRef>, Self)> {
         if count > MAX_RETURNS {
-            bail!(InvalidArgument, "{what} was asked for {count} returns, the maximum is {MAX_RETURNS}");
+            bail!(
+                InvalidArgument,
+                "{what} was asked for {count} returns, the maximum is {MAX_RETURNS}"
+            );
         }
         let ended = Arc::new(AtomicBool::new(false));
-        let mut returns = Self { store: store.clone(), what: what.into(), ids: Vec::with_capacity(count), ended };
+        let mut returns = Self {
+            store: store.clone(),
+            what: what.into(),
+            objects: Vec::with_capacity(count),
+            ended,
+        };
         let mut references = Vec::with_capacity(count);
         for _ in 0..count {
             let reference = store.promise(store.me())?;
-            returns.ids.push(reference.id());
+            returns.objects.push(reference.clone());
+            store.drop_hold(reference.id());
             references.push(reference);
         }
         Ok((references, returns))
@@ -60,31 +70,35 @@ impl Returns {
 
     /// The function ended well: what it did not make is its fault.
     fn finish(mut self) {
-        let missing: Vec<String> =
-            (0..self.ids.len()).filter(|i| !self.store.contains(self.ids[*i])).map(|i| i.to_string()).collect();
-        let message = format!("{} ended without writing return {} of {}", self.what, missing.join(", "), self.ids.len());
+        let missing: Vec<String> = (0..)
+            .zip(&self.objects)
+            .filter(|(_, object)| !object.is_sealed())
+            .map(|(i, _): (usize, _)| i.to_string())
+            .collect();
+        let message = format!(
+            "{} ended without writing return {} of {}",
+            self.what,
+            missing.join(", "),
+            self.objects.len()
+        );
         self.settle(&Error::new(ErrorKind::TaskFailed, message));
     }
 
     fn settle(&mut self, error: &Error) {
         self.ended.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
-        for id in self.ids.drain(..) {
-            if self.store.is_forked() {
-                continue;
-            }
-            if !self.store.contains(id) {
+        for object in self.objects.drain(..) {
+            if !self.store.is_forked() && !object.is_sealed() {
                 // It can only fail if the table or the arena is corrupt, and then every reader of the object learns so itself.
-                let _ = self.store.fail(id, error);
+                let _ = self.store.fail(object.id(), error);
             }
-            self.store.drop_hold(id);
         }
     }
 }
 
 impl Drop for Returns {
     fn drop(&mut self) {
-        if !self.ids.is_empty() {
+        if !self.objects.is_empty() {
             let message = format!("the session was closed before {} ran", self.what);
             self.settle(&Error::new(ErrorKind::SessionClosed, message));
         }
@@ -108,7 +122,12 @@ impl NativeCall<'_> {
     pub fn arg(&self, index: usize) -> Result<&Object> {
         match self.args.get(index) {
             Some(object) => Ok(object),
-            None => bail!(InvalidArgument, "{} has {} arguments, asked for number {index}", self.returns.what, self.args.len()),
+            None => bail!(
+                InvalidArgument,
+                "{} has {} arguments, asked for number {index}",
+                self.returns.what,
+                self.args.len()
+            ),
         }
     }
 
@@ -119,7 +138,7 @@ impl NativeCall<'_> {
 
     /// How many values the caller asked for. Each must be written before the function ends.
     pub fn returns(&self) -> usize {
-        self.returns.ids.len()
+        self.returns.objects.len()
     }
 
     /// Return `index` is a copy of `bytes`, as a RAW object.
@@ -134,16 +153,34 @@ impl NativeCall<'_> {
     pub fn create(&mut self, index: usize, spec: Spec<'_>) -> Result<ReturnObject> {
         let id = self.id(index)?;
         let Some(object) = self.store().fulfil(id, spec, &mut never)? else {
-            bail!(AlreadyExists, "return {index} of {} is written already, or being written", self.returns.what);
+            bail!(
+                AlreadyExists,
+                "return {index} of {} is written already, or being written",
+                self.returns.what
+            );
         };
-        let late = Late { store: self.store().clone(), what: self.returns.what.clone(), index, id, ended: self.returns.ended.clone() };
+        let late = Late {
+            store: self.store().clone(),
+            what: self.returns.what.clone(),
+            index,
+            id,
+            ended: self.returns.ended.clone(),
+        };
         Ok(ReturnObject { object, _late: late })
     }
 
     /// Lends room for return `index`, a tensor: its header is written already.
     pub fn create_tensor(&mut self, index: usize, spec: &TensorSpec) -> Result<ReturnObject> {
         let len = TENSOR_HEADER + spec.nbytes();
-        let mut object = self.create(index, Spec { len, format: Format::Tensor, view: spec.view, nested: &[] })?;
+        let mut object = self.create(
+            index,
+            Spec {
+                len,
+                format: Format::Tensor,
+                view: spec.view,
+                nested: &[],
+            },
+        )?;
         object.write(0, &spec.header())?;
         Ok(object)
     }
@@ -152,15 +189,24 @@ impl NativeCall<'_> {
     pub fn fail(&mut self, index: usize, error: &Error) -> Result<()> {
         let id = self.id(index)?;
         if self.store().contains(id) {
-            bail!(AlreadyExists, "return {index} of {} is written already", self.returns.what);
+            bail!(
+                AlreadyExists,
+                "return {index} of {} is written already",
+                self.returns.what
+            );
         }
         self.store().fail(id, error)
     }
 
     fn id(&self, index: usize) -> Result<ObjectId> {
-        match self.returns.ids.get(index) {
-            Some(id) => Ok(*id),
-            None => bail!(InvalidArgument, "{} has {} returns, asked for number {index}", self.returns.what, self.returns.ids.len()),
+        match self.returns.objects.get(index) {
+            Some(object) => Ok(object.id()),
+            None => bail!(
+                InvalidArgument,
+                "{} has {} returns, asked for number {index}",
+                self.returns.what,
+                self.returns.objects.len()
+            ),
         }
     }
 }
@@ -213,7 +259,10 @@ impl Drop for Late {
     fn drop(&mut self) {
         fence(Ordering::SeqCst);
         if self.ended.load(Ordering::Acquire) && !self.store.is_forked() && !self.store.contains(self.id) {
-            let message = format!("return {} of {} was given up after the call had ended", self.index, self.what);
+            let message = format!(
+                "return {} of {} was given up after the call had ended",
+                self.index, self.what
+            );
             let _ = self.store.fail(self.id, &Error::new(ErrorKind::TaskFailed, message));
         }
     }
@@ -224,7 +273,10 @@ pub(crate) fn check_arguments(store: &Store, what: &str, args: &[ObjectRef]) -> 
     for (at, argument) in args.iter().enumerate() {
         let id = argument.id();
         if id.session != store.session() {
-            bail!(ForeignSession, "argument {at} of {what}, object {id}, belongs to another session");
+            bail!(
+                ForeignSession,
+                "argument {at} of {what}, object {id}, belongs to another session"
+            );
         }
     }
     Ok(())
@@ -246,7 +298,10 @@ pub(crate) fn execute(
             return Ok(());
         }
     };
-    let mut call = NativeCall { args: &views, returns: &returns };
+    let mut call = NativeCall {
+        args: &views,
+        returns: &returns,
+    };
     match catch_unwind(AssertUnwindSafe(|| body(&mut call))) {
         Ok(Ok(())) => returns.finish(),
         Ok(Err(error)) => {
@@ -268,5 +323,6 @@ pub(crate) fn execute(
 
 fn panic_text(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a text".to_owned())
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a text".to_owned())
 }

@@ -28,7 +28,11 @@ pub(super) struct Idle {
 
 impl Idle {
     pub(super) fn new() -> Self {
-        Self { sleepers: AtomicUsize::new(0), lock: Mutex::new(()), wake: Condvar::new() }
+        Self {
+            sleepers: AtomicUsize::new(0),
+            lock: Mutex::new(()),
+            wake: Condvar::new(),
+        }
     }
 
     /// Sleeps until woken, unless `look` finds work. May return without a reason: the caller looks again.
@@ -99,7 +103,11 @@ mod loom_tests {
             let seen = shared.1.load(Ordering::Acquire);
             if seen == 0 {
                 shared.0.sleep_unless(|| shared.1.load(Ordering::Acquire) != 0);
-            } else if shared.1.compare_exchange(seen, seen - 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            } else if shared
+                .1
+                .compare_exchange(seen, seen - 1, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+            {
                 return;
             }
         }

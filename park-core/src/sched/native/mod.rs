@@ -17,8 +17,8 @@ mod ready;
 
 pub use call::{NativeCall, ReturnObject};
 pub(crate) use call::{Returns, check_arguments, execute};
-pub(crate) use pool::check_name;
 pub use pool::NativePool;
+pub(crate) use pool::check_name;
 pub(crate) use ready::Readiness;
 
 #[cfg(all(test, not(loom)))]

@@ -41,7 +41,11 @@ struct Task {
 
 impl Task {
     fn run(self) {
-        let Self { function, args, returns } = self;
+        let Self {
+            function,
+            args,
+            returns,
+        } = self;
         let what = returns.what().to_owned();
         let panicked = |text: &str| Error::new(ErrorKind::TaskFailed, format!("{what} panicked: {text}"));
         // The panic's text went into the returns; the thread goes on.
@@ -67,7 +71,9 @@ pub struct NativePool {
 
 impl fmt::Debug for NativePool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NativePool").field("threads", &self.shared.stealers.len()).finish_non_exhaustive()
+        f.debug_struct("NativePool")
+            .field("threads", &self.shared.stealers.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -86,11 +92,16 @@ impl NativePool {
             closing: AtomicBool::new(false),
         });
         // Dropped on an early return, which ends the threads that were started.
-        let pool = Self { shared, threads: Mutex::default() };
+        let pool = Self {
+            shared,
+            threads: Mutex::default(),
+        };
         for (index, local) in locals.into_iter().enumerate() {
             let shared = pool.shared.clone();
             let builder = std::thread::Builder::new().name(format!("park-native-{index}"));
-            pool.threads.lock().push(builder.spawn(move || shared.work(&local, index))?);
+            pool.threads
+                .lock()
+                .push(builder.spawn(move || shared.work(&local, index))?);
         }
         Ok(pool)
     }
@@ -119,7 +130,11 @@ impl NativePool {
         let what = format!("task `{name}`");
         check_arguments(&self.shared.store, &what, args)?;
         let (references, returns) = Returns::promise(&self.shared.store, &what, num_returns)?;
-        let task = Task { function, args: args.to_vec(), returns };
+        let task = Task {
+            function,
+            args: args.to_vec(),
+            returns,
+        };
         let shared = self.shared.clone();
         self.shared.readiness.when_ready(
             args,
@@ -207,7 +222,9 @@ impl Shared {
                     }
                     task.run();
                 }
-                None => self.idle.sleep_unless(|| self.closing.load(Ordering::Acquire) || self.has_work()),
+                None => self
+                    .idle
+                    .sleep_unless(|| self.closing.load(Ordering::Acquire) || self.has_work()),
             }
         }
         while local.pop().is_some() {}
@@ -218,9 +235,15 @@ impl Shared {
             return Some(task);
         }
         loop {
-            let others = self.stealers.iter().cycle().skip(index + 1).take(self.stealers.len() - 1);
-            let stolen: Steal<Task> =
-                std::iter::once(self.queue.steal_batch_and_pop(local)).chain(others.map(Stealer::steal)).collect();
+            let others = self
+                .stealers
+                .iter()
+                .cycle()
+                .skip(index + 1)
+                .take(self.stealers.len() - 1);
+            let stolen: Steal<Task> = std::iter::once(self.queue.steal_batch_and_pop(local))
+                .chain(others.map(Stealer::steal))
+                .collect();
             match stolen {
                 Steal::Success(task) => return Some(task),
                 Steal::Empty => return None,
@@ -237,7 +260,10 @@ impl Shared {
     fn drop_queued(&self) {
         loop {
             let deques = self.stealers.iter().map(Stealer::steal);
-            match std::iter::once(self.queue.steal()).chain(deques).collect::<Steal<Task>>() {
+            match std::iter::once(self.queue.steal())
+                .chain(deques)
+                .collect::<Steal<Task>>()
+            {
                 Steal::Success(task) => drop(task),
                 Steal::Empty => return,
                 Steal::Retry => {}
@@ -249,7 +275,11 @@ impl Shared {
 /// Names of functions, actors and methods: 1 to 255 bytes without NUL.
 pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
     if name.is_empty() || name.len() > MAX_NAME || name.contains('\0') {
-        bail!(InvalidArgument, "the name of a {what} has 1 to {MAX_NAME} bytes and no NUL, got {} bytes", name.len());
+        bail!(
+            InvalidArgument,
+            "the name of a {what} has 1 to {MAX_NAME} bytes and no NUL, got {} bytes",
+            name.len()
+        );
     }
     Ok(())
 }

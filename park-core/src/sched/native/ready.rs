@@ -42,7 +42,11 @@ pub(crate) struct Readiness {
 
 impl Readiness {
     pub(super) fn new(store: &Arc<Store>) -> Arc<Self> {
-        Arc::new(Self { store: store.clone(), inbox: Mutex::default(), news: Condvar::new() })
+        Arc::new(Self {
+            store: store.clone(),
+            inbox: Mutex::default(),
+            news: Condvar::new(),
+        })
     }
 
     /// Calls `then` once all `objects` are sealed: at once and here if they are, else later and on the waiting thread.
@@ -58,7 +62,10 @@ impl Readiness {
         }
         if inbox.thread.is_none() {
             let this = self.clone();
-            match std::thread::Builder::new().name("park-native-wait".to_owned()).spawn(move || this.run()) {
+            match std::thread::Builder::new()
+                .name("park-native-wait".to_owned())
+                .spawn(move || this.run())
+            {
                 Ok(thread) => inbox.thread = Some(thread),
                 Err(error) => {
                     drop(inbox);
@@ -102,7 +109,11 @@ impl Readiness {
                 }
                 (std::mem::take(&mut inbox.arrivals), inbox.closed)
             };
-            let given_up = if is_closed { Some(closed()) } else { self.store.check_open().err() };
+            let given_up = if is_closed {
+                Some(closed())
+            } else {
+                self.store.check_open().err()
+            };
             waiting.extend(arrivals);
             if let Some(error) = given_up {
                 waiting.drain(..).for_each(|waiting| (waiting.then)(Err(error.clone())));
@@ -135,5 +146,8 @@ impl Readiness {
 }
 
 fn closed() -> Error {
-    Error::new(ErrorKind::SessionClosed, "the session was closed while an argument was awaited")
+    Error::new(
+        ErrorKind::SessionClosed,
+        "the session was closed while an argument was awaited",
+    )
 }

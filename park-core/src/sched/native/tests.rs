@@ -1,7 +1,7 @@
 //! The pool from outside: results, failures of every kind, waiting arguments, and shutdown from awkward places.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -9,11 +9,15 @@ use super::*;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::store::{DType, ObjectRef, Spec, Store, TensorSpec, View};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const LONG: Option<Duration> = Some(Duration::from_secs(30));
 
 fn store() -> Arc<Store> {
-    let config = Config::default().capacity(8 << 20).max_objects(1 << 14).full_timeout(Duration::from_millis(20));
+    let config = Config::default()
+        .capacity(8 << 20)
+        .max_objects(1 << 14)
+        .full_timeout(Duration::from_millis(20));
     Arc::new(Store::open(&config, 7).unwrap())
 }
 
@@ -41,9 +45,14 @@ fn calls_return_and_nothing_is_left_behind() {
     let (store, pool) = pool(3);
     for round in 0..20u8 {
         let argument = store.put(&[round; 200]).unwrap();
-        let returns: Vec<_> = (0..50).map(|_| pool.submit("double", std::slice::from_ref(&argument), 1).unwrap()).collect();
+        let returns: Vec<_> = (0..50)
+            .map(|_| pool.submit("double", std::slice::from_ref(&argument), 1).unwrap())
+            .collect();
         drop(argument);
-        for [result] in returns.iter().map(|returns| <&[ObjectRef; 1]>::try_from(returns.as_slice()).unwrap()) {
+        for [result] in returns
+            .iter()
+            .map(|returns| <&[ObjectRef; 1]>::try_from(returns.as_slice()).unwrap())
+        {
             assert_eq!(bytes(result), [round * 2; 200]);
         }
     }
@@ -65,12 +74,18 @@ fn a_chain_of_results_runs_without_waiting_in_between() {
 fn a_call_without_its_argument_occupies_no_thread() {
     let (store, pool) = pool(1);
     let promised = store.promise(store.me()).unwrap();
-    let blocked = pool.submit("double", &[promised.clone()], 1).unwrap().remove(0);
+    let blocked = pool
+        .submit("double", std::slice::from_ref(&promised), 1)
+        .unwrap()
+        .remove(0);
     let ready = store.put(&[4]).unwrap();
     let free = pool.submit("double", &[ready], 1).unwrap().remove(0);
     assert_eq!(bytes(&free), [8]);
     assert!(!blocked.is_sealed());
-    let mut object = store.fulfil(promised.id(), Spec::raw(1), &mut crate::store::never).unwrap().unwrap();
+    let mut object = store
+        .fulfil(promised.id(), Spec::raw(1), &mut crate::store::never)
+        .unwrap()
+        .unwrap();
     object.write(0, &[21]).unwrap();
     object.seal().unwrap();
     store.drop_hold(promised.id());
@@ -80,7 +95,8 @@ fn a_call_without_its_argument_occupies_no_thread() {
 #[test]
 fn failures_of_every_kind_reach_the_reader() {
     let (store, pool) = pool(2);
-    pool.register("err", |_| Err(Error::new(ErrorKind::Timeout, "inner"))).unwrap();
+    pool.register("err", |_| Err(Error::new(ErrorKind::Timeout, "inner")))
+        .unwrap();
     pool.register("panic", |_| panic!("at the disco")).unwrap();
     pool.register("half", |call| call.put(1, b"one")).unwrap();
     pool.register("aborts", |call| {
@@ -90,7 +106,12 @@ fn failures_of_every_kind_reach_the_reader() {
     .unwrap();
     pool.register("fails one", |call| {
         call.fail(0, &Error::new(ErrorKind::NotFound, "no such row"))?;
-        assert_eq!(call.fail(0, &Error::new(ErrorKind::NotFound, "again")).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(
+            call.fail(0, &Error::new(ErrorKind::NotFound, "again"))
+                .unwrap_err()
+                .kind(),
+            ErrorKind::AlreadyExists
+        );
         assert_eq!(call.put(0, b"again").unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(call.put(2, b"").unwrap_err().kind(), ErrorKind::InvalidArgument);
         assert_eq!(call.arg(0).unwrap_err().kind(), ErrorKind::InvalidArgument);
@@ -99,32 +120,62 @@ fn failures_of_every_kind_reach_the_reader() {
     .unwrap();
 
     let failed = error(&pool.submit("err", &[], 1).unwrap()[0]);
-    assert_eq!((failed.kind(), failed.message()), (ErrorKind::TaskFailed, "task `err` failed: Timeout: inner"));
+    assert_eq!(
+        (failed.kind(), failed.message()),
+        (ErrorKind::TaskFailed, "task `err` failed: Timeout: inner")
+    );
     let panicked = error(&pool.submit("panic", &[], 1).unwrap()[0]);
-    assert_eq!((panicked.kind(), panicked.message()), (ErrorKind::TaskFailed, "task `panic` panicked: at the disco"));
+    assert_eq!(
+        (panicked.kind(), panicked.message()),
+        (ErrorKind::TaskFailed, "task `panic` panicked: at the disco")
+    );
 
     let half = pool.submit("half", &[], 3).unwrap();
     assert_eq!(bytes(&half[1]), b"one");
     let missing = error(&half[2]);
     assert_eq!(missing.kind(), ErrorKind::TaskFailed);
-    assert!(missing.message().contains("ended without writing return 0, 2 of 3"), "{missing}");
-    assert_eq!(error(&pool.submit("aborts", &[], 1).unwrap()[0]).kind(), ErrorKind::TaskFailed);
+    assert!(
+        missing.message().contains("ended without writing return 0, 2 of 3"),
+        "{missing}"
+    );
+    assert_eq!(
+        error(&pool.submit("aborts", &[], 1).unwrap()[0]).kind(),
+        ErrorKind::TaskFailed
+    );
 
     let one = pool.submit("fails one", &[], 2).unwrap();
-    assert_eq!((error(&one[0]).kind(), bytes(&one[1])), (ErrorKind::NotFound, b"fine".to_vec()));
+    assert_eq!(
+        (error(&one[0]).kind(), bytes(&one[1])),
+        (ErrorKind::NotFound, b"fine".to_vec())
+    );
 
     // An argument that is an error is the call's error, as it was.
     let poisoned = pool.submit("double", &one[..1], 1).unwrap();
     assert_eq!(error(&poisoned[0]).message(), "no such row");
 
     assert_eq!(pool.submit("nobody", &[], 1).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(pool.submit("double", &[], 1 << 20).unwrap_err().kind(), ErrorKind::InvalidArgument);
-    assert_eq!(pool.register("double", |_| Ok(())).unwrap_err().kind(), ErrorKind::AlreadyExists);
-    assert_eq!(pool.register("", |_| Ok(())).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(
+        pool.submit("double", &[], 1 << 20).unwrap_err().kind(),
+        ErrorKind::InvalidArgument
+    );
+    assert_eq!(
+        pool.register("double", |_| Ok(())).unwrap_err().kind(),
+        ErrorKind::AlreadyExists
+    );
+    assert_eq!(
+        pool.register("", |_| Ok(())).unwrap_err().kind(),
+        ErrorKind::InvalidArgument
+    );
     let foreign = Arc::new(Store::open(&Config::default().capacity(1 << 20), 8).unwrap());
     let argument = foreign.put(b"x").unwrap();
-    assert_eq!(pool.submit("double", &[argument], 1).unwrap_err().kind(), ErrorKind::ForeignSession);
-    assert_eq!(bytes(&pool.submit("double", &[store.put(&[3]).unwrap()], 1).unwrap()[0]), [6]);
+    assert_eq!(
+        pool.submit("double", &[argument], 1).unwrap_err().kind(),
+        ErrorKind::ForeignSession
+    );
+    assert_eq!(
+        bytes(&pool.submit("double", &[store.put(&[3]).unwrap()], 1).unwrap()[0]),
+        [6]
+    );
 }
 
 #[test]
@@ -153,7 +204,8 @@ fn a_return_may_be_sealed_after_the_call_but_not_forgotten() {
     let (send, receive) = mpsc::channel();
     pool.register("later", move |call| {
         for index in 0..2 {
-            send.send(call.create(index, Spec::raw(100))?).map_err(|_| Error::new(ErrorKind::Internal, "nobody listens"))?;
+            send.send(call.create(index, Spec::raw(100))?)
+                .map_err(|_| Error::new(ErrorKind::Internal, "nobody listens"))?;
         }
         Ok(())
     })
@@ -169,7 +221,10 @@ fn a_return_may_be_sealed_after_the_call_but_not_forgotten() {
     drop(dropped);
     assert_eq!(bytes(&late[0]), [7; 100]);
     let given_up = error(&late[1]);
-    assert!(given_up.kind() == ErrorKind::TaskFailed && given_up.message().contains("given up"), "{given_up}");
+    assert!(
+        given_up.kind() == ErrorKind::TaskFailed && given_up.message().contains("given up"),
+        "{given_up}"
+    );
 }
 
 #[test]
@@ -204,7 +259,8 @@ fn shutdown_fails_what_has_not_begun_and_joins_the_rest() {
     let (end, gate) = (ended.clone(), store.promise(store.me()).unwrap());
     let awaited = gate.clone();
     pool.register("slow", move |call| {
-        send.send(()).map_err(|_| Error::new(ErrorKind::Internal, "nobody listens"))?;
+        send.send(())
+            .map_err(|_| Error::new(ErrorKind::Internal, "nobody listens"))?;
         // Blocked on what only shutdown can settle: a call queued behind this one.
         let _ = call.store().get(&awaited, LONG);
         end.store(true, Ordering::SeqCst);
@@ -213,9 +269,14 @@ fn shutdown_fails_what_has_not_begun_and_joins_the_rest() {
     .unwrap();
     let running = pool.submit("slow", &[], 1).unwrap().remove(0);
     started.recv().unwrap();
-    let queued: Vec<_> = (0..20).map(|_| pool.submit("slow", &[], 1).unwrap().remove(0)).collect();
+    let queued: Vec<_> = (0..20)
+        .map(|_| pool.submit("slow", &[], 1).unwrap().remove(0))
+        .collect();
     let never = store.promise(store.me()).unwrap();
-    let waiting = pool.submit("double", std::slice::from_ref(&never), 1).unwrap().remove(0);
+    let waiting = pool
+        .submit("double", std::slice::from_ref(&never), 1)
+        .unwrap()
+        .remove(0);
     std::thread::scope(|scope| {
         scope.spawn(|| pool.shutdown());
         assert_eq!(error(&waiting).kind(), ErrorKind::SessionClosed);
@@ -225,10 +286,19 @@ fn shutdown_fails_what_has_not_begun_and_joins_the_rest() {
         assert!(!ended.load(Ordering::SeqCst));
         store.fail(gate.id(), &Error::new(ErrorKind::NotFound, "")).unwrap();
     });
-    assert!(ended.load(Ordering::SeqCst), "shutdown returned before the running call had ended");
+    assert!(
+        ended.load(Ordering::SeqCst),
+        "shutdown returned before the running call had ended"
+    );
     assert_eq!(bytes(&running), b"done");
-    assert_eq!(pool.submit("double", &[], 1).unwrap_err().kind(), ErrorKind::SessionClosed);
-    assert_eq!(pool.register("new", |_| Ok(())).unwrap_err().kind(), ErrorKind::SessionClosed);
+    assert_eq!(
+        pool.submit("double", &[], 1).unwrap_err().kind(),
+        ErrorKind::SessionClosed
+    );
+    assert_eq!(
+        pool.register("new", |_| Ok(())).unwrap_err().kind(),
+        ErrorKind::SessionClosed
+    );
     pool.shutdown();
 }
 

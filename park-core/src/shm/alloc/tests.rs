@@ -51,7 +51,7 @@ impl Bench {
     fn check_disjoint(&self) {
         let mut end = 0;
         for (&offset, &len) in self.live.borrow().iter() {
-            assert!(offset >= end && offset + len <= self.arena.len() && offset % 64 == 0);
+            assert!(offset >= end && offset + len <= self.arena.size() && offset % 64 == 0);
             end = offset + len.max(1);
         }
     }

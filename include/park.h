@@ -1,0 +1,558 @@
+/*
+ * park: a zero-copy object store, tasks and actors for the processes of one machine.
+ *
+ * Generated from park-c by `make header`: do not edit.
+ *
+ * Calls. A call that can fail returns a park_status, PARK_OK being 0, and takes a place for an error last. That place may be NULL;
+ * else it becomes NULL on success, and an error to be freed with park_error_free() on failure. Inputs come first, then the places
+ * for results, which are written on success only. There is no error per thread, and no partial success.
+ *
+ * Pointers. A pointer is to a live value of its type for as long as the call runs, or NULL. NULL and misaligned pointers are
+ * PARK_INVALID_ARGUMENT unless a function says that NULL is fine. Text is UTF-8 and ends with a NUL. Nothing that is passed in is
+ * kept, except `user_data` of callbacks. A handle is freed once, by the _free function of its type, and not used after that. A
+ * handle that was closed, sealed, aborted or released but not freed yet is PARK_HANDLE_CLOSED.
+ *
+ * Threads. Each type is one of: shared (any thread, also at the same time), movable (any thread, one at a time), pinned (one
+ * thread only). No handle may be freed while another call uses it.
+ *
+ * Timeouts are milliseconds: -1 is for ever, 0 only looks.
+ *
+ * Structs that begin with struct_size: set it to the struct's sizeof, and the members you do not use to 0.
+ *
+ * In a child made by fork() every handle of its parent is PARK_FORKED; freeing one there does nothing to the session.
+ */
+
+#ifndef PARK_H
+#define PARK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Length of an id as text, with the closing NUL.
+#define PARK_OBJECT_ID_TEXT 33
+
+// Most dimensions of a tensor.
+#define PARK_TENSOR_MAX_NDIM 8
+
+// Major version of the header.
+#define PARK_VERSION_MAJOR 0
+
+// Minor version of the header.
+#define PARK_VERSION_MINOR 1
+
+// Patch version of the header.
+#define PARK_VERSION_PATCH 0
+
+// Version of the binary interface of the header. It changes when a program compiled for the old one cannot run with the new one.
+#define PARK_ABI_VERSION 1
+
+// A caller of an actor. Calls through one handle run in their order, also when early ones wait for arguments; a clone is a
+// caller of its own. Shared. Free it with park_actor_free(): the actor ends with its last handle, after what was asked is done.
+typedef struct park_actor park_actor;
+
+// An error: a status, and a message that names what was asked and what was found. Shared. Free it with park_error_free().
+typedef struct park_error park_error;
+
+// Memory for one object that is being written, until it is sealed or aborted. Movable. Free it with park_mutable_object_free().
+typedef struct park_mutable_object park_mutable_object;
+
+// A view of a sealed object, which it keeps alive: its bytes do not move or change while it exists. Shared. Free it with
+// park_object_free().
+typedef struct park_object park_object;
+
+// Keeps one object alive, made already or promised. Shared. Free it with park_object_ref_free().
+typedef struct park_object_ref park_object_ref;
+
+// A session that this process opened or attached to. Shared. Free it with park_session_free(), which also closes it.
+typedef struct park_session park_session;
+
+// One call, as its callback sees it. Pinned, and borrowed: valid on the callback's thread until the callback returns.
+typedef struct park_task_call park_task_call;
+
+// How a call ended: PARK_OK, or the number of a kind of error. Numbers never change their meaning; new ones may be added.
+typedef int32_t park_status;
+
+// What an actor does when it is called: as park_task_function, but all calls are made by one thread, one after another, so
+// `user_data` needs no lock. `method` is valid until it returns.
+typedef park_status (*park_actor_function)(park_task_call *call, const char *method, void *user_data, park_error **err);
+
+// Called once with a callback's `user_data`, when park needs it no longer, on any thread.
+typedef void (*park_destructor)(void *user_data);
+
+// The name of one object, for ever. A value: it keeps nothing alive. Compare the bytes for equality.
+typedef struct {
+  // As every language of park writes it.
+  uint8_t bytes[16];
+} park_object_id;
+
+// What the bytes of an object mean.
+typedef uint32_t park_format;
+
+// How to open a session. Set struct_size to sizeof(park_session_options); every member that is 0 has its default.
+typedef struct {
+  // sizeof(park_session_options).
+  size_t struct_size;
+  // Bytes of object memory. Default: 30 % of the memory that the machine or the container allows.
+  uint64_t capacity;
+  // How long a producer waits for room, in milliseconds. Default: 2000.
+  uint64_t full_timeout_ms;
+  // How many objects may exist at once. Default: 2097152.
+  uint32_t max_objects;
+  // Threads that run native tasks. Default: one a CPU.
+  uint32_t native_threads;
+} park_session_options;
+
+// What a session's store holds. Set struct_size to sizeof(park_session_stats) before the call.
+typedef struct {
+  // sizeof(park_session_stats).
+  size_t struct_size;
+  // Bytes of object memory.
+  uint64_t capacity;
+  // Bytes in use.
+  uint64_t used;
+  // Objects that exist.
+  uint64_t objects;
+  // Payload bytes that any process copied into or out of the store.
+  uint64_t bytes_copied;
+  // Payload bytes that were handed out as views, without a copy.
+  uint64_t bytes_shared;
+  // The most bytes that were in use at once.
+  uint64_t peak;
+} park_session_stats;
+
+// A native task: reads the arguments of `call`, writes its returns, and returns PARK_OK; or fails with another status and, if it
+// can say why, an error in `*err`, which park frees. It runs on any thread of the pool, several calls at a time with the same
+// `user_data`. No C++ exception may leave it.
+typedef park_status (*park_task_function)(park_task_call *call, void *user_data, park_error **err);
+
+// The element type of a tensor: DLPack's type code times 256, plus the bits of one element.
+typedef uint32_t park_dtype;
+
+// The type that a tensor has in Python.
+typedef uint32_t park_view;
+
+// What tensor to make. Set struct_size to sizeof(park_tensor_spec).
+typedef struct {
+  // sizeof(park_tensor_spec).
+  size_t struct_size;
+  // Element type: one of PARK_INT8 ... PARK_BOOL.
+  park_dtype dtype;
+  // PARK_VIEW_NUMPY or PARK_VIEW_TORCH.
+  park_view view;
+  // Number of dimensions, up to PARK_TENSOR_MAX_NDIM.
+  size_t ndim;
+  // `ndim` extents. May be NULL if there are none.
+  const int64_t *shape;
+  // `ndim` distances between neighbours, in elements, of a dense layout; NULL for row-major order.
+  const int64_t *strides;
+} park_tensor_spec;
+
+// A tensor that can be read in place. Set struct_size to sizeof(park_tensor) before the call that fills it.
+typedef struct {
+  // sizeof(park_tensor).
+  size_t struct_size;
+  // Element type.
+  park_dtype dtype;
+  // PARK_VIEW_NUMPY or PARK_VIEW_TORCH.
+  park_view view;
+  // Number of dimensions.
+  size_t ndim;
+  // Extents; 0 beyond `ndim`.
+  int64_t shape[PARK_TENSOR_MAX_NDIM];
+  // Distances between neighbours, in elements; 0 beyond `ndim`.
+  int64_t strides[PARK_TENSOR_MAX_NDIM];
+  // The elements, aligned to 64 bytes. Read-only; valid while the object's view is.
+  const void *data;
+  // Bytes of all elements.
+  size_t nbytes;
+} park_tensor;
+
+// The call did what it says.
+#define PARK_OK 0
+
+// An argument is out of range, of the wrong shape, NULL or misaligned.
+#define PARK_INVALID_ARGUMENT 1
+
+// No object, actor or function has this name or id.
+#define PARK_NOT_FOUND 2
+
+// The deadline passed first.
+#define PARK_TIMEOUT 3
+
+// The store cannot hold the object.
+#define PARK_STORE_FULL 4
+
+// The object existed and its bytes are gone.
+#define PARK_OBJECT_LOST 5
+
+// The id belongs to another session.
+#define PARK_FOREIGN_SESSION 6
+
+// The session was shut down, or the process that opened it is gone.
+#define PARK_SESSION_CLOSED 7
+
+// The memory offered is not a park segment, is truncated, or has another version.
+#define PARK_BAD_SEGMENT 8
+
+// The peer runs as another user.
+#define PARK_PERMISSION_DENIED 9
+
+// A signal arrived while the call was blocked.
+#define PARK_INTERRUPTED 10
+
+// The task failed.
+#define PARK_TASK_FAILED 11
+
+// The process that ran the task died.
+#define PARK_WORKER_DIED 12
+
+// The actor is dead and will not come back.
+#define PARK_ACTOR_DIED 13
+
+// The actor's process died during the call; the actor may come back.
+#define PARK_ACTOR_UNAVAILABLE 14
+
+// No node can ever satisfy the resources asked for.
+#define PARK_UNSCHEDULABLE 15
+
+// The handle was inherited through fork() and is not valid in the child.
+#define PARK_FORKED 16
+
+// A fixed-size table (objects, processes) has no free entry.
+#define PARK_TABLE_FULL 17
+
+// The operating system refused a call.
+#define PARK_IO 18
+
+// Shared memory holds a value that the protocol does not allow.
+#define PARK_CORRUPT 19
+
+// A defect in park; also a panic that was caught at the boundary to C.
+#define PARK_INTERNAL 20
+
+// The name is already taken.
+#define PARK_ALREADY_EXISTS 21
+
+// The object has another format than the call can read.
+#define PARK_WRONG_FORMAT 22
+
+// The handle was already sealed, aborted, released or closed.
+#define PARK_HANDLE_CLOSED 23
+
+// The operation is not offered here.
+#define PARK_UNSUPPORTED 24
+
+// The user's bytes.
+#define PARK_FORMAT_RAW 0
+
+// A Python pickle with out-of-band buffers.
+#define PARK_FORMAT_PICKLE5 1
+
+// One dense tensor; park_tensor_read() reads it.
+#define PARK_FORMAT_TENSOR 2
+
+// An Arrow IPC stream.
+#define PARK_FORMAT_ARROW 3
+
+// Signed integer of 8 bits.
+#define PARK_INT8 8
+
+// Signed integer of 16 bits.
+#define PARK_INT16 16
+
+// Signed integer of 32 bits.
+#define PARK_INT32 32
+
+// Signed integer of 64 bits.
+#define PARK_INT64 64
+
+// Unsigned integer of 8 bits.
+#define PARK_UINT8 264
+
+// Unsigned integer of 16 bits.
+#define PARK_UINT16 272
+
+// Unsigned integer of 32 bits.
+#define PARK_UINT32 288
+
+// Unsigned integer of 64 bits.
+#define PARK_UINT64 320
+
+// IEEE half precision.
+#define PARK_FLOAT16 528
+
+// IEEE single precision.
+#define PARK_FLOAT32 544
+
+// IEEE double precision.
+#define PARK_FLOAT64 576
+
+// The upper half of a single precision number.
+#define PARK_BFLOAT16 1040
+
+// Two single precision numbers.
+#define PARK_COMPLEX64 1344
+
+// Two double precision numbers.
+#define PARK_COMPLEX128 1408
+
+// One byte, 0 or 1.
+#define PARK_BOOL 1544
+
+// numpy.ndarray.
+#define PARK_VIEW_NUMPY 0
+
+// torch.Tensor, on the CPU.
+#define PARK_VIEW_TORCH 1
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// Starts an actor on a thread of its own. `name` is for messages. `user_data` is taken over whatever the status is: `destructor`,
+// unless it is NULL, has been called when this fails, and else is called on the actor's thread as it ends.
+park_status park_actor_spawn(const park_session *session,
+                             const char *name,
+                             park_actor_function function,
+                             void *user_data,
+                             park_destructor destructor,
+                             park_actor **out,
+                             park_error **err);
+
+// Calls a method. Arguments and returns are those of park_task_submit().
+park_status park_actor_call(const park_actor *actor,
+                            const char *method,
+                            const park_object_ref *const *args,
+                            size_t num_args,
+                            size_t num_returns,
+                            park_object_ref **returns,
+                            park_error **err);
+
+// Another caller of the same actor.
+park_status park_actor_clone(const park_actor *actor, park_actor **out, park_error **err);
+
+// Frees a caller. NULL is fine.
+void park_actor_free(park_actor *actor);
+
+// The name of a status, such as "Timeout"; "Unknown" for a number that this library does not know. Static: never freed.
+const char *park_status_name(park_status status);
+
+// A new error, for callbacks that fail on their own account. A status that is unknown, or PARK_OK, becomes PARK_TASK_FAILED.
+// The message is copied; NULL is an empty one, and one that is not UTF-8 is replaced by a note that says so.
+park_error *park_error_new(park_status status,
+                           const char *message);
+
+// The status of an error; PARK_OK for NULL.
+park_status park_error_status(const park_error *error);
+
+// The message of an error, UTF-8, valid until the error is freed; an empty text for NULL.
+const char *park_error_message(const park_error *error);
+
+// Frees an error. NULL is fine.
+void park_error_free(park_error *error);
+
+// Where to write, and how many bytes: the payload, or the elements of a tensor. Aligned to 64 bytes unless the object is smaller
+// than that. Valid until the object is sealed, aborted or freed.
+park_status park_mutable_object_data(const park_mutable_object *object,
+                                     void **data,
+                                     size_t *len,
+                                     park_error **err);
+
+// Copies `len` bytes to `offset`.
+park_status park_mutable_object_write(park_mutable_object *object,
+                                      size_t offset,
+                                      const void *data,
+                                      size_t len,
+                                      park_error **err);
+
+// The id that the object will have.
+park_status park_mutable_object_id(const park_mutable_object *object, park_object_id *out, park_error **err);
+
+// Makes the object immutable and visible to every process. `out` may be NULL for the return of a task, which its reader keeps
+// alive. Afterwards the handle is PARK_HANDLE_CLOSED, and only freed.
+park_status park_mutable_object_seal(park_mutable_object *object,
+                                     park_object_ref **out,
+                                     park_error **err);
+
+// Gives the memory back: the object never existed. Afterwards the handle is PARK_HANDLE_CLOSED, and only freed.
+park_status park_mutable_object_abort(park_mutable_object *object, park_error **err);
+
+// Frees the handle, and aborts the object unless it was sealed. NULL is fine.
+void park_mutable_object_free(park_mutable_object *object);
+
+// Stores a copy of `len` bytes. `data` may be NULL if `len` is 0.
+park_status park_object_put(const park_session *session,
+                            const void *data,
+                            size_t len,
+                            park_object_ref **out,
+                            park_error **err);
+
+// Lends room for an object of `len` bytes: write it in place (park_mutable_object_data()), then seal it.
+park_status park_object_create(const park_session *session, size_t len, park_mutable_object **out, park_error **err);
+
+// Waits for an object and gives a view of it. A failed task's error comes back as the status and the error of this call.
+// PARK_TIMEOUT if it is not there in time.
+park_status park_object_get(const park_object_ref *object,
+                            int64_t timeout_ms,
+                            park_object **out,
+                            park_error **err);
+
+// Waits until `need` of `count` objects of one session can be read, or time is up, which is no error: `*num_ready` says how many
+// can. `ready`, if it is not NULL, has room for `count` values, and says which.
+park_status park_object_wait(const park_object_ref *const *objects,
+                             size_t count,
+                             size_t need,
+                             int64_t timeout_ms,
+                             bool *ready,
+                             size_t *num_ready,
+                             park_error **err);
+
+// Whether an object of this id can be read now.
+park_status park_object_contains(const park_session *session, const park_object_id *id, bool *out, park_error **err);
+
+// Address and length of the bytes, as they are stored. They are read-only, and valid until the view is released or freed.
+park_status park_object_data(const park_object *object,
+                             const void **data,
+                             size_t *len,
+                             park_error **err);
+
+// What the bytes mean.
+park_status park_object_format(const park_object *object, park_format *out, park_error **err);
+
+// A reference to the object that the view shows.
+park_status park_object_reference(const park_object *object, park_object_ref **out, park_error **err);
+
+// Gives the view back: its bytes must not be looked at any more. The handle stays to be freed, and is PARK_HANDLE_CLOSED.
+park_status park_object_release(park_object *object,
+                                park_error **err);
+
+// Frees the handle, and gives the view back unless that was done. NULL is fine.
+void park_object_free(park_object *object);
+
+// Writes an id as 32 hexadecimal digits and a NUL. `text` has room for PARK_OBJECT_ID_TEXT bytes.
+park_status park_object_id_format(const park_object_id *id, char *text, park_error **err);
+
+// Reads an id from 32 hexadecimal digits.
+park_status park_object_id_parse(const char *text, park_object_id *out, park_error **err);
+
+// The id of the object.
+park_status park_object_ref_id(const park_object_ref *object, park_object_id *out, park_error **err);
+
+// A reference by id, for ids that came as text or bytes. PARK_NOT_FOUND unless something, anywhere, keeps the object alive.
+park_status park_object_ref_resolve(const park_session *session,
+                                    const park_object_id *id,
+                                    park_object_ref **out,
+                                    park_error **err);
+
+// One more reference to the same object.
+park_status park_object_ref_clone(const park_object_ref *object, park_object_ref **out, park_error **err);
+
+// Whether the object can be read now, without waiting. True also if reading it raises an error.
+park_status park_object_ref_is_ready(const park_object_ref *object, bool *out, park_error **err);
+
+// Gives the reference back; the object goes when the last one does. The handle stays to be freed, and is PARK_HANDLE_CLOSED.
+park_status park_object_ref_release(park_object_ref *object,
+                                    park_error **err);
+
+// Frees the handle, and gives the reference back unless that was done. NULL is fine.
+void park_object_ref_free(park_object_ref *object);
+
+// Opens a session of its own. `options` may be NULL.
+park_status park_session_open(const park_session_options *options, park_session **out, park_error **err);
+
+// Joins the session at `address`: what park_session_address() gives, or Python's park.init().address_info["session"].
+park_status park_session_attach(const char *address, park_session **out, park_error **err);
+
+// The text by which another process attaches. Valid until the handle is freed.
+park_status park_session_address(const park_session *session, const char **out, park_error **err);
+
+// What the session's store holds now.
+park_status park_session_read_stats(const park_session *session, park_session_stats *out, park_error **err);
+
+// Closes the session in this process; for the process that opened it, for every process. Native tasks that have not begun fail,
+// those that run are waited for. Objects and references that are held stay readable until they are freed. A second close, and
+// every other call with this handle, is PARK_HANDLE_CLOSED.
+park_status park_session_close(park_session *session,
+                               park_error **err);
+
+// Closes the session, unless that was done, and frees the handle. NULL is fine. Not from inside a native task of this session.
+void park_session_free(park_session *session);
+
+// Gives a native task a name; PARK_ALREADY_EXISTS if it is taken. `user_data` is taken over whatever the status is: `destructor`,
+// unless it is NULL, has been called when this fails, and else is called when the session closes.
+park_status park_task_register(const park_session *session,
+                               const char *name,
+                               park_task_function function,
+                               void *user_data,
+                               park_destructor destructor,
+                               park_error **err);
+
+// Calls a native task, once its arguments are there, on a thread of the pool. Writes a reference for each of the `num_returns`
+// values that it will return, to be awaited, passed on as arguments, or freed at once. PARK_NOT_FOUND if there is no such task.
+park_status park_task_submit(const park_session *session,
+                             const char *name,
+                             const park_object_ref *const *args,
+                             size_t num_args,
+                             size_t num_returns,
+                             park_object_ref **returns,
+                             park_error **err);
+
+// How many arguments there are.
+park_status park_task_call_num_args(const park_task_call *call, size_t *out, park_error **err);
+
+// How many values the callback has to return.
+park_status park_task_call_num_returns(const park_task_call *call, size_t *out, park_error **err);
+
+// An argument, borrowed until the callback returns: not to be released or freed. It is there: an argument that failed fails the
+// call before the callback hears of it.
+park_status park_task_call_arg(const park_task_call *call,
+                               size_t index,
+                               const park_object **out,
+                               park_error **err);
+
+// A return is a copy of `len` bytes.
+park_status park_task_call_put(park_task_call *call, size_t index, const void *data, size_t len, park_error **err);
+
+// Lends room for a return of `len` bytes: write it in place, seal it, and free its handle.
+park_status park_task_call_create(park_task_call *call,
+                                  size_t index,
+                                  size_t len,
+                                  park_mutable_object **out,
+                                  park_error **err);
+
+// Lends room for a return that is a tensor: write its elements in place, seal it, and free its handle.
+park_status park_task_call_create_tensor(park_task_call *call,
+                                         size_t index,
+                                         const park_tensor_spec *spec,
+                                         park_mutable_object **out,
+                                         park_error **err);
+
+// Lends room for a tensor: write its elements in place (park_mutable_object_data()), then seal it.
+park_status park_tensor_create(const park_session *session,
+                               const park_tensor_spec *spec,
+                               park_mutable_object **out,
+                               park_error **err);
+
+// Stores a copy of a tensor's elements, which are `nbytes` long and laid out as `spec` says.
+park_status park_tensor_put(const park_session *session,
+                            const park_tensor_spec *spec,
+                            const void *data,
+                            size_t nbytes,
+                            park_object_ref **out,
+                            park_error **err);
+
+// Describes the tensor that an object is, for reading in place. PARK_WRONG_FORMAT if it is none.
+park_status park_tensor_read(const park_object *object, park_tensor *out, park_error **err);
+
+// The PARK_ABI_VERSION of the library that is loaded. Compare it with the header's before the first other call.
+uint32_t park_abi_version(void);
+
+// The version of the library that is loaded, such as "0.1.0". Static: never freed.
+const char *park_version(void);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* PARK_H */

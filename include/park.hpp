@@ -1,0 +1,658 @@
+// park for C++17: RAII over park.h, header only. Link with libpark.
+//
+// A call that can fail returns park::Result<T>: `if (result) use(*result); else report(result.error())`. No exception is thrown
+// unless value() is called on a failure. What park.h calls shared, movable or pinned is so here; handles move and do not copy.
+//
+//   auto session = park::Session::attach(address).value();
+//   auto object = session.resolve(id).value().get().value();
+//   for (float x : object.tensor<float>().value().elements()) ...
+#ifndef PARK_HPP
+#define PARK_HPP
+
+#include <array>
+#include <chrono>
+#include <complex>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "park.h"
+
+#if defined(__cpp_exceptions)
+#include <stdexcept>
+#endif
+
+namespace park {
+
+// Pass as a timeout to wait for as long as it takes. A timeout of 0 only looks.
+inline constexpr std::chrono::milliseconds forever{-1};
+
+// --- errors ----------------------------------------------------------------------------------------------------------------------
+
+// What went wrong: one of park.h's PARK_... numbers, and a text.
+class Error {
+public:
+  Error(park_status status, std::string message) : status_(status), message_(std::move(message)) {}
+
+  // Takes over an error that a function of park.h made.
+  static Error take(park_status status, park_error *raw) {
+    Error error(status, park_error_message(raw));
+    park_error_free(raw);
+    return error;
+  }
+
+  park_status status() const { return status_; }
+  const char *name() const { return park_status_name(status_); }
+  const std::string &message() const { return message_; }
+  std::string text() const { return std::string(name()) + ": " + message_; }
+
+private:
+  park_status status_;
+  std::string message_;
+};
+
+#if defined(__cpp_exceptions)
+// What value() throws.
+class Exception : public std::runtime_error {
+public:
+  explicit Exception(Error error) : std::runtime_error(error.text()), error_(std::move(error)) {}
+  const Error &error() const { return error_; }
+
+private:
+  Error error_;
+};
+#endif
+
+namespace detail {
+
+[[noreturn]] inline void fail(const Error &error) {
+#if defined(__cpp_exceptions)
+  throw Exception(error);
+#else
+  std::fprintf(stderr, "park: value() of a failed result: %s\n", error.text().c_str());
+  std::abort();
+#endif
+}
+
+} // namespace detail
+
+// A value, or the error that there is instead of it.
+template <class T> class [[nodiscard]] Result {
+public:
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
+
+  explicit operator bool() const { return state_.index() == 0; }
+  // The value; throws park::Exception, or aborts where exceptions are off, if there is none.
+  T &value() & { return *this ? std::get<0>(state_) : (detail::fail(error()), std::get<0>(state_)); }
+  T value() && { return *this ? std::get<0>(std::move(state_)) : (detail::fail(error()), std::get<0>(std::move(state_))); }
+  // The value, which must be there.
+  T &operator*() & { return *std::get_if<0>(&state_); }
+  T operator*() && { return std::move(*std::get_if<0>(&state_)); }
+  T *operator->() { return std::get_if<0>(&state_); }
+  // The error, which must be there.
+  const Error &error() const { return *std::get_if<1>(&state_); }
+
+private:
+  std::variant<T, Error> state_;
+};
+
+// Success, or an error.
+template <> class [[nodiscard]] Result<void> {
+public:
+  Result() = default;
+  Result(Error error) : error_(std::move(error)) {}
+
+  explicit operator bool() const { return !error_; }
+  void value() const {
+    if (error_) {
+      detail::fail(*error_);
+    }
+  }
+  const Error &error() const { return *error_; }
+
+private:
+  std::optional<Error> error_;
+};
+
+namespace detail {
+
+template <auto Free> struct Deleter {
+  template <class T> void operator()(T *handle) const { Free(handle); }
+};
+template <class T, auto Free> using Handle = std::unique_ptr<T, Deleter<Free>>;
+
+// Calls a function of park.h with a place for its error.
+template <class F> Result<void> call(F &&function) {
+  park_error *err = nullptr;
+  park_status status = function(&err);
+  return status == PARK_OK ? Result<void>() : Result<void>(Error::take(status, err));
+}
+
+// Calls a function of park.h that makes a handle, and wraps it.
+template <class Wrapper, class Raw, class F> Result<Wrapper> make(F &&function) {
+  Raw *raw = nullptr;
+  auto done = call([&](park_error **err) { return function(&raw, err); });
+  return done ? Result<Wrapper>(Wrapper(raw)) : Result<Wrapper>(done.error());
+}
+
+} // namespace detail
+
+// --- values ----------------------------------------------------------------------------------------------------------------------
+
+// Elements that lie in a row, owned by somebody else.
+template <class T> class Span {
+public:
+  Span() = default;
+  Span(T *data, std::size_t size) : data_(data), size_(size) {}
+
+  T *data() const { return data_; }
+  std::size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  T *begin() const { return data_; }
+  T *end() const { return data_ + size_; }
+  T &operator[](std::size_t index) const { return data_[index]; }
+
+private:
+  T *data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+using Bytes = Span<const std::byte>;
+
+// The bytes of a text.
+inline Bytes bytes_of(std::string_view text) { return Bytes(reinterpret_cast<const std::byte *>(text.data()), text.size()); }
+
+// The bytes of a vector of plain values.
+template <class T> Bytes bytes_of(const std::vector<T> &values) {
+  static_assert(std::is_trivially_copyable_v<T>, "only plain values have bytes that mean something in another process");
+  return Bytes(reinterpret_cast<const std::byte *>(values.data()), values.size() * sizeof(T));
+}
+
+// The park_dtype of a C++ type.
+template <class T> struct dtype_of;
+template <> struct dtype_of<std::int8_t> { static constexpr park_dtype value = PARK_INT8; };
+template <> struct dtype_of<std::int16_t> { static constexpr park_dtype value = PARK_INT16; };
+template <> struct dtype_of<std::int32_t> { static constexpr park_dtype value = PARK_INT32; };
+template <> struct dtype_of<std::int64_t> { static constexpr park_dtype value = PARK_INT64; };
+template <> struct dtype_of<std::uint8_t> { static constexpr park_dtype value = PARK_UINT8; };
+template <> struct dtype_of<std::uint16_t> { static constexpr park_dtype value = PARK_UINT16; };
+template <> struct dtype_of<std::uint32_t> { static constexpr park_dtype value = PARK_UINT32; };
+template <> struct dtype_of<std::uint64_t> { static constexpr park_dtype value = PARK_UINT64; };
+template <> struct dtype_of<float> { static constexpr park_dtype value = PARK_FLOAT32; };
+template <> struct dtype_of<double> { static constexpr park_dtype value = PARK_FLOAT64; };
+template <> struct dtype_of<std::complex<float>> { static constexpr park_dtype value = PARK_COMPLEX64; };
+template <> struct dtype_of<std::complex<double>> { static constexpr park_dtype value = PARK_COMPLEX128; };
+template <> struct dtype_of<bool> { static constexpr park_dtype value = PARK_BOOL; };
+
+using Shape = std::vector<std::int64_t>;
+
+// The name of an object: keeps nothing alive.
+struct ObjectId {
+  park_object_id raw{};
+
+  // 32 hexadecimal digits.
+  std::string hex() const {
+    char text[PARK_OBJECT_ID_TEXT] = {};
+    park_object_id_format(&raw, text, nullptr);
+    return text;
+  }
+
+  static Result<ObjectId> parse(const std::string &hex) {
+    ObjectId id;
+    auto done = detail::call([&](park_error **err) { return park_object_id_parse(hex.c_str(), &id.raw, err); });
+    return done ? Result<ObjectId>(id) : Result<ObjectId>(done.error());
+  }
+
+  friend bool operator==(const ObjectId &a, const ObjectId &b) { return std::memcmp(&a.raw, &b.raw, sizeof a.raw) == 0; }
+  friend bool operator!=(const ObjectId &a, const ObjectId &b) { return !(a == b); }
+  friend bool operator<(const ObjectId &a, const ObjectId &b) { return std::memcmp(&a.raw, &b.raw, sizeof a.raw) < 0; }
+};
+
+// --- objects ---------------------------------------------------------------------------------------------------------------------
+
+// A tensor of T, read in place; valid while the object it came from is.
+template <class T> class Tensor {
+public:
+  explicit Tensor(const park_tensor &raw) : raw_(raw) {}
+
+  std::size_t ndim() const { return raw_.ndim; }
+  Shape shape() const { return Shape(raw_.shape, raw_.shape + raw_.ndim); }
+  // In elements.
+  Shape strides() const { return Shape(raw_.strides, raw_.strides + raw_.ndim); }
+  park_view view() const { return raw_.view; }
+  // All elements, in memory order.
+  Span<const T> elements() const { return Span<const T>(static_cast<const T *>(raw_.data), raw_.nbytes / sizeof(T)); }
+  // One element, by one index a dimension.
+  template <class... Index> const T &operator()(Index... index) const {
+    const std::array<std::int64_t, sizeof...(Index)> at{static_cast<std::int64_t>(index)...};
+    std::int64_t offset = 0;
+    for (std::size_t i = 0; i < at.size(); ++i) {
+      offset += at[i] * raw_.strides[i];
+    }
+    return static_cast<const T *>(raw_.data)[offset];
+  }
+
+private:
+  park_tensor raw_;
+};
+
+// A look at a sealed object that somebody else keeps.
+class ObjectView {
+public:
+  explicit ObjectView(const park_object *raw) : raw_(raw) {}
+
+  Result<Bytes> bytes() const {
+    const void *data = nullptr;
+    std::size_t size = 0;
+    auto done = detail::call([&](park_error **err) { return park_object_data(raw_, &data, &size, err); });
+    return done ? Result<Bytes>(Bytes(static_cast<const std::byte *>(data), size)) : Result<Bytes>(done.error());
+  }
+
+  Result<park_format> format() const {
+    park_format format = 0;
+    auto done = detail::call([&](park_error **err) { return park_object_format(raw_, &format, err); });
+    return done ? Result<park_format>(format) : Result<park_format>(done.error());
+  }
+
+  // The object as a tensor of T; PARK_WRONG_FORMAT if it is no tensor, or one of another type.
+  template <class T> Result<Tensor<T>> tensor() const {
+    park_tensor raw{};
+    raw.struct_size = sizeof raw;
+    auto done = detail::call([&](park_error **err) { return park_tensor_read(raw_, &raw, err); });
+    if (!done) {
+      return done.error();
+    }
+    if (raw.dtype != dtype_of<T>::value) {
+      return Error(PARK_WRONG_FORMAT, "the tensor has dtype " + std::to_string(raw.dtype) + ", asked for " +
+                                          std::to_string(dtype_of<T>::value));
+    }
+    return Tensor<T>(raw);
+  }
+
+  const park_object *raw() const { return raw_; }
+
+private:
+  const park_object *raw_;
+};
+
+// A sealed object, kept alive as long as this is.
+class Object : public ObjectView {
+public:
+  explicit Object(park_object *raw) : ObjectView(raw), handle_(raw) {}
+
+private:
+  detail::Handle<park_object, &park_object_free> handle_;
+};
+
+// A counted reference to an object, made already or promised.
+class ObjectRef {
+public:
+  explicit ObjectRef(park_object_ref *raw) : handle_(raw) {}
+
+  Result<ObjectId> id() const {
+    ObjectId id;
+    auto done = detail::call([&](park_error **err) { return park_object_ref_id(raw(), &id.raw, err); });
+    return done ? Result<ObjectId>(id) : Result<ObjectId>(done.error());
+  }
+
+  Result<bool> is_ready() const {
+    bool ready = false;
+    auto done = detail::call([&](park_error **err) { return park_object_ref_is_ready(raw(), &ready, err); });
+    return done ? Result<bool>(ready) : Result<bool>(done.error());
+  }
+
+  Result<ObjectRef> clone() const {
+    return detail::make<ObjectRef, park_object_ref>(
+        [&](park_object_ref **out, park_error **err) { return park_object_ref_clone(raw(), out, err); });
+  }
+
+  // Waits for the object. What a failed task raised is the error.
+  Result<Object> get(std::chrono::milliseconds timeout = forever) const {
+    return detail::make<Object, park_object>(
+        [&](park_object **out, park_error **err) { return park_object_get(raw(), timeout.count(), out, err); });
+  }
+
+  const park_object_ref *raw() const { return handle_.get(); }
+
+private:
+  detail::Handle<park_object_ref, &park_object_ref_free> handle_;
+};
+
+// References as the arguments of a call: `{a, b}`, or a vector.
+class Refs {
+public:
+  Refs() = default;
+  Refs(std::initializer_list<std::reference_wrapper<const ObjectRef>> refs) {
+    for (const ObjectRef &ref : refs) {
+      raw_.push_back(ref.raw());
+    }
+  }
+  Refs(const std::vector<ObjectRef> &refs) {
+    for (const ObjectRef &ref : refs) {
+      raw_.push_back(ref.raw());
+    }
+  }
+
+  const park_object_ref *const *data() const { return raw_.data(); }
+  std::size_t size() const { return raw_.size(); }
+
+private:
+  std::vector<const park_object_ref *> raw_;
+};
+
+// Waits until `need` of the objects are ready or time is up; says of each whether it is.
+inline Result<std::vector<bool>> wait(const Refs &refs, std::size_t need, std::chrono::milliseconds timeout = forever) {
+  std::unique_ptr<bool[]> ready(new bool[refs.size() + 1]());
+  std::size_t count = 0;
+  auto done = detail::call([&](park_error **err) {
+    return park_object_wait(refs.data(), refs.size(), need, timeout.count(), ready.get(), &count, err);
+  });
+  return done ? Result<std::vector<bool>>(std::vector<bool>(ready.get(), ready.get() + refs.size()))
+              : Result<std::vector<bool>>(done.error());
+}
+
+// Memory for one object that is being written. Given up unless it is sealed.
+class MutableObject {
+public:
+  explicit MutableObject(park_mutable_object *raw) : handle_(raw) {}
+
+  // The payload, or the elements of a tensor, as values of T to be written.
+  template <class T = std::byte> Result<Span<T>> elements() {
+    void *data = nullptr;
+    std::size_t size = 0;
+    auto done = detail::call([&](park_error **err) { return park_mutable_object_data(handle_.get(), &data, &size, err); });
+    return done ? Result<Span<T>>(Span<T>(static_cast<T *>(data), size / sizeof(T))) : Result<Span<T>>(done.error());
+  }
+
+  Result<void> write(std::size_t offset, Bytes bytes) {
+    return detail::call([&](park_error **err) {
+      return park_mutable_object_write(handle_.get(), offset, bytes.data(), bytes.size(), err);
+    });
+  }
+
+  // Makes the object immutable and visible to every process. Afterwards everything else fails with PARK_HANDLE_CLOSED.
+  Result<ObjectRef> seal() {
+    return detail::make<ObjectRef, park_object_ref>(
+        [&](park_object_ref **out, park_error **err) { return park_mutable_object_seal(handle_.get(), out, err); });
+  }
+
+  Result<void> abort() {
+    return detail::call([&](park_error **err) { return park_mutable_object_abort(handle_.get(), err); });
+  }
+
+  park_mutable_object *raw() const { return handle_.get(); }
+
+private:
+  detail::Handle<park_mutable_object, &park_mutable_object_free> handle_;
+};
+
+namespace detail {
+
+template <class T> park_tensor_spec spec_of(const Shape &shape, park_view view) {
+  park_tensor_spec spec{};
+  spec.struct_size = sizeof spec;
+  spec.dtype = dtype_of<T>::value;
+  spec.view = view;
+  spec.ndim = shape.size();
+  spec.shape = shape.data();
+  return spec;
+}
+
+} // namespace detail
+
+// --- tasks and actors ------------------------------------------------------------------------------------------------------------
+
+// What a task or an actor sees of one call: valid until it returns, on its thread.
+class Call {
+public:
+  explicit Call(park_task_call *raw) : raw_(raw) {}
+
+  std::size_t num_args() const {
+    std::size_t count = 0;
+    park_task_call_num_args(raw_, &count, nullptr);
+    return count;
+  }
+
+  std::size_t num_returns() const {
+    std::size_t count = 0;
+    park_task_call_num_returns(raw_, &count, nullptr);
+    return count;
+  }
+
+  Result<ObjectView> arg(std::size_t index) const {
+    return detail::make<ObjectView, const park_object>(
+        [&](const park_object **out, park_error **err) { return park_task_call_arg(raw_, index, out, err); });
+  }
+
+  Result<void> put(std::size_t index, Bytes bytes) {
+    return detail::call(
+        [&](park_error **err) { return park_task_call_put(raw_, index, bytes.data(), bytes.size(), err); });
+  }
+
+  Result<MutableObject> create(std::size_t index, std::size_t size) {
+    return detail::make<MutableObject, park_mutable_object>([&](park_mutable_object **out, park_error **err) {
+      return park_task_call_create(raw_, index, size, out, err);
+    });
+  }
+
+  template <class T>
+  Result<MutableObject> create_tensor(std::size_t index, const Shape &shape, park_view view = PARK_VIEW_NUMPY) {
+    const park_tensor_spec spec = detail::spec_of<T>(shape, view);
+    return detail::make<MutableObject, park_mutable_object>([&](park_mutable_object **out, park_error **err) {
+      return park_task_call_create_tensor(raw_, index, &spec, out, err);
+    });
+  }
+
+private:
+  park_task_call *raw_;
+};
+
+namespace detail {
+
+// Runs a user's function, whatever leaves it, and reports it the way of park.h.
+template <class F> park_status run(F &&function, park_error **err) noexcept {
+  auto report = [&](park_status status, const char *message) {
+    *err = park_error_new(status, message);
+    return status;
+  };
+#if defined(__cpp_exceptions)
+  try {
+#endif
+    Result<void> done = function();
+    return done ? PARK_OK : report(done.error().status(), done.error().message().c_str());
+#if defined(__cpp_exceptions)
+  } catch (const Exception &e) {
+    return report(e.error().status(), e.error().message().c_str());
+  } catch (const std::exception &e) {
+    return report(PARK_TASK_FAILED, e.what());
+  } catch (...) {
+    return report(PARK_TASK_FAILED, "an exception that is not a std::exception");
+  }
+#endif
+}
+
+template <class F> void destroy(void *function) { delete static_cast<F *>(function); }
+
+inline Result<std::vector<ObjectRef>> wrap(Result<void> done, std::vector<park_object_ref *> raw) {
+  if (!done) {
+    return done.error();
+  }
+  std::vector<ObjectRef> refs;
+  refs.reserve(raw.size());
+  for (park_object_ref *ref : raw) {
+    refs.emplace_back(ref);
+  }
+  return refs;
+}
+
+} // namespace detail
+
+// A caller of an actor; see park_actor. The actor ends with its last caller.
+class Actor {
+public:
+  explicit Actor(park_actor *raw) : handle_(raw) {}
+
+  Result<std::vector<ObjectRef>> call(const std::string &method, const Refs &args = {}, std::size_t num_returns = 1) const {
+    std::vector<park_object_ref *> returns(num_returns);
+    auto done = detail::call([&](park_error **err) {
+      return park_actor_call(handle_.get(), method.c_str(), args.data(), args.size(), num_returns, returns.data(), err);
+    });
+    return detail::wrap(std::move(done), std::move(returns));
+  }
+
+  // A caller of its own, with its own order.
+  Result<Actor> clone() const {
+    return detail::make<Actor, park_actor>(
+        [&](park_actor **out, park_error **err) { return park_actor_clone(handle_.get(), out, err); });
+  }
+
+private:
+  detail::Handle<park_actor, &park_actor_free> handle_;
+};
+
+// --- the session -----------------------------------------------------------------------------------------------------------------
+
+// How to open a session; 0 is the default of each.
+struct Options {
+  std::uint64_t capacity = 0;
+  std::chrono::milliseconds full_timeout{0};
+  std::uint32_t max_objects = 0;
+  std::uint32_t native_threads = 0;
+};
+
+// A process's membership in a session. Closes it when destroyed.
+class Session {
+public:
+  explicit Session(park_session *raw) : handle_(raw) {}
+
+  static Result<Session> open(const Options &options = {}) {
+    park_session_options raw{};
+    raw.struct_size = sizeof raw;
+    raw.capacity = options.capacity;
+    raw.full_timeout_ms = static_cast<std::uint64_t>(options.full_timeout.count());
+    raw.max_objects = options.max_objects;
+    raw.native_threads = options.native_threads;
+    return detail::make<Session, park_session>(
+        [&](park_session **out, park_error **err) { return park_session_open(&raw, out, err); });
+  }
+
+  // `address` is what address() gives, or Python's park.init().address_info["session"].
+  static Result<Session> attach(const std::string &address) {
+    return detail::make<Session, park_session>(
+        [&](park_session **out, park_error **err) { return park_session_attach(address.c_str(), out, err); });
+  }
+
+  std::string address() const {
+    const char *text = "";
+    park_session_address(raw(), &text, nullptr);
+    return text;
+  }
+
+  Result<park_session_stats> stats() const {
+    park_session_stats stats{};
+    stats.struct_size = sizeof stats;
+    auto done = detail::call([&](park_error **err) { return park_session_read_stats(raw(), &stats, err); });
+    return done ? Result<park_session_stats>(stats) : Result<park_session_stats>(done.error());
+  }
+
+  Result<ObjectRef> put(Bytes bytes) const {
+    return detail::make<ObjectRef, park_object_ref>([&](park_object_ref **out, park_error **err) {
+      return park_object_put(raw(), bytes.data(), bytes.size(), out, err);
+    });
+  }
+
+  // A copy of a row-major tensor.
+  template <class T>
+  Result<ObjectRef> put_tensor(const Shape &shape, Span<const T> elements, park_view view = PARK_VIEW_NUMPY) const {
+    const park_tensor_spec spec = detail::spec_of<T>(shape, view);
+    return detail::make<ObjectRef, park_object_ref>([&](park_object_ref **out, park_error **err) {
+      return park_tensor_put(raw(), &spec, elements.data(), elements.size() * sizeof(T), out, err);
+    });
+  }
+
+  // Room for `size` bytes, to be written in place and sealed.
+  Result<MutableObject> create(std::size_t size) const {
+    return detail::make<MutableObject, park_mutable_object>(
+        [&](park_mutable_object **out, park_error **err) { return park_object_create(raw(), size, out, err); });
+  }
+
+  // Room for a row-major tensor, to be written in place and sealed.
+  template <class T> Result<MutableObject> create_tensor(const Shape &shape, park_view view = PARK_VIEW_NUMPY) const {
+    const park_tensor_spec spec = detail::spec_of<T>(shape, view);
+    return detail::make<MutableObject, park_mutable_object>(
+        [&](park_mutable_object **out, park_error **err) { return park_tensor_create(raw(), &spec, out, err); });
+  }
+
+  // A reference by id, as long as something keeps the object alive.
+  Result<ObjectRef> resolve(const ObjectId &id) const {
+    return detail::make<ObjectRef, park_object_ref>(
+        [&](park_object_ref **out, park_error **err) { return park_object_ref_resolve(raw(), &id.raw, out, err); });
+  }
+
+  Result<bool> contains(const ObjectId &id) const {
+    bool found = false;
+    auto done = detail::call([&](park_error **err) { return park_object_contains(raw(), &id.raw, &found, err); });
+    return done ? Result<bool>(found) : Result<bool>(done.error());
+  }
+
+  // Gives a function a name: `Result<void>(park::Call &)`, called by several threads at a time. An exception fails the call.
+  template <class F> Result<void> register_task(const std::string &name, F function) const {
+    static_assert(std::is_invocable_r_v<Result<void>, F &, Call &>, "a task is called as Result<void>(park::Call &)");
+    auto run = [](park_task_call *call, void *data, park_error **err) {
+      return detail::run([&] { Call lent(call); return (*static_cast<F *>(data))(lent); }, err);
+    };
+    F *data = new F(std::move(function));
+    return detail::call([&](park_error **err) {
+      return park_task_register(raw(), name.c_str(), run, data, detail::destroy<F>, err);
+    });
+  }
+
+  // Calls a task by name, once its arguments are there.
+  Result<std::vector<ObjectRef>> submit(const std::string &name, const Refs &args = {}, std::size_t num_returns = 1) const {
+    std::vector<park_object_ref *> returns(num_returns);
+    auto done = detail::call([&](park_error **err) {
+      return park_task_submit(raw(), name.c_str(), args.data(), args.size(), num_returns, returns.data(), err);
+    });
+    return detail::wrap(std::move(done), std::move(returns));
+  }
+
+  // Starts an actor: `Result<void>(std::string_view method, park::Call &)`, with state, called by one thread of its own.
+  template <class F> Result<Actor> spawn(const std::string &name, F function) const {
+    static_assert(std::is_invocable_r_v<Result<void>, F &, std::string_view, Call &>,
+                  "an actor is called as Result<void>(std::string_view method, park::Call &)");
+    auto run = [](park_task_call *call, const char *method, void *data, park_error **err) {
+      return detail::run([&] { Call lent(call); return (*static_cast<F *>(data))(std::string_view(method), lent); }, err);
+    };
+    F *data = new F(std::move(function));
+    return detail::make<Actor, park_actor>([&](park_actor **out, park_error **err) {
+      return park_actor_spawn(raw(), name.c_str(), run, data, detail::destroy<F>, out, err);
+    });
+  }
+
+  // Closes the session before this is destroyed. Objects that are held stay readable.
+  Result<void> close() {
+    return detail::call([&](park_error **err) { return park_session_close(handle_.get(), err); });
+  }
+
+  const park_session *raw() const { return handle_.get(); }
+
+private:
+  detail::Handle<park_session, &park_session_free> handle_;
+};
+
+} // namespace park
+
+#endif // PARK_HPP

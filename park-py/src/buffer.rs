@@ -1,0 +1,71 @@
+//! `Buffer`: a range of a sealed object as a Python buffer. Whoever looks at it keeps the object alive.
+#![allow(unsafe_code, reason = "fills Py_buffer by hand; the object behind it pins the bytes")]
+
+use std::ffi::{CStr, c_int, c_void};
+use std::ptr;
+
+use park_core::Object;
+use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+const BYTES: &CStr = c"B";
+
+/// Bytes of a sealed object, shared without a copy. Supports the buffer protocol, read-only.
+#[pyclass(frozen, module = "park._park")]
+pub(crate) struct Buffer {
+    object: Object,
+    start: usize,
+    len: usize,
+    /// PyTorch warns about every read-only buffer, although it has no read-only tensors; for it alone the view says "writable".
+    /// The pages are mapped read-only: a write faults.
+    for_torch: bool,
+}
+
+impl Buffer {
+    /// The range must lie inside the object; a range that does not is cut.
+    pub(crate) fn new(object: Object, start: usize, len: usize) -> Self {
+        let end = object.bytes().len();
+        let start = start.min(end);
+        Self { object, start, len: len.min(end - start), for_torch: false }
+    }
+}
+
+#[pymethods]
+impl Buffer {
+    /// The same bytes, for `torch.frombuffer`.
+    fn for_torch(&self) -> Self {
+        Self { object: self.object.clone(), start: self.start, len: self.len, for_torch: true }
+    }
+
+    fn __len__(&self) -> usize {
+        self.len
+    }
+
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let this = slf.get();
+        if view.is_null() {
+            return Err(PyBufferError::new_err("view is null"));
+        }
+        if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE && !this.for_torch {
+            return Err(PyBufferError::new_err("objects in the store are read-only: copy them to write"));
+        }
+        let bytes = this.object.bytes();
+        let address = bytes.as_ptr().wrapping_add(this.start);
+        let len = this.len.cast_signed();
+        // SAFETY: CPython passes a valid view to fill. The bytes outlive it: the view owns a reference to this object.
+        let view = unsafe { &mut *view };
+        view.buf = address.cast_mut().cast::<c_void>();
+        view.len = len;
+        view.readonly = c_int::from(!this.for_torch);
+        view.itemsize = 1;
+        view.format = if flags & ffi::PyBUF_FORMAT == ffi::PyBUF_FORMAT { BYTES.as_ptr().cast_mut() } else { ptr::null_mut() };
+        view.ndim = 1;
+        view.shape = if flags & ffi::PyBUF_ND == ffi::PyBUF_ND { &raw mut view.len } else { ptr::null_mut() };
+        view.strides = if flags & ffi::PyBUF_STRIDES == ffi::PyBUF_STRIDES { &raw mut view.itemsize } else { ptr::null_mut() };
+        view.suboffsets = ptr::null_mut();
+        view.internal = ptr::null_mut();
+        view.obj = slf.into_ptr();
+        Ok(())
+    }
+}

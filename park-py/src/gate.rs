@@ -1,0 +1,109 @@
+//! The one way from Python into park: which session, how to block, how errors become exceptions.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use park_core::{Error, ErrorKind, ObjectRef, Session, Store};
+use parking_lot::RwLock;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+static SESSION: RwLock<Option<Session>> = RwLock::new(None);
+
+/// Whether this worker process runs a task (not an actor): a wait then gives the task's CPU back.
+static RUNS_TASK: AtomicBool = AtomicBool::new(false);
+
+/// The process's session, if one is open.
+pub(crate) fn current() -> Option<Session> {
+    SESSION.read().clone()
+}
+
+/// Makes `session` the process's session; the old one is returned.
+pub(crate) fn replace(session: Option<Session>) -> Option<Session> {
+    std::mem::replace(&mut *SESSION.write(), session)
+}
+
+/// The process's session; opens one as `park.init()` does if there is none.
+pub(crate) fn session(py: Python<'_>) -> PyResult<Session> {
+    if let Some(session) = current() {
+        return Ok(session);
+    }
+    py.import("park.session")?.call_method0("auto_init")?;
+    current().ok_or_else(|| raise(py, &Error::new(ErrorKind::SessionClosed, "park is not initialized")))
+}
+
+/// The store of the process's session.
+pub(crate) fn store(py: Python<'_>) -> PyResult<Arc<Store>> {
+    if let Some(session) = &*SESSION.read() {
+        return Ok(session.store().clone());
+    }
+    Ok(session(py)?.store().clone())
+}
+
+/// Says whether this process runs a task now.
+pub(crate) fn set_runs_task(runs: bool) {
+    RUNS_TASK.store(runs, Ordering::Relaxed);
+}
+
+/// The exception for an error; `park.exceptions.from_kind` knows the classes.
+pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
+    static FROM_KIND: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let made = FROM_KIND
+        .get_or_try_init(py, || py.import("park.exceptions")?.getattr("from_kind").map(Bound::unbind))
+        .and_then(|from_kind| from_kind.bind(py).call1((error.kind().name(), error.message(), error.detail())));
+    match made {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(broken) => broken,
+    }
+}
+
+/// `?` for park's results.
+pub(crate) trait OrRaise<T> {
+    fn or_raise(self, py: Python<'_>) -> PyResult<T>;
+}
+
+impl<T> OrRaise<T> for park_core::Result<T> {
+    fn or_raise(self, py: Python<'_>) -> PyResult<T> {
+        self.map_err(|error| raise(py, &error))
+    }
+}
+
+/// Runs a blocking call without holding the interpreter. The call gets an interrupt that runs Python's signal handlers; what they
+/// raise (KeyboardInterrupt, usually) ends the call and is what the caller sees.
+pub(crate) fn block<T: Send>(
+    py: Python<'_>,
+    call: impl FnOnce(&mut dyn FnMut() -> park_core::Result<()>) -> park_core::Result<T> + Send,
+) -> PyResult<T> {
+    let mut raised: Option<PyErr> = None;
+    let result = py.detach(|| {
+        let mut interrupt = || match Python::attach(|py| py.check_signals()) {
+            Ok(()) => Ok(()),
+            Err(exception) => {
+                raised = Some(exception);
+                Err(Error::new(ErrorKind::Interrupted, "interrupted by a signal"))
+            }
+        };
+        call(&mut interrupt)
+    });
+    match raised {
+        Some(exception) => Err(exception),
+        None => result.or_raise(py),
+    }
+}
+
+/// Waits until `need` of the objects are sealed; returns how many are. The task's CPU serves others meanwhile.
+pub(crate) fn wait_for(py: Python<'_>, store: &Arc<Store>, refs: &[&ObjectRef], need: usize, timeout: Option<Duration>) -> PyResult<usize> {
+    let ready = refs.iter().filter(|object| object.is_sealed()).count();
+    if ready >= need || timeout == Some(Duration::ZERO) {
+        return Ok(ready);
+    }
+    let session = if RUNS_TASK.load(Ordering::Relaxed) { current() } else { None };
+    block(py, |interrupt| {
+        let Some(session) = session else { return store.wait_some(refs, need, timeout, interrupt) };
+        session.set_blocked(true)?;
+        let ready = store.wait_some(refs, need, timeout, interrupt);
+        session.set_blocked(false)?;
+        ready
+    })
+}

@@ -1,0 +1,277 @@
+//! `ObjectRef`, and `put`, `get`, `wait` over it.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use park_core::store::never;
+use park_core::{ErrorKind, ObjectId, Spec};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+
+use crate::decode::decode;
+use crate::encode::encode;
+use crate::gate::{self, OrRaise, wait_for};
+
+thread_local! {
+    /// References met while pickling a value for the store; `None` outside of that.
+    static NESTED: RefCell<Option<Vec<park_core::ObjectRef>>> = const { RefCell::new(None) };
+}
+
+/// Runs `pickle` and returns the references that it met.
+pub(crate) fn collect_nested<T>(pickle: impl FnOnce() -> PyResult<T>) -> PyResult<(T, Vec<park_core::ObjectRef>)> {
+    let outer = NESTED.with(|nested| nested.borrow_mut().replace(Vec::new()));
+    let result = pickle();
+    let met = NESTED.with(|nested| std::mem::replace(&mut *nested.borrow_mut(), outer)).unwrap_or_default();
+    result.map(|value| (value, met))
+}
+
+/// A reference to an object in the store, which may not exist yet: `park.get` waits for it. The object lives as long as
+/// references to it do, in any process. References travel inside values that are put, passed or returned.
+#[pyclass(frozen, module = "park._park", weakref, generic)]
+pub(crate) struct ObjectRef {
+    pub(crate) inner: park_core::ObjectRef,
+}
+
+impl ObjectRef {
+    pub(crate) fn wrap(py: Python<'_>, inner: park_core::ObjectRef) -> PyResult<Py<Self>> {
+        Py::new(py, Self { inner })
+    }
+}
+
+#[pymethods]
+impl ObjectRef {
+    /// The reference with this id (16 bytes, from `binary()`), if the object still exists in the current session.
+    #[new]
+    fn new(py: Python<'_>, id: &[u8]) -> PyResult<Self> {
+        let Ok(id) = <[u8; ObjectId::SIZE]>::try_from(id) else {
+            return Err(PyValueError::new_err(format!("an object id has {} bytes, got {}", ObjectId::SIZE, id.len())));
+        };
+        let inner = gate::store(py)?.resolve(ObjectId::from_bytes(id)).or_raise(py)?;
+        Ok(Self { inner })
+    }
+
+    /// The id as 32 hexadecimal digits.
+    fn hex(&self) -> String {
+        self.inner.id().to_string()
+    }
+
+    /// The id as 16 bytes.
+    fn binary<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.inner.id().to_bytes())
+    }
+
+    /// Always false: a reference names an object.
+    fn is_nil(&self) -> bool {
+        false
+    }
+
+    fn __repr__(&self) -> String {
+        format!("ObjectRef({})", self.inner.id())
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.inner.id().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        self.inner.id() == other.inner.id()
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+        let py = slf.py();
+        let met = NESTED.with(|nested| match &mut *nested.borrow_mut() {
+            Some(nested) => {
+                nested.push(slf.get().inner.clone());
+                true
+            }
+            None => false,
+        });
+        if !met {
+            let class = py.import("park.exceptions")?.getattr("OufOfBandObjectRefSerializationException")?;
+            let text = format!("{} can only be pickled by park itself: put it, pass it or return it", slf.get().__repr__());
+            return Err(PyErr::from_value(class.call1((text,))?));
+        }
+        Ok((slf.get_type().into_any(), (slf.get().binary(py),)))
+    }
+}
+
+/// Stores a value and returns a reference to it.
+#[pyfunction]
+#[pyo3(signature = (value, *, _owner=None, _tensor_transport=None))]
+pub(crate) fn put(value: &Bound<'_, PyAny>, _owner: Option<&Bound<'_, PyAny>>, _tensor_transport: Option<&Bound<'_, PyAny>>) -> PyResult<ObjectRef> {
+    let py = value.py();
+    if _owner.is_some() || _tensor_transport.is_some() {
+        return Err(pyo3::exceptions::PyNotImplementedError::new_err("put() takes no _owner and no _tensor_transport: objects outlive their makers here"));
+    }
+    if value.is_instance_of::<ObjectRef>() {
+        return Err(PyTypeError::new_err(
+            "Calling 'put' on an ray.ObjectRef is not allowed. If you really want to do this, you can wrap the ray.ObjectRef in a list and call 'put' on it.",
+        ));
+    }
+    let store = gate::store(py)?;
+    let inner = encode(value)?.put(py, &store)?;
+    Ok(ObjectRef { inner })
+}
+
+fn timeout_of(timeout: Option<f64>, what: &str) -> PyResult<Option<Duration>> {
+    match timeout {
+        None => Ok(None),
+        Some(seconds) if seconds.is_nan() || (seconds < 0.0 && what == "wait") => {
+            Err(PyValueError::new_err(format!("The 'timeout' argument must be nonnegative. Received {}", py_number(seconds))))
+        }
+        // Ray reads a negative timeout of get as "for ever".
+        Some(seconds) if seconds < 0.0 => Ok(None),
+        Some(seconds) => Ok(Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))),
+    }
+}
+
+/// -1.0 as Python users wrote it.
+fn py_number(seconds: f64) -> String {
+    format!("{seconds}")
+}
+
+fn type_error(what: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    PyTypeError::new_err(format!("{what}, got {}", value.get_type()))
+}
+
+/// Waits for objects and returns their values. A list of references gives a list of values.
+///
+/// Raises GetTimeoutError after `timeout` seconds, or the error of the first object that has one.
+#[pyfunction]
+#[pyo3(signature = (object_refs, *, timeout=None, _use_object_store=false))]
+pub(crate) fn get(object_refs: &Bound<'_, PyAny>, timeout: Option<f64>, _use_object_store: bool) -> PyResult<Py<PyAny>> {
+    let py = object_refs.py();
+    let timeout = timeout_of(timeout, "get")?;
+    if let Ok(single) = object_refs.cast::<ObjectRef>() {
+        let object = &single.get().inner;
+        if !object.is_sealed() {
+            require(py, object.store(), &[object], timeout)?;
+        }
+        return decode(py, object);
+    }
+    let Ok(list) = object_refs.cast::<PyList>() else {
+        gate::store(py)?;
+        return Err(PyValueError::new_err(format!(
+            "Invalid type of object refs, {}, is given. 'object_refs' must either be an ObjectRef or a list of ObjectRefs. ",
+            object_refs.get_type()
+        )));
+    };
+    let refs = refs_in(list, |item| {
+        PyValueError::new_err(format!(
+            "Invalid type of object refs, {}, is given. 'object_refs' must either be an ObjectRef or a list of ObjectRefs. ",
+            item.get_type()
+        ))
+    })?;
+    let inner: Vec<&park_core::ObjectRef> = refs.iter().map(|object| &object.get().inner).collect();
+    let Some(first) = inner.first() else { return Ok(PyList::empty(py).into_any().unbind()) };
+    require(py, first.store(), &inner, timeout)?;
+    let values = inner.iter().map(|object| decode(py, object)).collect::<PyResult<Vec<_>>>()?;
+    Ok(PyList::new(py, values)?.into_any().unbind())
+}
+
+/// Waits for all of them. An error that is there already is raised without waiting for the rest.
+fn require(py: Python<'_>, store: &std::sync::Arc<park_core::Store>, refs: &[&park_core::ObjectRef], timeout: Option<Duration>) -> PyResult<()> {
+    let deadline = timeout.and_then(|timeout| std::time::Instant::now().checked_add(timeout));
+    let mut need = 1;
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(std::time::Instant::now()));
+        let ready = wait_for(py, store, refs, need, left)?;
+        for object in refs.iter().filter(|object| object.is_sealed()) {
+            if object.sealed().or_raise(py)?.format == park_core::Format::Error {
+                object.open().or_raise(py)?;
+            }
+        }
+        if ready >= refs.len() {
+            return Ok(());
+        }
+        if ready < need {
+            let text = format!("Get timed out: some object(s) not ready ({ready} of {} were after {:?}).", refs.len(), timeout.unwrap_or_default());
+            return Err(gate::raise(py, &park_core::Error::new(ErrorKind::Timeout, text)));
+        }
+        // Looking at each new arrival would be quadratic in the list; twice as many each time is not.
+        need = (ready * 2).clamp(ready + 1, refs.len());
+    }
+}
+
+fn refs_in<'py>(list: &Bound<'py, PyList>, wrong: impl Fn(&Bound<'py, PyAny>) -> PyErr) -> PyResult<Vec<Bound<'py, ObjectRef>>> {
+    let mut refs = Vec::with_capacity(list.len());
+    for item in list {
+        match item.cast_into::<ObjectRef>() {
+            Ok(object) => refs.push(object),
+            Err(error) => return Err(wrong(&error.into_inner())),
+        }
+    }
+    Ok(refs)
+}
+
+/// Waits until `num_returns` of the objects are ready, at most `timeout` seconds.
+///
+/// Returns a list of those that are ready (at most `num_returns`) and a list of the others, both in the order given.
+#[pyfunction]
+#[pyo3(signature = (object_refs, *, num_returns=1, timeout=None, fetch_local=true))]
+pub(crate) fn wait<'py>(
+    object_refs: &Bound<'py, PyAny>,
+    num_returns: i64,
+    timeout: Option<f64>,
+    fetch_local: bool,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let py = object_refs.py();
+    // Every object is local: there is nothing to fetch either way.
+    let _ = fetch_local;
+    let store = gate::store(py)?;
+    if object_refs.is_instance_of::<ObjectRef>() {
+        return Err(PyTypeError::new_err("wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got a single ray.ObjectRef"));
+    }
+    let Ok(list) = object_refs.cast::<PyList>() else {
+        return Err(type_error("wait() expected a list of ray.ObjectRef or ObjectRefGenerator", object_refs));
+    };
+    let timeout = timeout_of(timeout, "wait")?;
+    let refs = refs_in(list, |item| {
+        PyTypeError::new_err(format!("wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got list containing {}", item.get_type()))
+    })?;
+    let mut seen = HashSet::with_capacity(refs.len());
+    if !refs.iter().all(|object| seen.insert(object.get().inner.id())) {
+        return Err(PyValueError::new_err("Wait requires a list of unique ray_waitables."));
+    }
+    if refs.is_empty() {
+        return PyTuple::new(py, [PyList::empty(py), PyList::empty(py)]);
+    }
+    let Some(need) = usize::try_from(num_returns).ok().filter(|need| *need > 0) else {
+        return Err(PyValueError::new_err(format!("Invalid number of objects to return {num_returns}.")));
+    };
+    if need > refs.len() {
+        return Err(PyValueError::new_err("num_returns cannot be greater than the number of ray_waitables provided to ray.wait."));
+    }
+    let inner: Vec<&park_core::ObjectRef> = refs.iter().map(|object| &object.get().inner).collect();
+    wait_for(py, &store, &inner, need, timeout)?;
+    let (mut ready, mut rest) = (Vec::with_capacity(need), Vec::new());
+    for object in refs {
+        if ready.len() < need && object.get().inner.is_sealed() {
+            ready.push(object);
+        } else {
+            rest.push(object);
+        }
+    }
+    PyTuple::new(py, [PyList::new(py, ready)?, PyList::new(py, rest)?])
+}
+
+/// Stores raw bytes: a pickled function or class.
+#[pyfunction]
+pub(crate) fn export(py: Python<'_>, pickled: &[u8]) -> PyResult<ObjectRef> {
+    let store = gate::store(py)?;
+    let mut object = store.create(Spec::raw(pickled.len() as u64), &mut never).or_raise(py)?;
+    object.write(0, pickled).or_raise(py)?;
+    Ok(ObjectRef { inner: object.seal().or_raise(py)? })
+}
+
+/// The raw bytes that `export` stored.
+#[pyfunction]
+pub(crate) fn fetch<'py>(py: Python<'py>, object: &ObjectRef) -> PyResult<Bound<'py, PyBytes>> {
+    let opened = object.inner.open().or_raise(py)?;
+    Ok(PyBytes::new(py, opened.bytes()))
+}

@@ -1,0 +1,148 @@
+//! Opening, attaching and closing the process's session, and numbers about it.
+
+use park_core::proc::zygote::ZygoteCommand;
+use park_core::runtime::WorkerSetup;
+use park_core::{Config, Session};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::gate::{self, OrRaise, current, replace};
+
+/// One whole unit of a resource in the core's exact arithmetic.
+const UNIT: f64 = 10_000.0;
+
+/// A resource amount in units of 1/10,000; amounts below that granularity are refused by the option checks.
+pub(crate) fn amount(value: f64) -> PyResult<u64> {
+    if !(0.0..=1e14).contains(&value) {
+        return Err(PyValueError::new_err(format!("a resource amount must be between 0 and 1e14, got {value}")));
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range just above")]
+    Ok((value * UNIT).round() as u64)
+}
+
+fn open(session: Session) -> PyResult<()> {
+    if let Some(other) = replace(Some(session)) {
+        let session = replace(Some(other));
+        drop(session);
+        return Err(PyRuntimeError::new_err("a park session is already open in this process"));
+    }
+    Ok(())
+}
+
+/// Opens a session with worker processes and returns its address.
+#[pyfunction]
+pub(crate) fn init(
+    py: Python<'_>,
+    argv: Vec<String>,
+    env: std::collections::HashMap<String, String>,
+    hello: String,
+    resources: std::collections::HashMap<String, f64>,
+    prestart: usize,
+    capacity: Option<u64>,
+) -> PyResult<String> {
+    forget_fork();
+    let mut config = Config::default();
+    if let Some(bytes) = capacity {
+        config = config.capacity(bytes);
+    }
+    let resources = resources.into_iter().map(|(name, value)| Ok((name, amount(value)?))).collect::<PyResult<_>>()?;
+    let setup = WorkerSetup { command: ZygoteCommand { argv, env: env.into_iter().collect(), hello }, resources, prestart };
+    let session = py.detach(|| Session::open_with_workers(&config, setup)).or_raise(py)?;
+    let address = session.address().to_owned();
+    open(session)?;
+    Ok(address)
+}
+
+/// Joins the session at `address` from an unrelated process.
+#[pyfunction]
+pub(crate) fn attach(py: Python<'_>, address: &str) -> PyResult<()> {
+    forget_fork();
+    let session = py.detach(|| Session::attach(address)).or_raise(py)?;
+    open(session)
+}
+
+/// A child of `fork()` may open a session of its own; the inherited one is left to the parent.
+fn forget_fork() {
+    if current().is_some_and(|session| session.store().is_forked()) {
+        drop(replace(None));
+    }
+}
+
+/// Ends the process's session, if one is open.
+#[pyfunction]
+pub(crate) fn shutdown(py: Python<'_>) {
+    if let Some(session) = replace(None) {
+        py.detach(|| {
+            session.close();
+            drop(session);
+        });
+    }
+}
+
+/// Whether a session is open in this process.
+#[pyfunction]
+pub(crate) fn is_initialized() -> bool {
+    current().is_some_and(|session| session.store().check_open().is_ok())
+}
+
+/// "none", "head", "worker" or "peer".
+#[pyfunction]
+pub(crate) fn role() -> &'static str {
+    match current() {
+        None => "none",
+        Some(session) if session.is_head() => "head",
+        Some(session) if session.inbox().is_ok() => "worker",
+        Some(_) => "peer",
+    }
+}
+
+/// The session's tag; differs from session to session.
+#[pyfunction]
+pub(crate) fn session_id(py: Python<'_>) -> PyResult<u64> {
+    Ok(gate::store(py)?.session())
+}
+
+/// What `attach` takes.
+#[pyfunction]
+pub(crate) fn session_address(py: Python<'_>) -> PyResult<String> {
+    Ok(gate::session(py)?.address().to_owned())
+}
+
+/// Numbers about the object store, for the whole session.
+#[pyfunction]
+pub(crate) fn store_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let stats = gate::store(py)?.stats();
+    let dict = PyDict::new(py);
+    for (name, value) in [
+        ("capacity", stats.capacity),
+        ("used", stats.used),
+        ("peak", stats.peak),
+        ("objects", stats.objects),
+        ("promised", stats.promised),
+        ("bytes_copied", stats.bytes_copied),
+        ("bytes_shared", stats.bytes_shared),
+    ] {
+        dict.set_item(name, value)?;
+    }
+    Ok(dict)
+}
+
+/// Numbers about scheduling; only in the process that opened the session.
+#[pyfunction]
+pub(crate) fn head_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let session = gate::session(py)?;
+    let stats = py.detach(|| session.head_stats()).or_raise(py)?;
+    let dict = PyDict::new(py);
+    dict.set_item("zygote_pid", stats.zygote_pid)?;
+    dict.set_item("worker_pids", stats.worker_pids)?;
+    dict.set_item("submitted", stats.submitted)?;
+    dict.set_item("finished", stats.finished)?;
+    dict.set_item("retried", stats.retried)?;
+    dict.set_item("workers_died", stats.workers_died)?;
+    dict.set_item("actors_restarted", stats.actors_restarted)?;
+    dict.set_item("queued", stats.queued)?;
+    dict.set_item("running", stats.running)?;
+    dict.set_item("resources", stats.resources)?;
+    Ok(dict)
+}

@@ -1,0 +1,76 @@
+"""park: a zero-copy object store, tasks and actors in your process, named and shaped as Ray's.
+
+`import park as ray`. The names are here; what they do is in `session` (init and what a session says), `remote_function`, `actor`,
+and in the native `_park`, which has everything that is hot or touches shared memory.
+"""
+
+import functools
+import inspect
+
+from park import _park, actor, exceptions, options, remote_function, session
+from park._park import ObjectRef, get, put, wait
+from park.actor import get_actor, kill, method
+from park.runtime_context import get_runtime_context
+from park.session import (
+    attach,
+    available_resources,
+    cluster_resources,
+    init,
+    is_initialized,
+    nodes,
+    runtime_stats,
+    shutdown,
+    store_stats,
+)
+
+__all__ = [
+    "ObjectRef",
+    "actor",
+    "attach",
+    "available_resources",
+    "cluster_resources",
+    "exceptions",
+    "get",
+    "get_actor",
+    "get_runtime_context",
+    "init",
+    "is_initialized",
+    "kill",
+    "method",
+    "nodes",
+    "put",
+    "remote",
+    "runtime_stats",
+    "shutdown",
+    "store_stats",
+    "wait",
+]
+
+
+def remote(*args, **kwargs):
+    """Make a function a task, or a class an actor: `@park.remote`, `@park.remote(num_cpus=2)`, `park.remote(function)`."""
+    if len(args) == 1 and callable(args[0]) and not kwargs:
+        return _make_remote(args[0], {})
+    if args or not kwargs:
+        raise options.UsageError(options.REMOTE_USAGE)
+    return functools.partial(_make_remote, remote_options=kwargs)
+
+
+def _make_remote(function_or_class, remote_options):
+    if inspect.isclass(function_or_class):
+        return actor.ActorClass(function_or_class, remote_options)
+    if inspect.isfunction(function_or_class):
+        return remote_function.RemoteFunction(function_or_class, remote_options)
+    raise TypeError("The @ray.remote decorator must be applied to either a function or a class.")
+
+
+def __getattr__(name):
+    # Read from the installed distribution when somebody asks: to look for it costs more than the whole import.
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("parkstack")
+        except PackageNotFoundError:  # run from a source tree
+            return "0+unknown"
+    raise AttributeError(f"module 'park' has no attribute {name!r}")

@@ -1,0 +1,499 @@
+"""The family of exceptions: Ray's names and bases, a few of park's own below them, and the table from core kinds to classes.
+
+The core knows numbered kinds (`park-core/src/error.rs`) and messages; `from_kind` turns one into the exception that Python raises.
+It is the only place that knows both sides, and a test checks that it knows every kind. How the exception of a task travels from a
+worker to whoever gets its result is in `task_error.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+
+logger = logging.getLogger(__name__)
+
+
+class RayError(Exception):
+    """The base of every error that park raises of its own."""
+
+    #: The name of the core's error kind, where the error came from the core.
+    kind: str | None = None
+
+
+class _OwnText(RayError):
+    """An error whose text is made from its fields rather than from `args`, which must stay what the constructor was given so that
+    the error pickles."""
+
+    def _text(self) -> str:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self._text()
+
+
+# --- tasks ------------------------------------------------------------------------------------------------------------------------
+
+
+class RayTaskError(RayError):
+    """A task or an actor's method raised. `cause` is what it raised, and the text shows the traceback of the process it ran in.
+
+    What `get` raises is also an instance of the cause's class (`as_instanceof_cause`), so it may be caught as either.
+    """
+
+    def __init__(
+        self, function_name, traceback_str, cause, proctitle=None, pid=None, ip=None, actor_repr=None, actor_id=None
+    ):
+        self.function_name = function_name
+        self.traceback_str = traceback_str
+        self.cause = cause
+        self.proctitle = proctitle or f"park::{function_name}"
+        self.pid = pid or os.getpid()
+        self.ip = ip or "127.0.0.1"
+        self.actor_repr = actor_repr
+        self._actor_id = actor_id
+        self.args = (function_name, traceback_str, cause, proctitle, pid, ip)
+
+    def __str__(self) -> str:
+        head = f"{self.proctitle}() (pid={self.pid}, ip={self.ip})"
+        lines = self.traceback_str.strip().split("\n")
+        # The process says more than Python's fixed line, and a chain of causes has one of these lines for each link.
+        return "\n".join(head if line.startswith("Traceback ") else line for line in lines)
+
+    def as_instanceof_cause(self) -> RayTaskError:
+        """This error as an instance of the cause's class too; itself where that class allows no subclass or no such instance."""
+        # Those three steer the interpreter: a task's must never look like the driver's own.
+        if not isinstance(self.cause, BaseException) or isinstance(
+            self.cause, (RayTaskError, KeyboardInterrupt, SystemExit, GeneratorExit)
+        ):
+            return self
+        cause_class = type(self.cause)
+        if issubclass(RayTaskError, cause_class):
+            return self
+        try:
+            return _dual_class(cause_class)(self)
+        except Exception as error:  # whatever a user's metaclass, __new__ or __init_subclass__ raises
+            logger.warning(
+                f"User exception type {cause_class} in RayTaskError can't be subclassed! This exception is raised as RayTaskError "
+                f"only. You can use `ray_task_error.cause` to access the user exception. Failure in subclassing: {error}"
+            )
+            return self
+
+
+@functools.lru_cache(maxsize=256)
+def _dual_class(cause_class: type[BaseException]) -> type[RayTaskError]:
+    """The class of errors that are both a `RayTaskError` and a `cause_class`."""
+
+    class Dual(RayTaskError, cause_class):  # type: ignore[valid-type, misc]
+        def __init__(self, error):
+            # The user's __init__ is not run again: what it set is on the cause, where __getattr__ finds it. `args` may be
+            # read-only in the user's class, so it is served by the property below rather than assigned.
+            self.__dict__.update(error.__dict__)
+            self.__dict__["_task_error"] = error
+
+        @property
+        def args(self):
+            return (self.cause,)
+
+        @args.setter
+        def args(self, value):
+            pass
+
+        def __getattr__(self, name):
+            if name in ("cause", "_task_error"):  # only while it is being made; asking the cause would ask again
+                raise AttributeError(name)
+            return getattr(self.cause, name)
+
+        def __reduce__(self):
+            return _dual, (self._task_error,)
+
+        __str__ = RayTaskError.__str__
+        __repr__ = RayTaskError.__repr__
+
+    if issubclass(cause_class, BaseExceptionGroup):
+        # A group takes its parts where it is made; the other classes of Python take anything.
+        Dual.__new__ = lambda cls, error: cause_class.__new__(cls, error.cause.message, error.cause.exceptions)
+    Dual.__name__ = Dual.__qualname__ = f"RayTaskError({cause_class.__name__})"
+    return Dual
+
+
+def _dual(error: RayTaskError) -> RayTaskError:
+    """What a pickled dual error is made again with."""
+    return error.as_instanceof_cause()
+
+
+class TaskCancelledError(_OwnText):
+    """The task was cancelled."""
+
+    def __init__(self, task_id=None, error_message=None):
+        self.task_id = task_id
+        self.error_message = error_message
+
+    def _text(self):
+        task = f"Task: {self.task_id} was cancelled. " if self.task_id else ""
+        return task + (self.error_message or "")
+
+
+class WorkerCrashedError(_OwnText):
+    """The process that ran the task died, and the task had no retries left."""
+
+    def __init__(self, message=""):
+        self.message = message
+
+    def _text(self):
+        text = "The worker died unexpectedly while executing this task."
+        return f"{text} {self.message}" if self.message else text
+
+
+class TaskUnschedulableError(_OwnText):
+    """No machine of the session can ever have the resources that the task asks for."""
+
+    def __init__(self, error_message):
+        self.error_message = error_message
+
+    def _text(self):
+        return f"The task is not schedulable: {self.error_message}"
+
+
+class TaskPlacementGroupRemoved(RayError):
+    """The placement group of the task was removed."""
+
+
+class UserCodeException(RayError):
+    """An exception of user code, wrapped by a library that wants it told apart from its own."""
+
+
+class UnserializableException(_OwnText):
+    """The exception of a task could not be read back; the text is what it printed where it was raised."""
+
+    def __init__(self, original_stack_trace):
+        self.original_stack_trace = original_stack_trace
+
+    def _text(self):
+        return f"Failed to deserialize exception.\nOriginal exception:\n{self.original_stack_trace}"
+
+
+# --- actors -----------------------------------------------------------------------------------------------------------------------
+
+
+class RayActorError(_OwnText):
+    """An actor could not finish a call: it is dead, or its process is being started again."""
+
+    BASE_ERROR_MSG = "The actor experienced an error before finishing this task."
+
+    def __init__(self, actor_id=None, error_msg=BASE_ERROR_MSG, actor_init_failed=False, preempted=False):
+        self.actor_id = actor_id
+        self.error_msg = error_msg
+        self.actor_init_failed = actor_init_failed
+        self.preempted = preempted
+
+    def _text(self):
+        return self.error_msg
+
+
+class ActorDiedError(RayActorError):
+    """The actor is dead and will not come back. `cause` is the error of its constructor, or what is known about its death."""
+
+    BASE_ERROR_MSG = "The actor died unexpectedly before finishing this task."
+
+    def __init__(self, cause: RayTaskError | str | None = None):
+        if isinstance(cause, RayTaskError):
+            text = f"The actor died because of an error raised in its creation task, {cause}"
+            super().__init__(cause._actor_id, text, actor_init_failed=True)
+        else:
+            super().__init__(error_msg=f"{self.BASE_ERROR_MSG} {cause}" if cause else self.BASE_ERROR_MSG)
+        self.cause = cause
+
+    @staticmethod
+    def from_task_error(task_error: RayTaskError) -> ActorDiedError:
+        return ActorDiedError(task_error)
+
+
+class ActorUnavailableError(RayActorError):
+    """The actor's process died during the call; the actor may come back."""
+
+    def __init__(self, error_message, actor_id=None):
+        which = f"The actor {actor_id}" if actor_id else "The actor"
+        super().__init__(
+            actor_id,
+            f"{which} is unavailable: {error_message}. The task may or may not have been executed on the actor.",
+        )
+
+
+class ActorUnschedulableError(_OwnText):
+    """No machine of the session can ever have the resources that the actor asks for."""
+
+    def __init__(self, error_message):
+        self.error_message = error_message
+
+    def _text(self):
+        return f"The actor is not schedulable: {self.error_message}"
+
+
+class ActorPlacementGroupRemoved(RayError):
+    """The placement group of the actor was removed."""
+
+
+class ActorAlreadyExistsError(ValueError, RayError):
+    """An actor of this name lives in the namespace already."""
+
+    def __init__(self, error_message):
+        super().__init__(error_message)
+        self.error_message = error_message
+
+
+class ActorHandleNotFoundError(ValueError, RayError):
+    """The handle names no actor of this session."""
+
+    def __init__(self, error_message):
+        super().__init__(error_message)
+        self.error_message = error_message
+
+
+class AsyncioActorExit(RayError):
+    """An async actor ends itself."""
+
+
+class PendingCallsLimitExceeded(RayError):
+    """The actor has as many calls waiting as `max_pending_calls` allows."""
+
+
+# --- objects ----------------------------------------------------------------------------------------------------------------------
+
+
+class GetTimeoutError(RayError, TimeoutError):
+    """The time given to `get` passed before every object was there."""
+
+
+class ObjectStoreFullError(RayError, MemoryError):
+    """The object store has no room for the object."""
+
+
+class TableFullError(ObjectStoreFullError):
+    """The store has bytes left and no free entry for one more object or process."""
+
+
+class OutOfDiskError(RayError):
+    """The disk that spilled objects go to is full."""
+
+
+class OutOfMemoryError(RayError):
+    """The machine is about to run out of memory."""
+
+
+class ObjectLostError(_OwnText):
+    """The object existed and its bytes are gone."""
+
+    def __init__(self, object_ref_hex, owner_address=None, call_site="", message=""):
+        self.object_ref_hex = object_ref_hex
+        self.owner_address = owner_address
+        self.call_site = call_site
+        self.message = message
+
+    def _text(self):
+        return self.message or f"Failed to retrieve object {self.object_ref_hex}."
+
+
+class ObjectFetchTimedOutError(ObjectLostError):
+    """The object's bytes were not found in time."""
+
+
+class ReferenceCountingAssertionError(ObjectLostError, AssertionError):
+    """The object was deleted while a reference to it existed."""
+
+
+class ObjectFreedError(ObjectLostError):
+    """The object was freed by hand."""
+
+
+class OwnerDiedError(ObjectLostError):
+    """The process that owned the object died. The session owns objects in park, so park never raises this."""
+
+
+class ObjectReconstructionFailedError(ObjectLostError):
+    """The object was lost and the task that made it cannot run again."""
+
+
+class ObjectNotFoundError(RayError, LookupError):
+    """The id names no object of the session, or one whose last reference is gone."""
+
+
+class ForeignSessionError(RayError, ValueError):
+    """The reference or handle belongs to another session."""
+
+
+class WrongFormatError(RayError, TypeError):
+    """The object is of a format that this call cannot read."""
+
+
+class ObjectRefStreamEndOfStreamError(RayError):
+    """A streaming generator has no more references."""
+
+
+class OufOfBandObjectRefSerializationException(RayError):
+    """A reference was pickled where nobody counts it. (The spelling is Ray's.)"""
+
+
+class PlasmaObjectNotAvailable(RayError):
+    """The object is not in the store of this machine."""
+
+
+# --- the system -------------------------------------------------------------------------------------------------------------------
+
+
+class RaySystemError(_OwnText):
+    """The runtime itself failed, or is not in a state in which it could do what was asked."""
+
+    def __init__(self, client_exc, traceback_str=None):
+        self.client_exc = client_exc
+        self.traceback_str = traceback_str
+        # Python would set this by itself, but for subclasses that are OSErrors too.
+        self.args = (client_exc, traceback_str)
+
+    def _text(self):
+        text = f"System error: {self.client_exc}"
+        return f"{text}\ntraceback: {self.traceback_str}" if self.traceback_str else text
+
+
+class SessionClosedError(RaySystemError):
+    """The session was shut down, or the process that held it is gone."""
+
+
+class ForkedError(RaySystemError):
+    """The session was inherited through `fork()`, and only the process that opened it may use it."""
+
+
+class BadSegmentError(RaySystemError):
+    """The memory offered is no session of park, is truncated, or is of another version."""
+
+
+class CorruptError(RaySystemError):
+    """Shared memory holds a value that the protocol does not allow."""
+
+
+class InternalError(RaySystemError):
+    """A defect in park."""
+
+
+class PeerRefusedError(RaySystemError, PermissionError):
+    """The other process runs as another user."""
+
+
+class SystemCallError(RaySystemError, OSError):
+    """The operating system refused a call."""
+
+
+class InvalidArgumentError(RayError, ValueError):
+    """An argument is out of range or of the wrong shape."""
+
+
+class HandleClosedError(RayError, ValueError):
+    """The handle was sealed, aborted, released or closed before."""
+
+
+class UnsupportedError(RayError, NotImplementedError):
+    """The operation is not offered here."""
+
+
+class RuntimeEnvSetupError(_OwnText):
+    """The environment of a worker could not be set up."""
+
+    def __init__(self, error_message=None):
+        self.error_message = error_message
+
+    def _text(self):
+        return "\n".join(["Failed to set up runtime environment.", *filter(None, [self.error_message])])
+
+
+class LocalRayletDiedError(RayError):
+    """The node's own process died."""
+
+
+class NodeDiedError(RayError):
+    """The node is dead or cannot be reached."""
+
+
+class CrossLanguageError(RayError):
+    """An error of another language."""
+
+
+class RpcError(RayError):
+    """A call to another process failed."""
+
+
+class AuthenticationError(RayError):
+    """The other side did not accept who we are."""
+
+
+class StreamingGeneratorReplayInconsistentError(RaySystemError):
+    """A generator that was run again yielded another number of objects."""
+
+
+class RayChannelError(RaySystemError):
+    """A channel failed."""
+
+
+class RayChannelTimeoutError(RayChannelError, TimeoutError):
+    """A channel was not ready in time."""
+
+
+class RayCgraphCapacityExceeded(RaySystemError):
+    """A compiled graph has as many results waiting as it can hold."""
+
+
+class RayDirectTransportError(RaySystemError):
+    """Tensors could not be sent from process to process."""
+
+
+# --- from the core ----------------------------------------------------------------------------------------------------------------
+
+_BY_KIND = {
+    "InvalidArgument": InvalidArgumentError,
+    "NotFound": ObjectNotFoundError,
+    "Timeout": GetTimeoutError,
+    "StoreFull": ObjectStoreFullError,
+    "ObjectLost": lambda message: ObjectLostError("", None, "", message),
+    "ForeignSession": ForeignSessionError,
+    "SessionClosed": SessionClosedError,
+    "BadSegment": BadSegmentError,
+    "PermissionDenied": PeerRefusedError,
+    "WorkerDied": WorkerCrashedError,
+    "ActorUnavailable": ActorUnavailableError,
+    "Unschedulable": TaskUnschedulableError,
+    "Forked": ForkedError,
+    "TableFull": TableFullError,
+    "Io": SystemCallError,
+    "Corrupt": CorruptError,
+    "Internal": InternalError,
+    "AlreadyExists": ActorAlreadyExistsError,
+    "WrongFormat": WrongFormatError,
+    "HandleClosed": HandleClosedError,
+    "Unsupported": UnsupportedError,
+}
+
+
+def from_kind(kind: str, message: str, detail: bytes = b"") -> BaseException:
+    """The exception for an error of the core: its kind by name, its message, and the bytes that only Python understands."""
+    if kind == "Interrupted":
+        return KeyboardInterrupt()
+    if kind in ("TaskFailed", "ActorDied"):
+        from park.task_error import unpack_task_error
+
+        error: RayError
+        if kind == "TaskFailed":
+            error = unpack_task_error(message, detail)
+        else:
+            error = ActorDiedError(unpack_task_error(message, detail) if detail else message)
+    elif kind in _BY_KIND:
+        error = _BY_KIND[kind](message)
+    else:
+        error = InternalError(f"{kind}: {message}")
+    error.kind = kind
+    return error
+
+
+def pack_task_error(exc: BaseException, what: str, pid: int) -> tuple[str, bytes]:
+    """See `park.task_error.pack_task_error`; here because this is where the native half looks for it."""
+    from park import task_error
+
+    return task_error.pack_task_error(exc, what, pid)

@@ -1,0 +1,292 @@
+"""The options of `@park.remote`, `.options()` and `@park.method`: which there are, what they may be, and what they mean here.
+
+The names and the texts of refusals are Ray's, because programs match them. An option is accepted, refused, or, where park does not
+have what it asks for, answered with NotImplementedError: never taken and ignored. The few that are taken without effect say so
+below, and are those whose effect cannot be seen from a program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from park import _park
+
+NONE = type(None)
+
+
+class UsageError(TypeError, AssertionError):
+    """A decorator was applied wrongly. Ray asserts here; a wrong call is a TypeError; this is both."""
+
+
+class Option(NamedTuple):
+    """One option: the types it takes, a check that returns what is wrong, and which values park can honour."""
+
+    types: type | tuple[type, ...]
+    wrong: Callable[[Any], str | None] = lambda value: None
+    offered: Callable[[Any], bool] = lambda value: True
+
+    def check(self, name: str, value: Any) -> None:
+        if not isinstance(value, self.types):
+            raise TypeError(f"The type of keyword '{name}' must be {self.types}, but received type {type(value)}")
+        text = self.wrong(value)
+        if text:
+            raise ValueError(text)
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------------------
+
+
+def _count(name: str, least: int, offered=lambda value: True) -> Option:
+    """A whole number from `least` (-1 stands for "without end", so it is named) or None."""
+    allowed = (
+        "None, 0, -1 or a positive integer, where -1 represents infinity."
+        if least < 0
+        else "None, 0 or a positive integer."
+    )
+    text = f"The keyword '{name}' only accepts {allowed}"
+    return Option((int, NONE), lambda value: None if value is None or value >= least else text, offered)
+
+
+def quantity_wrong(name: str, value: float) -> str | None:
+    """What is wrong with an amount of a resource."""
+    if value < 0:
+        return f"The quantity of resource {name} cannot be negative"
+    if isinstance(value, float) and value != 0.0 and int(value * 10_000) == 0:
+        return f"The precision of the fractional quantity of resource {name} cannot go beyond 0.0001"
+    return None
+
+
+def _quantity(name: str) -> Option:
+    return Option((float, int, NONE), lambda value: None if value is None else quantity_wrong(name, value))
+
+
+def _resources_wrong(resources: dict[str, float] | None) -> str | None:
+    resources = resources or {}
+    if "CPU" in resources or "GPU" in resources:
+        return "Use the 'num_cpus' and 'num_gpus' keyword instead of 'CPU' and 'GPU' in 'resources' keyword"
+    if "memory" in resources or "object_store_memory" in resources:
+        return "The resources dictionary must not contain the key 'memory' or 'object_store_memory'"
+    for name, value in resources.items():
+        if not isinstance(value, (int, float)):
+            return f"The quantity of resource {name} must be a number, got {value!r}"
+        text = quantity_wrong(name, value)
+        if text:
+            return text
+    return None
+
+
+def _strategy_wrong(value: str | None) -> str | None:
+    if value in (None, "DEFAULT", "SPREAD"):
+        return None
+    return (
+        f'Invalid scheduling_strategy value {value}. Valid values are ["DEFAULT" | "SPREAD" | PlacementGroupSchedulingStrategy | '
+        "NodeAffinitySchedulingStrategy]"
+    )
+
+
+def _num_returns_wrong(value: int | str | None) -> str | None:
+    if value is None or value in ("dynamic", "streaming") or (isinstance(value, int) and value >= 0):
+        return None
+    return (
+        "Default None. When None is passed, The default value is 1 for a task and actor task, and 'streaming' for generator tasks "
+        "and generator actor tasks. The keyword 'num_returns' only accepts None, a non-negative integer, 'streaming' (for "
+        "generators), or 'dynamic'. 'dynamic' flag will be deprecated in the future, and it is recommended to use 'streaming' "
+        "instead."
+    )
+
+
+def _retry_wrong(value: bool | list | tuple) -> str | None:
+    classes = [] if isinstance(value, bool) else value
+    if all(isinstance(one, type) and issubclass(one, Exception) for one in classes):
+        return None
+    return "retry_exceptions must be either a boolean or a list of exceptions"
+
+
+def _lifetime_wrong(value: str | None) -> str | None:
+    if value in (None, "detached", "non_detached"):
+        return None
+    return "actor `lifetime` argument must be one of 'detached', 'non_detached' and 'None'."
+
+
+def _empty(value: Any) -> bool:
+    return not value
+
+
+_NO_MEMORY_FOR_TASKS = "Setting 'object_store_memory' is not implemented for tasks"
+_NO_ZERO_BACKPRESSURE = (
+    "_generator_backpressure_num_objects=0 is not allowed. Use a value > 0. If the value is equal to 1, the behavior is identical "
+    "to Python generator (generator 1 object whenever `next` is called). Use -1 to disable this feature. "
+)
+
+# --- tables -----------------------------------------------------------------------------------------------------------------------
+
+_COMMON = {
+    "label_selector": Option((dict, NONE), offered=_empty),
+    "fallback_strategy": Option((list, NONE), offered=_empty),
+    "accelerator_type": Option((str, NONE), offered=_empty),
+    "memory": _quantity("memory"),
+    "name": Option((str, NONE)),
+    "num_cpus": _quantity("num_cpus"),
+    "num_gpus": _quantity("num_gpus"),
+    "object_store_memory": _count("object_store_memory", 0),
+    "placement_group": Option((NONE, str), offered=lambda value: value in (None, "default")),
+    "placement_group_bundle_index": Option(int, offered=lambda value: value == -1),
+    "placement_group_capture_child_tasks": Option((bool, NONE), offered=_empty),
+    "resources": Option((dict, NONE), _resources_wrong),
+    "runtime_env": Option((dict, NONE), offered=_empty),
+    # One machine: every strategy of this list comes to the same.
+    "scheduling_strategy": Option((NONE, str), _strategy_wrong),
+    # There are no task events, whether they are enabled or not.
+    "enable_task_events": Option(bool),
+    "_labels": Option((dict, NONE), offered=_empty),
+}
+
+TASK: dict[str, Option] = {
+    **_COMMON,
+    "max_calls": _count("max_calls", 0, offered=_empty),
+    "max_retries": _count("max_retries", -1),
+    "num_returns": Option((int, str, NONE), _num_returns_wrong),
+    "object_store_memory": Option((int, NONE), lambda value: None if value is None else _NO_MEMORY_FOR_TASKS),
+    "retry_exceptions": Option((bool, list, tuple), _retry_wrong),
+    "_generator_backpressure_num_objects": Option(
+        (int, NONE), lambda value: _NO_ZERO_BACKPRESSURE if value == 0 else None, lambda value: value in (None, -1)
+    ),
+    "_num_objects_per_yield": Option(
+        (int, NONE),
+        lambda value: (
+            None
+            if value is None or value > 0
+            else "_num_objects_per_yield is a private streaming generator option that must be set to a positive integer."
+        ),
+        lambda value: value in (None, 1),
+    ),
+}
+
+ACTOR: dict[str, Option] = {
+    **_COMMON,
+    "concurrency_groups": Option((list, dict, NONE), offered=_empty),
+    "enable_tensor_transport": Option((bool, NONE), offered=_empty),
+    "lifetime": Option((str, NONE), _lifetime_wrong, lambda value: value != "detached"),
+    "max_concurrency": _count("max_concurrency", 0, offered=lambda value: value in (None, 0, 1)),
+    "max_restarts": _count("max_restarts", -1),
+    "max_task_retries": _count("max_task_retries", -1),
+    "max_pending_calls": _count("max_pending_calls", -1, offered=lambda value: value in (None, 0, -1)),
+    "namespace": Option((str, NONE)),
+    "get_if_exists": Option(bool),
+    # A permission: calls that run in order keep it too.
+    "allow_out_of_order_execution": Option((bool, NONE)),
+    "_actor_generator_backpressure_num_objects": Option(
+        (int, NONE),
+        lambda value: (
+            None
+            if value is None or value > 0 or value == -1
+            else "_actor_generator_backpressure_num_objects must be > 0 to cap the actor's total unconsumed generator objects, or "
+            f"-1 to disable. Got {value}."
+        ),
+        lambda value: value in (None, -1),
+    ),
+}
+
+METHOD: dict[str, Option] = {
+    "num_returns": Option((int, str, NONE)),
+    "concurrency_group": Option((str, NONE), offered=_empty),
+    "max_task_retries": _count("max_task_retries", -1),
+    "retry_exceptions": Option((bool, list, tuple, NONE), offered=_empty),
+    "_generator_backpressure_num_objects": Option((int, NONE), offered=lambda value: value in (None, -1)),
+    "_num_objects_per_yield": Option((int, NONE), offered=lambda value: value in (None, 1)),
+    "enable_task_events": Option((bool, NONE)),
+    "tensor_transport": Option((str, NONE), offered=_empty),
+}
+
+#: What a call's `.options()` takes; the name is for people who read it where the call is made.
+CALL: dict[str, Option] = {**METHOD, "name": Option((str, NONE))}
+
+REMOTE_USAGE = (
+    "The @ray.remote decorator must be applied either with no arguments and no parentheses, for example '@ray.remote', or it must "
+    f"be applied using some of the arguments in the list {list({**TASK, **ACTOR})}, for example "
+    "'@ray.remote(num_returns=2, resources={\"CustomResource\": 1})'."
+)
+
+# --- what callers use -------------------------------------------------------------------------------------------------------------
+
+
+def _check(table: dict[str, Option], options: dict[str, Any], whose: str) -> None:
+    for name, value in options.items():
+        if name not in table:
+            raise ValueError(f"Invalid option keyword {name} for {whose}. Valid ones are {list(table)}.")
+        table[name].check(name, value)
+
+
+def check_task(options: dict[str, Any], *, override: bool, generator: bool) -> None:
+    """Check the options of a task; `override` if they come from `.options()`."""
+    _check(TASK, options, "remote functions")
+    if override and "max_calls" in options:
+        raise ValueError("Setting 'max_calls' is not supported in '.options()'.")
+    check_num_returns(options.get("num_returns"), generator)
+    refuse_what_is_not_offered(TASK, options)
+
+
+def check_actor(options: dict[str, Any], *, override: bool) -> None:
+    """Check the options of an actor; `override` if they come from `.options()`."""
+    _check(ACTOR, options, "actors")
+    if override and "concurrency_groups" in options:
+        raise ValueError("Setting 'concurrency_groups' is not supported in '.options()'.")
+    if options.get("get_if_exists") and not options.get("name"):
+        raise ValueError("The actor name must be specified to use `get_if_exists`.")
+    refuse_what_is_not_offered(ACTOR, options)
+
+
+def check_num_returns(value: int | str | None, generator: bool) -> None:
+    """Check what a function, a method or a call says about its number of results."""
+    if isinstance(value, int) and value < 0:
+        raise ValueError(f"num_returns must be >= 0, but got {value}.")
+    if value in ("streaming", "dynamic") and not generator:
+        raise ValueError(
+            f"num_returns='{value}' can only be used with generator functions (functions that use 'yield'). "
+            "The decorated function is not a generator function."
+        )
+
+
+def refuse_what_is_not_offered(table: dict[str, Option], options: dict[str, Any]) -> None:
+    """Raise for a valid option that asks for what park does not have."""
+    for name, value in options.items():
+        if not table[name].offered(value):
+            raise NotImplementedError(f"park does not offer {name}={value!r} yet")
+
+
+def refuse_generators(what: str) -> NotImplementedError:
+    """The error for a generator that is run as a task: its results would have to be a stream."""
+    return NotImplementedError(f"park does not offer streaming generators yet: {what} is a generator function")
+
+
+def _amounts(options: dict[str, Any]) -> dict[str, float]:
+    amounts = dict(options.get("resources") or {})
+    for option, resource in (
+        ("num_cpus", "CPU"),
+        ("num_gpus", "GPU"),
+        ("memory", "memory"),
+        ("object_store_memory", "object_store_memory"),
+    ):
+        value = options.get(option)
+        if value is not None:
+            amounts[resource] = value
+    return amounts
+
+
+def task_resources(options: dict[str, Any]) -> _park.Resources:
+    """What a task holds while it runs: a CPU unless it says otherwise."""
+    return _park.Resources({"CPU": 1, **_amounts(options)})
+
+
+def actor_resources(options: dict[str, Any]) -> tuple[_park.Resources, _park.Resources]:
+    """What an actor needs to be placed, and what it holds while it lives.
+
+    An actor that says nothing about CPUs, GPUs or resources of its own needs a CPU to be placed and then holds none, so that many
+    idle ones fit on a machine. One that says something holds just that, and a CPU unless it says otherwise.
+    """
+    amounts = _amounts(options)
+    if amounts.keys() <= {"memory", "object_store_memory"}:
+        return _park.Resources({"CPU": 1, **amounts}), _park.Resources(amounts)
+    resources = _park.Resources({"CPU": 1, **amounts})
+    return resources, resources

@@ -1,0 +1,162 @@
+"""`RemoteFunction`: what `@park.remote` makes of a function.
+
+The function is pickled at its first call in a session and stored there once; each call sends a reference to it. Copies of a remote
+function that reach other processes (in closures, as globals of other tasks) share one stored definition for each process: without
+that, a recursive function would store itself anew at each level.
+"""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+import weakref
+from typing import Any
+
+from park import _park, options, signature
+
+_session_id = _park.session_id
+_submit_task = _park.submit_task
+
+
+class Export:
+    """A definition stored in a session."""
+
+    __slots__ = ("__weakref__", "ref", "session")
+
+    def __init__(self, session: int, ref: _park.ObjectRef):
+        self.session = session
+        self.ref = ref
+
+
+#: The definitions that this process has stored, by the key of what they define, while somebody uses them.
+_exports: weakref.WeakValueDictionary[Any, Export] = weakref.WeakValueDictionary()
+
+
+def exported(key: Any, session: int, pickled) -> Export:
+    """The export of `key` in the session; `pickled()` makes the bytes if there is none yet."""
+    export = _exports.get(key)
+    if export is None or export.session != session:
+        export = _exports[key] = Export(session, _park.export(pickled()))
+    return export
+
+
+class Retrying:
+    """A function that is run again in the same worker while it raises: what `retry_exceptions` asks for.
+
+    A worker that dies is another matter, and another count: the head retries the task as a whole.
+    """
+
+    def __init__(self, function, retries: int, exceptions: tuple[type[Exception], ...]):
+        self.function = function
+        self.retries = retries
+        self.exceptions = exceptions
+        self.__qualname__ = function.__qualname__
+
+    def __call__(self, *args, **kwargs):
+        left = self.retries
+        while True:
+            try:
+                return self.function(*args, **kwargs)
+            except self.exceptions:
+                if left == 0:
+                    raise
+                left -= 1  # from -1 it never comes to 0: without end, as asked
+
+
+class RemoteFunction:
+    """A function that runs as a task in a worker process: call it with `.remote(...)`."""
+
+    def __init__(self, function, task_options: dict[str, Any]):
+        if inspect.iscoroutinefunction(function):
+            raise ValueError(
+                "'async def' should not be used for remote tasks. You can wrap the async function with `asyncio.run(f())`. See more "
+                "at:https://docs.ray.io/en/latest/ray-core/actors/async_api.html "
+            )
+        options.check_task(task_options, override=False, generator=_is_generator(function))
+        self.__setstate__(
+            {
+                "_function": function,
+                "_options": task_options,
+                "_key": uuid.uuid4().bytes,
+                "__name__": function.__name__,
+                "__qualname__": function.__qualname__,
+                "__module__": function.__module__,
+                "__doc__": function.__doc__,
+            }
+        )
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name in _TRAVELS}
+
+    def __setstate__(self, state):
+        # The function may be half made yet (a recursive one contains this object), so nothing may be asked of it here.
+        vars(self).update(state)
+        chosen = self._options
+        number = chosen.get("num_returns")
+        self._num_returns = 1 if number is None else number
+        retries = chosen.get("max_retries")
+        self._max_retries = 3 if retries is None else retries
+        self._task_name = chosen.get("name") or self.__name__
+        self._resources = options.task_resources(chosen)
+        self._export: Export | None = None
+        self._shape: signature.Shape | None = None
+
+    def remote(self, *args, **kwargs):
+        """Submit a task that calls the function. Returns a reference to its result, or a list of them, or None for none."""
+        export = self._export
+        if export is None or export.session != _session_id():
+            export = self._publish()
+        shape = self._shape
+        if kwargs or not shape.low <= len(args) <= shape.high:
+            shape.check(args, kwargs)
+        number = self._num_returns
+        refs = _submit_task(export.ref, self._task_name, args, kwargs, number, self._resources, self._max_retries)
+        if number == 1:
+            return refs[0]
+        return refs or None
+
+    def options(self, **task_options) -> RemoteFunction:
+        """This function with other options; the original keeps its own."""
+        generator = _is_generator(self._function)
+        merged = {name: value for name, value in self._options.items() if name != "max_calls"} | task_options
+        options.check_task(merged, override=True, generator=generator)
+        changed = RemoteFunction.__new__(RemoteFunction)
+        changed.__setstate__({**self.__getstate__(), "_options": merged})
+        return changed
+
+    def _publish(self) -> Export:
+        """Store the definition in the session that is open, and open one if there is none."""
+        if _is_generator(self._function):
+            raise options.refuse_generators(self.__qualname__)
+        if self._shape is None:
+            self._shape = signature.shape_of(self._function)
+        retry = self._options.get("retry_exceptions")
+        definition, key = self._function, (self._key, None)
+        if retry and self._max_retries != 0:
+            exceptions = (Exception,) if retry is True else tuple(retry)
+            definition = Retrying(self._function, self._max_retries, exceptions)
+            key = (self._key, (self._max_retries, exceptions))
+
+        def pickled():
+            from park.serialization import dumps_definition
+
+            return dumps_definition(definition, "function")
+
+        self._export = exported(key, _session_id(), pickled)
+        return self._export
+
+    def __call__(self, *args, **kwargs):
+        name = f"{self.__module__}.{self.__name__}"
+        raise TypeError(
+            f"Remote functions cannot be called directly. Instead of running '{name}()', try '{name}.remote()'."
+        )
+
+    def __repr__(self):
+        return f"<RemoteFunction {self.__module__}.{self.__qualname__}>"
+
+
+_TRAVELS = frozenset({"_function", "_options", "_key", "__name__", "__qualname__", "__module__", "__doc__"})
+
+
+def _is_generator(function) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)

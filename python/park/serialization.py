@@ -1,0 +1,119 @@
+"""Pickling for the store: cloudpickle, with large buffers out of band and errors that name the culprit.
+
+The native encoder calls `dumps` for everything that it cannot write by itself. References inside a value are collected by
+`ObjectRef.__reduce__` while the pickler runs, so the object can keep them alive.
+"""
+
+import inspect
+import io
+import pickle
+import sys
+
+import cloudpickle
+
+#: How deep the search for an attribute that does not pickle goes.
+_DEPTH = 4
+#: Buffers below this many bytes stay in the pickle: a view would cost more than the copy.
+_SMALL = 1024
+
+
+class _Pickler(cloudpickle.Pickler):
+    """cloudpickle, and CPU tensors as out-of-band buffers instead of torch's own byte stream."""
+
+    def reducer_override(self, value):
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
+            from park import tensors
+
+            reduced = tensors.reduce_torch(value)
+            if reduced is not None:
+                return reduced
+        return super().reducer_override(value)
+
+
+def dumps(value):
+    """Pickle `value` (protocol 5). Returns the pickle and a list of contiguous buffers that belong to it.
+
+    Raises TypeError, naming the attribute at fault, if some part of it cannot be pickled.
+    """
+    buffers = []
+
+    def out_of_band(buffer):
+        raw = buffer.raw()
+        if raw.nbytes < _SMALL:
+            return True  # the pickler then writes it in band
+        buffers.append(raw)
+        return False
+
+    try:
+        with io.BytesIO() as file:
+            _Pickler(file, protocol=5, buffer_callback=out_of_band).dump(value)
+            return file.getvalue(), buffers
+    except Exception as error:
+        explained = _explained(error, value, "the object")
+        if explained is error:
+            raise
+        raise explained from error
+
+
+def dumps_definition(value, what):
+    """Pickle a function or class by value. `what` names it in the error: "function", "actor class"."""
+    try:
+        return cloudpickle.dumps(value, protocol=5)
+    except Exception as error:
+        explained = _explained(error, value, f"the {what} {getattr(value, '__qualname__', repr(value))}")
+        if explained is error:
+            raise
+        raise explained from error
+
+
+def _explained(error, value, what):
+    """The error to raise: user code's own exceptions pass, pickle's refusals become a TypeError that says where."""
+    if not isinstance(error, (pickle.PicklingError, TypeError, AttributeError, RecursionError)):
+        return error
+    path, culprit = _find(value, "", _DEPTH, set())
+    return TypeError(f"Could not serialize {what}: {error}; at fault is {path or 'the value itself'}, {_described(culprit)}")
+
+
+def _described(value):
+    try:
+        text = repr(value)
+    except Exception:
+        text = "an object whose repr() raises"
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    return f"a {kind}: {text if len(text) < 80 else text[:77] + '...'}"
+
+
+def _fails(value):
+    try:
+        with io.BytesIO() as file:
+            _Pickler(file, protocol=5, buffer_callback=lambda _: False).dump(value)
+    except Exception:
+        return True
+    return False
+
+
+def _find(value, path, depth, seen):
+    """The innermost part of `value` that does not pickle, and how to reach it: attributes, items, closure variables, globals."""
+    if depth == 0 or id(value) in seen:
+        return path, value
+    seen.add(id(value))
+    for name, part in _parts(value):
+        if _fails(part):
+            return _find(part, path + name, depth - 1, seen)
+    return path, value
+
+
+def _parts(value):
+    if isinstance(value, dict):
+        yield from ((f"[{key!r}]", part) for key, part in value.items())
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        yield from ((f"[{index}]", part) for index, part in enumerate(value))
+    elif inspect.isfunction(value):
+        captured = inspect.getclosurevars(value)
+        yield from ((f" closure variable {name!r}", part) for name, part in captured.nonlocals.items())
+        yield from ((f" global {name!r}", part) for name, part in captured.globals.items())
+    elif isinstance(value, type):
+        yield from ((f".{name}", part) for name, part in vars(value).items() if not name.startswith("__") or callable(part))
+    else:
+        yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())

@@ -1,0 +1,361 @@
+"""Sessions: `init`, `shutdown`, `attach`, and what a session says about itself.
+
+`init` checks what it is told, works out what the machine has, and hands both to the native half, which opens the store and starts
+the workers' zygote. Everything else that needs a session calls `auto_init`, as Ray does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import collections.abc
+import hashlib
+import importlib.util
+import json
+import os
+import sys
+import threading
+import uuid
+from typing import Any
+
+from park import _park, machine
+from park.exceptions import RaySystemError
+from park.options import quantity_wrong
+
+NODE_IP = machine.NODE_IP
+
+#: Arguments of Ray's `init` that change what cannot be seen from a program here: there is no dashboard, no log file, no raylet.
+#: Each with the value that asks for something, where one does.
+_WITHOUT_EFFECT = frozenset(
+    "include_dashboard dashboard_host dashboard_port configure_logging logging_level logging_format logging_config log_to_driver "
+    "proxy_server_url _enable_object_reconstruction _plasma_directory _object_spilling_directory _node_ip_address "
+    "_driver_object_store_memory _redis_username _redis_password _temp_dir _metrics_export_port _system_config "
+    "_tracing_startup_hook _node_name _skip_env_hook".split()
+)
+#: Arguments that ask for what park does not have, unless they are empty.
+_NOT_OFFERED = frozenset(
+    "labels job_config runtime_env enable_resource_isolation cgroup_path system_reserved_cpu system_reserved_memory".split()
+)
+
+_lock = threading.RLock()
+_namespace: str | None = None
+_closes_at_exit = False
+
+
+class RayContext(collections.abc.Mapping):
+    """What `init` returns: facts about the session, and a context manager that shuts it down."""
+
+    dashboard_url = None
+    python_version = "{}.{}.{}".format(*sys.version_info[:3])
+
+    def __init__(self, address_info: dict[str, Any]):
+        self.address_info = address_info
+
+    def __getitem__(self, key):
+        return self.address_info[key]
+
+    def __len__(self):
+        return len(self.address_info)
+
+    def __iter__(self):
+        return iter(self.address_info)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        shutdown()
+
+    def disconnect(self):
+        """As `park.shutdown()`."""
+        shutdown()
+
+    def __repr__(self):
+        return f"RayContext({self.address_info})"
+
+
+def init(
+    address: str | None = None,
+    *,
+    num_cpus: int | None = None,
+    num_gpus: int | None = None,
+    resources: dict[str, float] | None = None,
+    object_store_memory: int | None = None,
+    local_mode: bool = False,
+    ignore_reinit_error: bool = False,
+    namespace: str | None = None,
+    preload: collections.abc.Iterable[str] = (),
+    **ray_arguments: Any,
+) -> RayContext:
+    """Open a session: an object store and worker processes, which end with it.
+
+    `num_cpus`, `num_gpus` and `resources` are what tasks and actors share; without them, what the machine has. `preload` names
+    modules that every worker starts with, because the process it is forked from imported them once. Other arguments of Ray's
+    `init` are accepted where they would change nothing here, and refused where they ask for what park does not have.
+    """
+    if unknown := [name for name in ray_arguments if name not in _WITHOUT_EFFECT | _NOT_OFFERED]:
+        raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}")
+    if local_mode:
+        raise RuntimeError(
+            "`local_mode` is no longer supported. For interactive debugging consider using the Ray distributed debugger."
+        )
+    with _lock:
+        if _park.is_initialized():
+            if ignore_reinit_error:
+                return _context()
+            raise RuntimeError(
+                "Maybe you called ray.init twice by accident? This error can be suppressed by passing in 'ignore_reinit_error=True' "
+                "or by calling 'ray.shutdown()' prior to 'ray.init()'."
+            )
+        _check_address(address)
+        for name, value in ray_arguments.items():
+            if name in _NOT_OFFERED and value:
+                raise NotImplementedError(f"park does not offer init({name}={value!r}) yet")
+        check_namespace(namespace)
+        modules = _checked_preload(preload)
+        total = _total_resources(num_cpus, num_gpus, resources, object_store_memory)
+        _open(total, namespace or str(uuid.uuid4()), modules)
+        return _context()
+
+
+def _open(total: dict[str, float], namespace: str, modules: list[str]) -> None:
+    """Start the session with these resources."""
+    global _namespace
+    if _park.role() != "none":
+        # One that ended by itself: its host went away, or it belongs to the parent of this forked process.
+        _park.shutdown()
+    path = [entry or os.getcwd() for entry in sys.path]
+    start = f"import sys; sys.path[:] = {path!r}; from park.zygote import main; main()"
+    # One thread each, or the workers' pools would together be many times as large as the machine.
+    threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": "1"}
+    hello = {"driver_pid": os.getpid(), "sys_path": path, "preload": modules, "namespace": namespace}
+    prestart = int(min(total.get("CPU", 0), machine.cpus()))
+    capacity = int(total["object_store_memory"])
+    _park.init([sys.executable, "-c", start], threads, json.dumps(hello), total, prestart, capacity)
+    _namespace = namespace
+    _close_at_exit()
+
+
+def _close_at_exit() -> None:
+    global _closes_at_exit
+    if not _closes_at_exit:
+        _closes_at_exit = True
+        atexit.register(shutdown)
+
+
+def auto_init() -> None:
+    """Open a session with the defaults if none is open. Called by whatever needs one."""
+    if not _park.is_initialized():
+        with _lock:
+            if not _park.is_initialized():
+                init()
+
+
+def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
+    """End the session: its workers, its actors and its objects. Without a session, nothing happens."""
+    global _namespace
+    with _lock:
+        _park.shutdown()
+        _namespace = None
+
+
+def attach(session: str) -> None:
+    """Join a session that another process of this user has opened, to share objects with it: put, get and wait.
+
+    `session` is what `init` returned there as `address_info["session"]`. `shutdown` leaves the session again.
+    """
+    if not isinstance(session, str):
+        raise TypeError(f"a session is named by a string, got {type(session)}")
+    with _lock:
+        if _park.is_initialized():
+            raise RuntimeError("a session is open in this process already; call park.shutdown() before park.attach()")
+        if _park.role() != "none":
+            _park.shutdown()
+        _park.attach(session)
+        _close_at_exit()
+
+
+def is_initialized() -> bool:
+    """Whether a session is open in this process."""
+    return _park.is_initialized()
+
+
+def enter_worker(hello: dict[str, Any]) -> None:
+    """Make this process, which was just forked for the purpose, a worker of the session that `hello` describes."""
+    global _namespace, _lock
+    _lock = threading.RLock()
+    _namespace = hello["namespace"]
+
+
+def namespace() -> str:
+    """The namespace that names of actors are looked up in by default: the session's."""
+    global _namespace
+    if _namespace is None:
+        _namespace = str(uuid.uuid4())
+    return _namespace
+
+
+def check_namespace(value: str | None) -> None:
+    """Refuse what is no namespace."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError("namespace must be None or a string.")
+    if value == "":
+        raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
+
+
+# --- arguments of init ------------------------------------------------------------------------------------------------------------
+
+
+def _check_address(address: str | None) -> None:
+    if address is not None and not isinstance(address, str):
+        raise TypeError(f"address must be None or a string, got {type(address)}")
+    if address in (None, "", "local"):
+        return
+    if address == "auto":
+        raise ConnectionError(
+            "Could not find any running Ray instance. Please specify the one to connect to by setting `--address` flag or "
+            "`RAY_ADDRESS` environment variable."
+        )
+    raise NotImplementedError(
+        f"park runs in the process that opens it and does not connect to {address!r}; to share the objects of another process's "
+        "session, use park.attach()"
+    )
+
+
+def _checked_preload(preload: collections.abc.Iterable[str]) -> list[str]:
+    if isinstance(preload, str):
+        raise TypeError(f"preload must be a list of module names, got the string {preload!r}")
+    modules = list(preload)
+    for name in modules:
+        if not isinstance(name, str):
+            raise TypeError(f"preload must be a list of module names, got {name!r} in it")
+        top = name.partition(".")[0]
+        # The package alone: to look for a module inside it would import the package here.
+        if top not in sys.modules and importlib.util.find_spec(top) is None:
+            raise ModuleNotFoundError(f"preload: no module named {top!r} can be imported", name=top)
+    return modules
+
+
+def _total_resources(num_cpus, num_gpus, resources, object_store_memory) -> dict[str, float]:
+    """What the session has of each resource, by name; what it has none of is left out."""
+    if resources is not None and not isinstance(resources, dict):
+        raise TypeError(f"resources must be a dictionary of names and amounts, got {type(resources)}")
+    for name in ("CPU", "GPU", "memory", "object_store_memory"):
+        if name in (resources or {}):
+            argument = {"CPU": "num_cpus", "GPU": "num_gpus"}.get(name, name)
+            raise ValueError(
+                f"`{name}` cannot be a custom resource because it is one of the default resources. Use `{argument}` instead."
+            )
+    total: dict[str, float] = {
+        "CPU": machine.cpus() if num_cpus is None else num_cpus,
+        "GPU": machine.gpus() if num_gpus is None else num_gpus,
+        **(resources or {}),
+    }
+    for name, amount in total.items():
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a resource must be a string, got {name!r}")
+        if not isinstance(amount, (int, float)):
+            raise TypeError(f"the amount of resource {name} must be a number, got {amount!r}")
+        if quantity_wrong(name, amount) and amount < 0:
+            raise ValueError(f"Resource quantities must be nonnegative. Violated by resource '{name}' in {total}.")
+        if isinstance(amount, float) and not amount.is_integer():
+            raise ValueError(
+                f"Resource quantities must all be whole numbers. Violated by resource '{name}' in {total}."
+            )
+    memory = machine.memory()
+    if object_store_memory is None:
+        capacity = int(memory * 0.3)
+    elif isinstance(object_store_memory, int) and not isinstance(object_store_memory, bool):
+        capacity = object_store_memory
+    else:
+        raise TypeError(f"object_store_memory must be a number of bytes, got {object_store_memory!r}")
+    if capacity <= 0:
+        raise ValueError(f"object_store_memory must be positive, got {capacity} bytes")
+    total |= {"memory": max(memory - capacity, 0), "object_store_memory": capacity}
+    total |= {f"node:{NODE_IP}": 1, "node:__internal_head__": 1}
+    return {name: float(amount) for name, amount in total.items() if amount}
+
+
+# --- what a session says about itself ---------------------------------------------------------------------------------------------
+
+
+def _require_session() -> None:
+    if _park.role() == "none":
+        raise RaySystemError("Ray has not been started yet. Trying to use state API before ray.init() has been called.")
+
+
+def node_id() -> str:
+    """The id of the one node of the session, the same in each of its processes."""
+    return hashlib.sha256(f"node {_park.session_id()}".encode()).hexdigest()[:56]
+
+
+def _context() -> RayContext:
+    address = _park.session_address()
+    return RayContext({"session": address, "address": address, "node_ip_address": NODE_IP, "node_id": node_id()})
+
+
+def cluster_resources() -> dict[str, float]:
+    """What the session has of each resource, in use or not."""
+    _require_session()
+    return {name: total for name, total, _ in _park.head_stats()["resources"]}
+
+
+def available_resources() -> dict[str, float]:
+    """What the session has left of each resource; one that is used up is not listed, as in Ray."""
+    _require_session()
+    return {name: free for name, _, free in _park.head_stats()["resources"] if free > 0}
+
+
+def nodes() -> list[dict[str, Any]]:
+    """The nodes of the session: one, this machine."""
+    _require_session()
+    here = node_id()
+    return [
+        {
+            "NodeID": here,
+            "Alive": True,
+            "alive": True,
+            "NodeManagerAddress": NODE_IP,
+            "NodeManagerHostname": os.uname().nodename,
+            "NodeName": NODE_IP,
+            "Resources": cluster_resources(),
+            "Labels": {"ray.io/node-id": here},
+        }
+    ]
+
+
+def store_stats() -> dict[str, int]:
+    """Numbers about the object store, for the whole session: bytes in use and promised, objects, and how bytes moved.
+
+    `bytes_copied` counts payload bytes that any process copied into the store or out of it, `bytes_shared` those that it handed
+    out as views; `high_water` is the most that was in use at once.
+    """
+    _require_session()
+    stats = _park.store_stats()
+    return {**stats, "high_water": stats["peak"]}
+
+
+def runtime_stats() -> dict[str, Any]:
+    """Numbers about processes and work: workers and their ids, tasks submitted, finished, retried, queued and running, deaths."""
+    _require_session()
+    stats = _park.head_stats()
+    return {
+        "workers": len(stats["worker_pids"]),
+        "workers_alive_pids": stats["worker_pids"],
+        "zygote_pid": stats["zygote_pid"],
+        "tasks_submitted": stats["submitted"],
+        "tasks_finished": stats["finished"],
+        "tasks_retried": stats["retried"],
+        "workers_died": stats["workers_died"],
+        "actors_restarted": stats["actors_restarted"],
+        "queued": stats["queued"],
+        "running": stats["running"],
+    }
+
+
+def _new_lock() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+# A thread that is not there after fork() may have held it.
+os.register_at_fork(after_in_child=_new_lock)

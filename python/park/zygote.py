@@ -1,0 +1,145 @@
+"""The zygote: a single-threaded interpreter from which worker processes are forked.
+
+It is started by the head with a socket as its standard input, imports what every worker needs, and then forks one worker for each
+request. park-core/src/proc/zygote.rs says what travels on the socket and who dies with whom.
+"""
+
+import array
+import ctypes
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def main():
+    """Serve the head until it ends or hangs up; then end every worker and leave."""
+    link = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    # A group of its own: Ctrl-C in the terminal is for the driver, which decides what becomes of its workers.
+    os.setpgid(0, 0)
+    _libc.prctl(_PR_SET_NAME, b"park-zygote", 0, 0, 0)
+    hello, (control, arena) = _receive_hello(link)
+    driver = os.pidfd_open(hello["driver_pid"])
+    if os.getppid() != hello["driver_pid"]:
+        return
+    import park.worker
+
+    for name in hello["preload"]:
+        importlib.import_module(name)
+    gc.collect()
+    # Pages that the collector never touches again stay shared with the workers.
+    gc.freeze()
+    _Zygote(link, driver, control, arena, hello, park.worker.main).serve()
+
+
+def _receive_hello(link):
+    text, ancillary, _, _ = link.recvmsg(1 << 16, socket.CMSG_SPACE(2 * 4))
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return json.loads(text), fds
+
+
+class _Zygote:
+    def __init__(self, link, driver, control, arena, hello, worker):
+        self.link = link
+        self.driver = driver
+        self.control = control
+        self.arena = arena
+        self.hello = hello
+        self.worker = worker
+        #: process id -> (participant, pidfd)
+        self.workers = {}
+        self.poll = select.poll()
+
+    def serve(self):
+        self.poll.register(self.link, select.POLLIN)
+        self.poll.register(self.driver, select.POLLIN)
+        try:
+            while True:
+                ready = {fd for fd, _ in self.poll.poll()}
+                if self.driver in ready or (self.link.fileno() in ready and not self.request()):
+                    return
+                for pid, (_, pidfd) in list(self.workers.items()):
+                    if pidfd in ready:
+                        self.reap(pid)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        finally:
+            self.end()
+
+    def request(self):
+        """Handle one request; False when the head has hung up."""
+        message = self.link.recv(64)
+        if not message:
+            return False
+        kind, participant = struct.unpack("<cH", message)
+        if kind != b"S":
+            raise ValueError(f"the head asked for {message!r}")
+        self.fork(participant)
+        return True
+
+    def fork(self, participant):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        zygote = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self.become_worker(zygote, participant)
+        pidfd = os.pidfd_open(pid)
+        self.workers[pid] = (participant, pidfd)
+        self.poll.register(pidfd, select.POLLIN)
+        socket.send_fds(self.link, [struct.pack("<cHI", b"P", participant, pid)], [pidfd])
+
+    def become_worker(self, zygote, participant):
+        """In the forked child; never returns."""
+        code = 1
+        try:
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            _libc.prctl(_PR_SET_NAME, b"park-worker", 0, 0, 0)
+            if os.getppid() != zygote:
+                os._exit(1)
+            self.link.close()
+            os.close(self.driver)
+            for _, pidfd in self.workers.values():
+                os.close(pidfd)
+            code = self.worker(self.control, self.arena, participant, self.hello)
+        except SystemExit as exit:
+            code = exit.code if isinstance(exit.code, int) else 0 if exit.code is None else 1
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                # Not sys.exit: the zygote's own exit handlers are not the worker's.
+                os._exit(code)
+
+    def reap(self, pid):
+        participant, pidfd = self.workers.pop(pid)
+        _, status = os.waitpid(pid, 0)
+        self.poll.unregister(pidfd)
+        os.close(pidfd)
+        self.link.send(struct.pack("<cHi", b"D", participant, status))
+
+    def end(self):
+        for pid in self.workers:
+            os.kill(pid, signal.SIGKILL)
+        for pid in self.workers:
+            os.waitpid(pid, 0)
