@@ -56,7 +56,7 @@ impl FromStr for ObjectId {
             let shown: String = text.chars().take(48).collect();
             Error::new(ErrorKind::InvalidArgument, format!("an object id is 32 hexadecimal digits, got {shown:?}"))
         };
-        if text.len() != 2 * Self::SIZE || !text.is_ascii() {
+        if text.len() != 2 * Self::SIZE || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(bad());
         }
         let mut bytes = [0; Self::SIZE];

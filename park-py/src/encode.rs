@@ -35,6 +35,15 @@ pub(crate) enum Encoded {
 
 /// Turns a value into what `put` writes.
 pub(crate) fn encode(value: &Bound<'_, PyAny>) -> PyResult<Encoded> {
+    encode_with(value, "dumps")
+}
+
+/// As `encode`, for the `(args, kwargs)` of a call: what cannot be pickled is named as an argument.
+pub(crate) fn encode_call(value: &Bound<'_, PyAny>) -> PyResult<Encoded> {
+    encode_with(value, "dumps_call")
+}
+
+fn encode_with(value: &Bound<'_, PyAny>, dumps: &str) -> PyResult<Encoded> {
     let py = value.py();
     if is_plain(value, 3) {
         return Ok(Encoded::Pickle { pickle: plain_pickle(value)?, buffers: Vec::new(), nested: Vec::new() });
@@ -44,9 +53,9 @@ pub(crate) fn encode(value: &Bound<'_, PyAny>) -> PyResult<Encoded> {
     {
         return Ok(tensor);
     }
-    static DUMPS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let dumps = DUMPS.get_or_try_init(py, || py.import("park.serialization")?.getattr("dumps").map(Bound::unbind))?;
-    let (pickled, nested) = collect_nested(|| dumps.bind(py).call1((value,)))?;
+    static PICKLING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let pickling = PICKLING.get_or_try_init(py, || py.import("park.serialization").map(Bound::unbind))?;
+    let (pickled, nested) = collect_nested(|| pickling.bind(py).call_method1(dumps, (value,)))?;
     let (pickle, buffers): (Py<PyBytes>, Vec<Bound<'_, PyAny>>) = pickled.extract()?;
     let buffers = buffers.iter().map(PyUntypedBuffer::get).collect::<PyResult<_>>()?;
     Ok(Encoded::Pickle { pickle, buffers, nested })
@@ -184,7 +193,11 @@ impl Encoded {
         let spec = self.spec(len, &nested);
         // Room may have to be waited for; the common case has it at once.
         let object = match store.create(spec, &mut never_wait) {
-            Err(error) if error.kind() == park_core::ErrorKind::Interrupted => block(py, |interrupt| store.create(spec, interrupt))?,
+            Err(error) if error.kind() == park_core::ErrorKind::Interrupted => {
+                // Views in reference cycles (exception frames, mostly) may be all that fills the store.
+                py.import("gc")?.call_method0("collect")?;
+                block(py, |interrupt| store.create(spec, interrupt))?
+            }
             other => other.or_raise(py)?,
         };
         write(py, object, &header, &copies)

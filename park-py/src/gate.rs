@@ -27,6 +27,9 @@ pub(crate) fn replace(session: Option<Session>) -> Option<Session> {
 /// The process's session; opens one as `park.init()` does if there is none.
 pub(crate) fn session(py: Python<'_>) -> PyResult<Session> {
     if let Some(session) = current() {
+        if session.store().is_forked() {
+            session.store().check_open().or_raise(py)?;
+        }
         return Ok(session);
     }
     py.import("park.session")?.call_method0("auto_init")?;
@@ -35,7 +38,9 @@ pub(crate) fn session(py: Python<'_>) -> PyResult<Session> {
 
 /// The store of the process's session.
 pub(crate) fn store(py: Python<'_>) -> PyResult<Arc<Store>> {
-    if let Some(session) = &*SESSION.read() {
+    if let Some(session) = &*SESSION.read()
+        && !session.store().is_forked()
+    {
         return Ok(session.store().clone());
     }
     Ok(session(py)?.store().clone())

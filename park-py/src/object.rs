@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
-use park_core::store::never;
 use park_core::{ErrorKind, ObjectId, Spec};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -147,15 +147,16 @@ fn type_error(what: &str, value: &Bound<'_, PyAny>) -> PyErr {
 pub(crate) fn get(object_refs: &Bound<'_, PyAny>, timeout: Option<f64>, _use_object_store: bool) -> PyResult<Py<PyAny>> {
     let py = object_refs.py();
     let timeout = timeout_of(timeout, "get")?;
+    let store = gate::store(py)?;
     if let Ok(single) = object_refs.cast::<ObjectRef>() {
         let object = &single.get().inner;
+        belongs(py, &store, object)?;
         if !object.is_sealed() {
-            require(py, object.store(), &[object], timeout)?;
+            require(py, &store, &[object], timeout)?;
         }
         return decode(py, object);
     }
     let Ok(list) = object_refs.cast::<PyList>() else {
-        gate::store(py)?;
         return Err(PyValueError::new_err(format!(
             "Invalid type of object refs, {}, is given. 'object_refs' must either be an ObjectRef or a list of ObjectRefs. ",
             object_refs.get_type()
@@ -168,17 +169,26 @@ pub(crate) fn get(object_refs: &Bound<'_, PyAny>, timeout: Option<f64>, _use_obj
         ))
     })?;
     let inner: Vec<&park_core::ObjectRef> = refs.iter().map(|object| &object.get().inner).collect();
-    let Some(first) = inner.first() else { return Ok(PyList::empty(py).into_any().unbind()) };
-    require(py, first.store(), &inner, timeout)?;
+    inner.iter().try_for_each(|object| belongs(py, &store, object))?;
+    require(py, &store, &inner, timeout)?;
     let values = inner.iter().map(|object| decode(py, object)).collect::<PyResult<Vec<_>>>()?;
     Ok(PyList::new(py, values)?.into_any().unbind())
 }
 
+/// Refuses references of an earlier session: their objects may be readable still, but their tasks are gone.
+fn belongs(py: Python<'_>, store: &Arc<park_core::Store>, object: &park_core::ObjectRef) -> PyResult<()> {
+    if Arc::ptr_eq(store, object.store()) {
+        return Ok(());
+    }
+    let text = format!("object {} belongs to another session than the one that is open, {:016x}", object.id(), store.session());
+    Err(gate::raise(py, &park_core::Error::new(ErrorKind::ForeignSession, text)))
+}
+
 /// Waits for all of them. An error that is there already is raised without waiting for the rest.
-fn require(py: Python<'_>, store: &std::sync::Arc<park_core::Store>, refs: &[&park_core::ObjectRef], timeout: Option<Duration>) -> PyResult<()> {
+fn require(py: Python<'_>, store: &Arc<park_core::Store>, refs: &[&park_core::ObjectRef], timeout: Option<Duration>) -> PyResult<()> {
     let deadline = timeout.and_then(|timeout| std::time::Instant::now().checked_add(timeout));
     let mut need = 1;
-    loop {
+    while !refs.is_empty() {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(std::time::Instant::now()));
         let ready = wait_for(py, store, refs, need, left)?;
         for object in refs.iter().filter(|object| object.is_sealed()) {
@@ -196,6 +206,7 @@ fn require(py: Python<'_>, store: &std::sync::Arc<park_core::Store>, refs: &[&pa
         // Looking at each new arrival would be quadratic in the list; twice as many each time is not.
         need = (ready * 2).clamp(ready + 1, refs.len());
     }
+    Ok(())
 }
 
 fn refs_in<'py>(list: &Bound<'py, PyList>, wrong: impl Fn(&Bound<'py, PyAny>) -> PyErr) -> PyResult<Vec<Bound<'py, ObjectRef>>> {
@@ -248,6 +259,7 @@ pub(crate) fn wait<'py>(
         return Err(PyValueError::new_err("num_returns cannot be greater than the number of ray_waitables provided to ray.wait."));
     }
     let inner: Vec<&park_core::ObjectRef> = refs.iter().map(|object| &object.get().inner).collect();
+    inner.iter().try_for_each(|object| belongs(py, &store, object))?;
     wait_for(py, &store, &inner, need, timeout)?;
     let (mut ready, mut rest) = (Vec::with_capacity(need), Vec::new());
     for object in refs {
@@ -260,12 +272,17 @@ pub(crate) fn wait<'py>(
     PyTuple::new(py, [PyList::new(py, ready)?, PyList::new(py, rest)?])
 }
 
-/// Stores raw bytes: a pickled function or class.
+/// Stores the bytes that `pickled()` returns: a function or class. References that it contains live as long as the object.
 #[pyfunction]
-pub(crate) fn export(py: Python<'_>, pickled: &[u8]) -> PyResult<ObjectRef> {
+pub(crate) fn export(pickled: &Bound<'_, PyAny>) -> PyResult<ObjectRef> {
+    let py = pickled.py();
     let store = gate::store(py)?;
-    let mut object = store.create(Spec::raw(pickled.len() as u64), &mut never).or_raise(py)?;
-    object.write(0, pickled).or_raise(py)?;
+    let (bytes, nested) = collect_nested(|| pickled.call0())?;
+    let bytes = bytes.cast_into::<PyBytes>()?;
+    let nested: Vec<ObjectId> = nested.iter().map(park_core::ObjectRef::id).collect();
+    let spec = Spec { nested: &nested, ..Spec::raw(bytes.as_bytes().len() as u64) };
+    let mut object = gate::block(py, |interrupt| store.create(spec, interrupt))?;
+    object.write(0, bytes.as_bytes()).or_raise(py)?;
     Ok(ObjectRef { inner: object.seal().or_raise(py)? })
 }
 

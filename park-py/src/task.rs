@@ -8,7 +8,7 @@ use park_core::{ObjectId, ParticipantId, Store};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
-use crate::encode::encode;
+use crate::encode::encode_call;
 use crate::gate::{self, OrRaise};
 use crate::object::ObjectRef;
 use crate::session::amount;
@@ -120,7 +120,7 @@ pub(crate) fn encode_args<'a>(store: &'a Arc<Store>, args: &Bound<'_, PyTuple>, 
     } else {
         PyTuple::new(py, [plain_args.into_any(), plain_kwargs.into_any(), places.into_any()])?
     };
-    let (payload, nested) = encode(whole.as_any())?.into_payload(py, store)?;
+    let (payload, nested) = encode_call(whole.as_any())?.into_payload(py, store)?;
     if let Payload::Stored(id) = payload {
         holds.adopt(id);
     }

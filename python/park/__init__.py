@@ -7,7 +7,7 @@ and in the native `_park`, which has everything that is hot or touches shared me
 import functools
 import inspect
 
-from park import _park, actor, exceptions, options, remote_function, session
+from park import actor, exceptions, options, remote_function
 from park._park import ObjectRef, get, put, wait
 from park.actor import get_actor, kill, method
 from park.runtime_context import get_runtime_context

@@ -13,7 +13,7 @@ import uuid
 from typing import Any
 
 from park import _park, exceptions, options, session, signature
-from park.remote_function import Export, exported
+from park.remote_function import Export, definition_of
 
 _session_id = _park.session_id
 _call_actor = _park.call_actor
@@ -169,6 +169,13 @@ class _Metadata:
 class ActorClass:
     """A class whose instances live in worker processes: make one with `.remote(...)`."""
 
+    _class: type
+    _options: dict[str, Any]
+    #: Which class this is, in whatever process and with whatever options.
+    _key: bytes
+    __name__: str
+    __qualname__: str
+
     def __init__(self, class_, actor_options, attributes=None):
         if attributes is not None:
             # `class Derived(ThisActorClass)`: Python makes the class by calling the type of the base.
@@ -200,8 +207,9 @@ class ActorClass:
         retries = self._options.get("max_task_retries")
         self._max_task_retries = 0 if retries is None else retries
         self._resources = options.actor_resources(self._options)
-        self._constructor: signature.Shape | None = None
-        self._meta: dict[str, Any] | None = None
+        self._definition = definition_of(self._key)
+        #: What handles of this variant know; made with the export.
+        self._meta: dict[str, Any] = {}
         self._export: Export | None = None
 
     @property
@@ -211,7 +219,8 @@ class ActorClass:
     def remote(self, *args, **kwargs) -> ActorHandle:
         """Create an actor. Returns its handle at once; the constructor runs in the actor's process."""
         chosen = self._options
-        name, namespace = chosen.get("name"), chosen.get("namespace")
+        name: Any = chosen.get("name")
+        namespace: str | None = chosen.get("namespace")
         if name == "":
             raise ValueError("Actor name cannot be an empty string.")
         session.check_namespace(namespace)
@@ -230,11 +239,13 @@ class ActorClass:
         export = self._export
         if export is None or export.session != _session_id():
             export = self._publish()
-        self._constructor.check(args, kwargs)
+        constructor, _ = self._definition.facts
+        constructor.check(args, kwargs)
         place = None if name is None else (namespace or session.namespace(), name)
+        placement, lifetime = self._resources
         restarts = self._options.get("max_restarts") or 0
         try:
-            ref = _park.create_actor(export.ref, self.__name__, args, kwargs, *self._resources, restarts, place)
+            ref = _park.create_actor(export.ref, self.__name__, args, kwargs, placement, lifetime, restarts, place)
         except exceptions.ActorAlreadyExistsError:
             raise exceptions.ActorAlreadyExistsError(
                 f"The name {name} (namespace={namespace}) is already taken. Please use a different name or get the existing actor "
@@ -244,33 +255,36 @@ class ActorClass:
 
     def options(self, **actor_options) -> ActorClass:
         """This class with other options; the original keeps its own."""
-        options.check_actor(actor_options, override=True)
+        merged = {name: value for name, value in self._options.items() if name != "concurrency_groups"} | actor_options
+        options.check_actor(merged, override=True)
         changed = ActorClass.__new__(ActorClass)
-        changed.__setstate__({**self.__getstate__(), "_options": self._options | actor_options})
+        changed.__setstate__({**self.__getstate__(), "_options": merged})
         return changed
 
     def _publish(self) -> Export:
         """Store the class in the session that is open, and open one if there is none."""
-        if self._meta is None:
-            asynchronous = [name for name, value in _methods(self._class) if _is_async(value)]
-            if asynchronous:
-                raise NotImplementedError(
-                    f"park does not offer async actors yet: {self.__name__} has async methods {asynchronous}"
-                )
-            self._constructor = _constructor_shape(self._class)
-            self._meta = {
-                "class_name": self.__name__,
-                "max_task_retries": self._max_task_retries,
-                "methods": {name: _describe(self._class, name, value) for name, value in _methods(self._class)},
-            }
+        if self._definition.facts is None:
+            self._definition.facts = self._look()
+        _, methods = self._definition.facts
+        self._meta = {"class_name": self.__name__, "max_task_retries": self._max_task_retries, "methods": methods}
 
         def pickled():
             from park.serialization import dumps_definition
 
             return pickle.dumps((self._meta, dumps_definition(self._class, "actor class")))
 
-        self._export = exported((self._key, self._max_task_retries), _session_id(), pickled)
+        self._export = self._definition.export(self._max_task_retries, _session_id(), pickled)
         return self._export
+
+    def _look(self) -> tuple[signature.Shape, dict[str, Any]]:
+        """The parameters of the constructor, and what handles know of each method."""
+        found = inspect.getmembers(self._class, lambda value: inspect.isfunction(value) or inspect.ismethod(value))
+        asynchronous = [name for name, value in found if _is_async(value)]
+        if asynchronous:
+            raise NotImplementedError(
+                f"park does not offer async actors yet: {self.__name__} has async methods {asynchronous}"
+            )
+        return _constructor_shape(self._class), {name: _describe(self._class, name, value) for name, value in found}
 
     def __call__(self, *args, **kwargs):
         raise TypeError(
@@ -282,10 +296,6 @@ class ActorClass:
 
 
 _TRAVELS = frozenset({"_class", "_options", "_key", "__name__", "__qualname__", "__module__", "__doc__"})
-
-
-def _methods(class_):
-    return inspect.getmembers(class_, lambda value: inspect.isfunction(value) or inspect.ismethod(value))
 
 
 def _describe(class_, name, value):

@@ -10,6 +10,9 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import types
+from collections.abc import Callable
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +61,8 @@ class RayTaskError(RayError):
         head = f"{self.proctitle}() (pid={self.pid}, ip={self.ip})"
         lines = self.traceback_str.strip().split("\n")
         # The process says more than Python's fixed line, and a chain of causes has one of these lines for each link.
-        return "\n".join(head if line.startswith("Traceback ") else line for line in lines)
+        said = [head if line.startswith("Traceback ") else line for line in lines]
+        return "\n".join(said if head in said else [head, *said])
 
     def as_instanceof_cause(self) -> RayTaskError:
         """This error as an instance of the cause's class too; itself where that class allows no subclass or no such instance."""
@@ -71,7 +75,7 @@ class RayTaskError(RayError):
         if issubclass(RayTaskError, cause_class):
             return self
         try:
-            return _dual_class(cause_class)(self)
+            return _dual_class(cause_class)(self)  # type: ignore[arg-type]
         except Exception as error:  # whatever a user's metaclass, __new__ or __init_subclass__ raises
             logger.warning(
                 f"User exception type {cause_class} in RayTaskError can't be subclassed! This exception is raised as RayTaskError "
@@ -81,7 +85,7 @@ class RayTaskError(RayError):
 
 
 @functools.lru_cache(maxsize=256)
-def _dual_class(cause_class: type[BaseException]) -> type[RayTaskError]:
+def _dual_class(cause_class: Any) -> Callable[[RayTaskError], RayTaskError]:
     """The class of errors that are both a `RayTaskError` and a `cause_class`."""
 
     class Dual(RayTaskError, cause_class):  # type: ignore[valid-type, misc]
@@ -90,6 +94,7 @@ def _dual_class(cause_class: type[BaseException]) -> type[RayTaskError]:
             # read-only in the user's class, so it is served by the property below rather than assigned.
             self.__dict__.update(error.__dict__)
             self.__dict__["_task_error"] = error
+            _copy_slots(error.cause, self)
 
         @property
         def args(self):
@@ -112,9 +117,23 @@ def _dual_class(cause_class: type[BaseException]) -> type[RayTaskError]:
 
     if issubclass(cause_class, BaseExceptionGroup):
         # A group takes its parts where it is made; the other classes of Python take anything.
-        Dual.__new__ = lambda cls, error: cause_class.__new__(cls, error.cause.message, error.cause.exceptions)
+        def make(cls, error):
+            return cause_class.__new__(cls, error.cause.message, error.cause.exceptions)
+
+        Dual.__new__ = make  # type: ignore[method-assign, assignment]
     Dual.__name__ = Dual.__qualname__ = f"RayTaskError({cause_class.__name__})"
     return Dual
+
+
+def _copy_slots(cause: BaseException, copy: BaseException) -> None:
+    """Copy what is not in the cause's dictionary: `__slots__`, and the fields of Python's own classes, as `OSError.errno`."""
+    for base in type(cause).__mro__:
+        for slot in vars(base).values():
+            if isinstance(slot, types.MemberDescriptorType):
+                try:
+                    slot.__set__(copy, slot.__get__(cause))
+                except (AttributeError, TypeError):
+                    pass  # never set, or not to be set from outside
 
 
 def _dual(error: RayTaskError) -> RayTaskError:
@@ -447,7 +466,7 @@ class RayDirectTransportError(RaySystemError):
 
 # --- from the core ----------------------------------------------------------------------------------------------------------------
 
-_BY_KIND = {
+_BY_KIND: dict[str, Callable[[str], RayError]] = {
     "InvalidArgument": InvalidArgumentError,
     "NotFound": ObjectNotFoundError,
     "Timeout": GetTimeoutError,

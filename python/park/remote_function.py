@@ -10,7 +10,8 @@ from __future__ import annotations
 import inspect
 import uuid
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from park import _park, options, signature
 
@@ -18,26 +19,38 @@ _session_id = _park.session_id
 _submit_task = _park.submit_task
 
 
-class Export:
-    """A definition stored in a session."""
+class Export(NamedTuple):
+    """A definition that is stored in a session."""
 
-    __slots__ = ("__weakref__", "ref", "session")
-
-    def __init__(self, session: int, ref: _park.ObjectRef):
-        self.session = session
-        self.ref = ref
+    session: int
+    ref: _park.ObjectRef
 
 
-#: The definitions that this process has stored, by the key of what they define, while somebody uses them.
-_exports: weakref.WeakValueDictionary[Any, Export] = weakref.WeakValueDictionary()
+class Definition:
+    """What this process knows of one function or class that was made remote, however many copies and variants there are of it."""
+
+    __slots__ = ("__weakref__", "exports", "facts")
+
+    def __init__(self):
+        #: By what sets one variant apart from the others in the bytes that are stored.
+        self.exports: dict[Any, Export] = {}
+        #: What was found out about it by looking at it.
+        self.facts: Any = None
+
+    def export(self, variant: Any, session: int, pickled: Callable[[], bytes]) -> Export:
+        """The stored variant; `pickled()` makes the bytes if the session does not have it yet."""
+        export = self.exports.get(variant)
+        if export is None or export.session != session:
+            export = self.exports[variant] = Export(session, _park.export(pickled))
+        return export
 
 
-def exported(key: Any, session: int, pickled) -> Export:
-    """The export of `key` in the session; `pickled()` makes the bytes if there is none yet."""
-    export = _exports.get(key)
-    if export is None or export.session != session:
-        export = _exports[key] = Export(session, _park.export(pickled()))
-    return export
+_definitions: weakref.WeakValueDictionary[bytes, Definition] = weakref.WeakValueDictionary()
+
+
+def definition_of(key: bytes) -> Definition:
+    """The definition with this key; a new one if nobody in this process uses it."""
+    return _definitions.setdefault(key, Definition())
 
 
 class Retrying:
@@ -65,6 +78,13 @@ class Retrying:
 
 class RemoteFunction:
     """A function that runs as a task in a worker process: call it with `.remote(...)`."""
+
+    _function: Any
+    _options: dict[str, Any]
+    #: Which function this is, in whatever process and with whatever options.
+    _key: bytes
+    __name__: str
+    __qualname__: str
 
     def __init__(self, function, task_options: dict[str, Any]):
         if inspect.iscoroutinefunction(function):
@@ -98,6 +118,7 @@ class RemoteFunction:
         self._max_retries = 3 if retries is None else retries
         self._task_name = chosen.get("name") or self.__name__
         self._resources = options.task_resources(chosen)
+        self._definition = definition_of(self._key)
         self._export: Export | None = None
         self._shape: signature.Shape | None = None
 
@@ -128,21 +149,23 @@ class RemoteFunction:
         """Store the definition in the session that is open, and open one if there is none."""
         if _is_generator(self._function):
             raise options.refuse_generators(self.__qualname__)
-        if self._shape is None:
-            self._shape = signature.shape_of(self._function)
+        if self._definition.facts is None:
+            self._definition.facts = signature.shape_of(self._function)
+        self._shape = self._definition.facts
+        function: Any = self._function
+        variant: Any = None
         retry = self._options.get("retry_exceptions")
-        definition, key = self._function, (self._key, None)
         if retry and self._max_retries != 0:
             exceptions = (Exception,) if retry is True else tuple(retry)
-            definition = Retrying(self._function, self._max_retries, exceptions)
-            key = (self._key, (self._max_retries, exceptions))
+            function = Retrying(function, self._max_retries, exceptions)
+            variant = (self._max_retries, exceptions)
 
         def pickled():
             from park.serialization import dumps_definition
 
-            return dumps_definition(definition, "function")
+            return dumps_definition(function, "function")
 
-        self._export = exported(key, _session_id(), pickled)
+        self._export = self._definition.export(variant, _session_id(), pickled)
         return self._export
 
     def __call__(self, *args, **kwargs):

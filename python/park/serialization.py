@@ -12,7 +12,7 @@ import sys
 import cloudpickle
 
 #: How deep the search for an attribute that does not pickle goes.
-_DEPTH = 4
+_DEPTH = 12
 #: Buffers below this many bytes stay in the pickle: a view would cost more than the copy.
 _SMALL = 1024
 
@@ -31,7 +31,7 @@ class _Pickler(cloudpickle.Pickler):
         return super().reducer_override(value)
 
 
-def dumps(value):
+def dumps(value, what="the object"):
     """Pickle `value` (protocol 5). Returns the pickle and a list of contiguous buffers that belong to it.
 
     Raises TypeError, naming the attribute at fault, if some part of it cannot be pickled.
@@ -50,10 +50,15 @@ def dumps(value):
             _Pickler(file, protocol=5, buffer_callback=out_of_band).dump(value)
             return file.getvalue(), buffers
     except Exception as error:
-        explained = _explained(error, value, "the object")
+        explained = _explained(error, value, what)
         if explained is error:
             raise
         raise explained from error
+
+
+def dumps_call(call):
+    """As `dumps`, for `(args, kwargs)`: the error names the argument."""
+    return dumps(call, "an argument")
 
 
 def dumps_definition(value, what):

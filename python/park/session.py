@@ -24,17 +24,23 @@ from park.options import quantity_wrong
 NODE_IP = machine.NODE_IP
 
 #: Arguments of Ray's `init` that change what cannot be seen from a program here: there is no dashboard, no log file, no raylet.
-#: Each with the value that asks for something, where one does.
-_WITHOUT_EFFECT = frozenset(
-    "include_dashboard dashboard_host dashboard_port configure_logging logging_level logging_format logging_config log_to_driver "
-    "proxy_server_url _enable_object_reconstruction _plasma_directory _object_spilling_directory _node_ip_address "
-    "_driver_object_store_memory _redis_username _redis_password _temp_dir _metrics_export_port _system_config "
-    "_tracing_startup_hook _node_name _skip_env_hook".split()
-)
+_WITHOUT_EFFECT = {
+    *("include_dashboard", "dashboard_host", "dashboard_port", "proxy_server_url"),
+    *("configure_logging", "logging_level", "logging_format", "logging_config", "log_to_driver"),
+    *(
+        "_enable_object_reconstruction",
+        "_plasma_directory",
+        "_object_spilling_directory",
+        "_driver_object_store_memory",
+    ),
+    *("_node_ip_address", "_node_name", "_redis_username", "_redis_password", "_metrics_export_port"),
+    *("_temp_dir", "_system_config", "_tracing_startup_hook", "_skip_env_hook"),
+}
 #: Arguments that ask for what park does not have, unless they are empty.
-_NOT_OFFERED = frozenset(
-    "labels job_config runtime_env enable_resource_isolation cgroup_path system_reserved_cpu system_reserved_memory".split()
-)
+_NOT_OFFERED = {
+    *("labels", "job_config", "runtime_env"),
+    *("enable_resource_isolation", "cgroup_path", "system_reserved_cpu", "system_reserved_memory"),
+}
 
 _lock = threading.RLock()
 _namespace: str | None = None
@@ -117,7 +123,7 @@ def init(
         return _context()
 
 
-def _open(total: dict[str, float], namespace: str, modules: list[str]) -> None:
+def _open(total: dict[str, Any], namespace: str, modules: list[str]) -> None:
     """Start the session with these resources."""
     global _namespace
     if _park.role() != "none":

@@ -116,10 +116,16 @@ def reduce_torch(tensor):
         return None
     described = _describe_torch(torch, tensor.detach())
     if described is None:
-        return None
+        narrow = tensor.itemsize == 1 and tensor.layout is torch.strided and tensor.device.type == "cpu"
+        # Eight-bit floats: torch cannot pickle them itself, but they are bytes.
+        return (_rebuild_narrow, (tensor.view(torch.uint8), tensor.dtype)) if narrow else None
     *spec, _, elements = described
     parameter = type(tensor) is torch.nn.Parameter
     return _rebuild_torch, (pickle.PickleBuffer(elements), *spec, parameter, tensor.requires_grad)
+
+
+def _rebuild_narrow(elements, dtype):
+    return elements.view(dtype)
 
 
 def _rebuild_torch(elements, code, bits, shape, strides, parameter, requires_grad):

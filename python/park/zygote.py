@@ -27,8 +27,6 @@ def main():
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    # A group of its own: Ctrl-C in the terminal is for the driver, which decides what becomes of its workers.
-    os.setpgid(0, 0)
     _libc.prctl(_PR_SET_NAME, b"park-zygote", 0, 0, 0)
     hello, (control, arena) = _receive_hello(link)
     driver = os.pidfd_open(hello["driver_pid"])

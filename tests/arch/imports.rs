@@ -20,9 +20,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sys", &["error", "id", "config"]),
     ("sync", &["error", "id", "config", "sys"]),
     ("shm", &["error", "id", "config", "sys", "sync"]),
-    // data and messages, apart from each other
+    // data, then messages about it
     ("store", &["error", "id", "config", "sys", "sync", "shm"]),
-    ("ipc", &["error", "id", "config", "sys", "sync", "shm"]),
+    ("ipc", &["error", "id", "config", "sys", "sync", "shm", "store"]),
     // work: specs and resources, then actors, then the processes that carry both
     (
         "sched",

@@ -6,12 +6,10 @@ import threading
 from pathlib import Path
 
 import pytest
-
-pytestmark = pytest.mark.park_only
-pytest.importorskip("park.task_error", reason="park's own modules")
-
 from park import exceptions
-from park.task_error import pack_task_error, unpack_task_error
+
+task_error = pytest.importorskip("park.task_error", reason="park's own module")
+pytestmark = pytest.mark.park_only
 
 KINDS = re.findall(
     r"^    (\w+) = \d+,$", (Path(__file__).parents[2] / "park-core/src/error.rs").read_text(), re.MULTILINE
@@ -76,7 +74,7 @@ def travel(error, what="work"):
     try:
         raise error
     except BaseException as raised:
-        return unpack_task_error(*pack_task_error(raised, what, 7))
+        return task_error.unpack_task_error(*task_error.pack_task_error(raised, what, 7))
 
 
 BOTH = [
@@ -102,6 +100,31 @@ def test_an_error_of_both_classes(error):
     assert str(again) == str(got)
 
 
+class Slotted(Exception):
+    __slots__ = ("code", "never_set")
+
+    def __init__(self, code):
+        super().__init__(code)
+        self.code = code
+
+
+@pytest.mark.parametrize(
+    ("error", "fields"),
+    [
+        (OSError(2, "gone", "file"), {"errno": 2, "strerror": "gone", "filename": "file"}),
+        (UnicodeDecodeError("utf8", b"x", 0, 1, "bad"), {"encoding": "utf8", "object": b"x", "end": 1}),
+        (StopIteration(3), {"value": 3}),
+        (ImportError("none", name="module"), {"name": "module"}),
+        (Slotted(7), {"code": 7}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_fields_that_are_in_no_dictionary(error, fields):
+    got = travel(error)
+    assert isinstance(got, type(error))
+    assert {name: getattr(got, name) for name in fields} == fields
+
+
 @pytest.mark.parametrize(
     "error", [KeyboardInterrupt(), SystemExit(3), GeneratorExit(), Final("final"), WithNew(1, 2)], ids=repr
 )
@@ -124,7 +147,7 @@ def test_what_a_second_task_adds():
 def test_an_error_before_the_task_began():
     inner = travel(ZeroDivisionError("by zero"), "inner")
     inner.__traceback__ = None
-    text = str(unpack_task_error(*pack_task_error(inner, "outer", 8)))
+    text = str(task_error.unpack_task_error(*task_error.pack_task_error(inner, "outer", 8)))
     assert text.startswith("park::outer() (pid=8")
     assert "At least one of the input arguments for this task could not be computed" in text
     assert "park::inner() (pid=7" in text
@@ -140,7 +163,7 @@ def test_what_does_not_pickle_travels_as_text():
 
 
 def test_bytes_of_another_language_are_not_a_pickle():
-    got = unpack_task_error("a native task failed", b"\x80not a pickle")
+    got = task_error.unpack_task_error("a native task failed", b"\x80not a pickle")
     assert type(got) is exceptions.RayTaskError
     assert "a native task failed" in str(got)
     assert got.cause is None

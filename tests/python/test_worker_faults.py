@@ -269,24 +269,6 @@ def test_the_session_outlives_its_zygote():
     assert ray.get(ref) == "kept"
 
 
-@pytest.mark.park_only
-def test_actors_and_running_tasks_outlive_the_zygote():
-    """It is the parent of their processes and nothing more: its death costs no state and no attempt."""
-
-    @ray.remote(max_retries=0)
-    def slow():
-        time.sleep(0.5)
-        return "finished"
-
-    actor = ray.remote(Kept).remote()
-    assert ray.get(actor.bump.remote(), timeout=SOON) == 1
-    running = slow.remote()
-    time.sleep(0.2)
-    kill(ray.runtime_stats()["zygote_pid"])
-    assert ray.get(running, timeout=SOON) == "finished"
-    assert ray.get(actor.bump.remote(), timeout=SOON) == 2
-
-
 class Kept:
     def __init__(self):
         self.calls = 0

@@ -13,6 +13,7 @@
 //! when either ends. So a session's processes end within moments of its head, however it ended.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,8 @@ impl Zygote {
             .args(arguments)
             .envs(command.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::from(theirs))
+            // Ctrl-C in the terminal is for the driver, also while the interpreter is still starting.
+            .process_group(0)
             .spawn()
             .map_err(|error| Error::new(ErrorKind::Io, format!("cannot start the worker interpreter {program:?}: {error}")))?;
         socket::send(&socket, command.hello.as_bytes(), &segments)?;

@@ -16,6 +16,7 @@ use crate::store::Place;
 use crate::sys::process;
 
 use super::head::State;
+use super::place::cpus_of;
 
 /// So many workers in a row that ended before they finished anything mean that the worker program itself is broken.
 const FRUITLESS: u32 = 16;
@@ -52,11 +53,12 @@ impl State {
         self.store.declare_dead(id);
         let undone = self.store.ring(id).unfinished().unwrap_or_default();
         let Some(worker) = self.pool.remove(id) else { return };
-        if let Some(shape) = worker.lease
-            && !worker.blocked
-        {
+        if let Some(shape) = worker.lease {
             let amounts = self.ready.amounts(shape).clone();
             self.resources.give(&amounts);
+            if worker.blocked {
+                self.resources.take(&cpus_of(&amounts));
+            }
         }
         let orphans = self.store.recover(id);
         let what = format!("worker process {} died: {}", pid.map_or("(not started)".into(), |pid| pid.to_string()), reason(status));

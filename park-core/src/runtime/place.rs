@@ -8,7 +8,7 @@
 use crate::actor::registry::Life;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ParticipantId, TaskId};
-use crate::ipc::message::{Submission, ToWorker, encode, frame};
+use crate::ipc::message::{Amounts, Submission, ToWorker, encode, frame};
 use crate::proc::pool::Role;
 use crate::sched::queue::ShapeId;
 use crate::sched::task::Task;
@@ -55,18 +55,12 @@ impl State {
                 }
             }
             for shape in shapes {
-                while let Some(worker) = self.worker_for(shape, alone) {
-                    match self.ready.pop(shape) {
-                        Some(task) if self.send_task(task, worker) => {}
-                        Some(task) => {
-                            self.ready.push_front(shape, task);
-                            self.settle_lease(worker);
-                            break;
-                        }
-                        None => {
-                            self.settle_lease(worker);
-                            break;
-                        }
+                while let Some(task) = self.ready.pop(shape) {
+                    let worker = self.worker_for(shape, alone);
+                    if worker.is_none_or(|worker| !self.send_task(task, worker)) {
+                        self.ready.push_front(shape, task);
+                        worker.into_iter().for_each(|worker| self.settle_lease(worker));
+                        break;
                     }
                 }
             }
@@ -161,9 +155,10 @@ impl State {
         }
         let blocked = std::mem::take(&mut worker.blocked);
         if let Some(shape) = worker.lease.take() {
-            if !blocked {
-                let amounts = self.ready.amounts(shape).clone();
-                self.resources.give(&amounts);
+            let amounts = self.ready.amounts(shape).clone();
+            self.resources.give(&amounts);
+            if blocked {
+                self.resources.take(&cpus_of(&amounts));
             }
             self.rest(id);
         }
@@ -230,6 +225,7 @@ impl State {
             self.ready.push_front(shape, id);
             taken += 1;
         }
+        self.settle_lease(worker);
         taken
     }
 
@@ -264,7 +260,7 @@ impl State {
             return;
         }
         if let Some(shape) = worker.lease {
-            let amounts = self.ready.amounts(shape).clone();
+            let amounts = cpus_of(self.ready.amounts(shape));
             self.resources.give(&amounts);
         }
         self.take_back(id, usize::MAX);
@@ -277,8 +273,13 @@ impl State {
         }
         if let Some(shape) = worker.lease {
             // It runs on at once, even if that is more than the machine has for a moment.
-            let amounts = self.ready.amounts(shape).clone();
+            let amounts = cpus_of(self.ready.amounts(shape));
             self.resources.take(&amounts);
         }
     }
+}
+
+/// What a blocked task lends out: its CPUs. What else it holds (a GPU, a licence) stays its own.
+pub(super) fn cpus_of(amounts: &Amounts) -> Amounts {
+    amounts.iter().filter(|(name, _)| name == "CPU").cloned().collect()
 }

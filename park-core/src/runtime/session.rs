@@ -221,6 +221,8 @@ impl Inner {
             return;
         }
         if let Some(pool) = self.pool.get() {
+            // First, so that native tasks that are blocked on objects of others wake: the pool waits for them.
+            self.store.close();
             pool.shutdown();
         }
         let Role::Head { head, threads, .. } = &self.role else {

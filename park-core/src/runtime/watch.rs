@@ -9,7 +9,7 @@ use crate::id::ParticipantId;
 use crate::ipc::handshake;
 use crate::proc::zygote::{Zygote, ZygoteEvent};
 use crate::store::Store;
-use crate::sys::{process, socket};
+use crate::sys::{fork, process, socket};
 
 use super::head::{Head, Peer};
 
@@ -18,6 +18,7 @@ use super::head::{Head, Peer};
 pub(super) struct Watcher {
     stop: Option<OwnedFd>,
     thread: Option<JoinHandle<()>>,
+    fork_epoch: u32,
 }
 
 /// What one descriptor is for.
@@ -37,14 +38,16 @@ impl Watcher {
             .name("park-watch".into())
             .spawn(move || run(&head, &store, &listener, &stopped))
             .map_err(|error| Error::new(ErrorKind::Io, format!("cannot start a thread: {error}")))?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        Ok(Self { stop: Some(stop), thread: Some(thread), fork_epoch: fork::epoch() })
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
         drop(self.stop.take());
+        // In a forked child the thread does not exist.
         if let Some(thread) = self.thread.take()
+            && !fork::crossed(self.fork_epoch)
             && thread.thread().id() != std::thread::current().id()
         {
             // A panic there has been printed; there is nothing more to do about it while closing.

@@ -201,7 +201,8 @@ impl Store {
         Ok(())
     }
 
-    /// As `check_open`, and also asks the system whether the head still lives. For use once per wait, not per object.
+    /// As `check_open`, and in a process that joined by itself also asks the system whether the head still lives. Workers need not
+    /// ask: they die with it.
     pub(super) fn check_head(&self) -> Result<()> {
         self.check_open()?;
         if self.head.as_ref().is_some_and(|head| process::has_ended(head.as_fd())) {
@@ -248,7 +249,7 @@ impl Store {
 
     /// Lends room for one object. Waits for room as long as the configuration says, then fails with `StoreFull`.
     pub fn create(self: &Arc<Self>, spec: Spec<'_>, interrupt: Interrupt<'_>) -> Result<MutableObject> {
-        self.check_open()?;
+        self.check_head()?;
         let index = self.take_slot()?;
         let slot = self.slot(index);
         let generation = slot.state()?.generation;
@@ -267,7 +268,7 @@ impl Store {
 
     /// Promises an object that participant `producer` will make. The caller gets a reference; the promise owns a hold on top.
     pub fn promise(self: &Arc<Self>, producer: ParticipantId) -> Result<ObjectRef> {
-        self.check_open()?;
+        self.check_head()?;
         let index = self.take_slot()?;
         let slot = self.slot(index);
         let generation = slot.state()?.generation;
@@ -337,6 +338,10 @@ impl Store {
     }
 
     fn fill(self: &Arc<Self>, index: u32, generation: u32, spec: Spec<'_>, interrupt: Interrupt<'_>) -> Result<MutableObject> {
+        // Before any arithmetic on a length that may be anything.
+        if spec.len > self.capacity() {
+            bail!(StoreFull, "the object of {} bytes is larger than the store of {} bytes", spec.len, self.capacity());
+        }
         let deadline = Instant::now() + self.full_wait;
         loop {
             let ticket = self.header().space.ticket();

@@ -76,19 +76,26 @@ impl Store {
     /// Task attempt `attempt` may be claimed now. Written by the head; the slot is the task's first result.
     pub(crate) fn offer(&self, id: ObjectId, attempt: u32) {
         if let Ok(slot) = self.checked_slot(id) {
-            slot.claim.store(attempt << 2, Ordering::Release);
+            slot.claim.store(offered(id, attempt), Ordering::Release);
         }
     }
 
-    /// Claims attempt `attempt` for execution. False if the head took it back or another attempt is under way.
+    /// Claims attempt `attempt` for execution. False if the head took it back, or the task is long over.
     pub(crate) fn claim(&self, id: ObjectId, attempt: u32) -> bool {
         let Ok(slot) = self.checked_slot(id) else { return false };
-        slot.claim.compare_exchange(attempt << 2, attempt << 2 | 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        let open = offered(id, attempt);
+        slot.claim.compare_exchange(open, open | 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Takes an attempt that was not claimed yet back and offers the next one instead. False if it is running.
     pub(crate) fn take_back(&self, id: ObjectId, attempt: u32) -> bool {
         let Ok(slot) = self.checked_slot(id) else { return false };
-        slot.claim.compare_exchange(attempt << 2, (attempt + 1) << 2, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        slot.claim.compare_exchange(offered(id, attempt), offered(id, attempt + 1), Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
+}
+
+/// The claim word of an attempt that nobody has claimed. The generation keeps a record that lay in a blocked worker's ring while its
+/// task moved on, ended and left its slot to another task from claiming that other one.
+fn offered(id: ObjectId, attempt: u32) -> u64 {
+    u64::from(id.generation) << 32 | u64::from(attempt << 1)
 }

@@ -135,7 +135,8 @@ impl Store {
         let slot = self.slot(index);
         slot.meta.store(0, Ordering::Relaxed);
         slot.nested.store(0, Ordering::Relaxed);
-        slot.claim.store(0, Ordering::Relaxed);
+        // Matches no attempt of any generation: zero would be the first attempt of generation 0, which a stale record may still name.
+        slot.claim.store(u64::MAX, Ordering::Relaxed);
         slot.assign(State { generation: generation.wrapping_add(1), owner: me, flags: 0, phase: Phase::Cached });
         self.give_slot(index);
     }

@@ -75,14 +75,13 @@ pub(crate) enum Watch {
 pub(crate) struct Slot {
     state: AtomicU64,
     pub(crate) refs: AtomicU32,
-    pub(crate) claim: AtomicU32,
+    pub(crate) nested: AtomicU32,
+    pub(crate) claim: AtomicU64,
     pub(crate) watch: AtomicU64,
     pub(crate) offset: AtomicU64,
     pub(crate) len: AtomicU64,
     pub(crate) meta: AtomicU32,
-    pub(crate) nested: AtomicU32,
     pub(crate) next: AtomicU32,
-    _pad: AtomicU32,
     pub(crate) born: AtomicU64,
     pub(crate) inline: [AtomicU64; INLINE_BYTES / 8],
 }
@@ -180,14 +179,13 @@ impl Slot {
         Self {
             state: AtomicU64::new(0),
             refs: AtomicU32::new(0),
-            claim: AtomicU32::new(0),
+            nested: AtomicU32::new(0),
+            claim: AtomicU64::new(0),
             watch: AtomicU64::new(0),
             offset: AtomicU64::new(0),
             len: AtomicU64::new(0),
             meta: AtomicU32::new(0),
-            nested: AtomicU32::new(0),
             next: AtomicU32::new(0),
-            _pad: AtomicU32::new(0),
             born: AtomicU64::new(0),
             inline: std::array::from_fn(|_| AtomicU64::new(0)),
         }

@@ -133,6 +133,25 @@ fn a_promise_is_kept_once_and_waiters_are_woken() {
 }
 
 #[test]
+fn a_stale_offer_cannot_claim_the_next_task_in_its_slot() {
+    let store = store(1 << 20);
+    let old = store.promise(ParticipantId::HEAD).unwrap();
+    let id = old.id();
+    store.offer(id, 0);
+    assert!(store.take_back(id, 0) && !store.claim(id, 0), "taken back before it was claimed");
+    assert!(store.claim(id, 1) && !store.take_back(id, 1), "claimed before it was taken back");
+    store.drop_hold(id);
+    drop(old);
+    assert!(!store.claim(id, 0) && !store.claim(id, 2), "nobody can claim what is over");
+    let next = store.promise(ParticipantId::HEAD).unwrap();
+    assert_eq!(next.id().index, id.index, "the slot is used again");
+    store.offer(next.id(), 0);
+    assert!(!store.claim(id, 0), "the old record lay in a blocked worker's ring all the while");
+    assert!(store.claim(next.id(), 0));
+    store.drop_hold(next.id());
+}
+
+#[test]
 fn failures_are_raised_by_get() {
     let store = store(1 << 20);
     let promised = store.promise(ParticipantId::HEAD).unwrap();

@@ -1,0 +1,229 @@
+"""
+The native half of `park`. Import `park` instead.
+"""
+
+from _typeshed import SupportsGetItem
+from typing import Any, SupportsFloat, SupportsIndex, final
+
+__all__ = [
+    "Buffer",
+    "ObjectRef",
+    "Resources",
+    "attach",
+    "call_actor",
+    "create_actor",
+    "export",
+    "fetch",
+    "find_actor",
+    "get",
+    "head_stats",
+    "init",
+    "is_initialized",
+    "kill_actor",
+    "put",
+    "role",
+    "session_address",
+    "session_id",
+    "shutdown",
+    "store_stats",
+    "submit_task",
+    "wait",
+    "worker_main",
+    "worker_participant",
+]
+
+@final
+class Buffer:
+    """
+    Bytes of a sealed object, shared without a copy. Supports the buffer protocol, read-only.
+    """
+    def __len__(self, /) -> int: ...
+    def for_torch(self, /) -> Buffer:
+        """
+        The same bytes, for `torch.frombuffer`.
+        """
+
+@final
+class ObjectRef:
+    """
+    A reference to an object in the store, which may not exist yet: `park.get` waits for it. The object lives as long as
+    references to it do, in any process. References travel inside values that are put, passed or returned.
+    """
+    @classmethod
+    def __class_getitem__(cls, key: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self, /) -> int: ...
+    def __new__(cls, /, id: bytes) -> ObjectRef:
+        """
+        The reference with this id (16 bytes, from `binary()`), if the object still exists in the current session.
+        """
+    def __reduce__(self, /) -> tuple[Any, tuple[bytes]]: ...
+    def __repr__(self, /) -> str: ...
+    def binary(self, /) -> bytes:
+        """
+        The id as 16 bytes.
+        """
+    def hex(self, /) -> str:
+        """
+        The id as 32 hexadecimal digits.
+        """
+    def is_nil(self, /) -> bool:
+        """
+        Always false: a reference names an object.
+        """
+
+@final
+class Resources:
+    """
+    Amounts of named resources, exact to 0.0001.
+    """
+    def __new__(cls, /, amounts: dict) -> Resources: ...
+    def __repr__(self, /) -> str: ...
+
+def attach(address: str) -> None:
+    """
+    Joins the session at `address` from an unrelated process.
+    """
+
+def call_actor(
+    handle: ObjectRef,
+    method: str,
+    args: tuple,
+    kwargs: dict,
+    num_returns: SupportsIndex,
+    max_task_retries: SupportsIndex,
+) -> list:
+    """
+    Calls a method; returns references to its results.
+    """
+
+def create_actor(
+    class_: ObjectRef,
+    class_name: str,
+    args: tuple,
+    kwargs: dict,
+    placement: Resources,
+    lifetime: Resources,
+    max_restarts: SupportsIndex,
+    name: tuple[str, str] | None,
+) -> ObjectRef:
+    """
+    Creates an actor; returns the reference that is its handle.
+    """
+
+def export(pickled: Any) -> ObjectRef:
+    """
+    Stores the bytes that `pickled()` returns: a function or class. References that it contains live as long as the object.
+    """
+
+def fetch(object: ObjectRef) -> bytes:
+    """
+    The raw bytes that `export` stored.
+    """
+
+def find_actor(namespace: str, name: str) -> tuple[ObjectRef, ObjectRef]:
+    """
+    The handle and the class of the actor with this namespace and name.
+    """
+
+def get(
+    object_refs: Any, *, timeout: SupportsFloat | SupportsIndex | None = None, _use_object_store: bool = False
+) -> Any:
+    """
+    Waits for objects and returns their values. A list of references gives a list of values.
+
+    Raises GetTimeoutError after `timeout` seconds, or the error of the first object that has one.
+    """
+
+def head_stats() -> dict:
+    """
+    Numbers about scheduling; only in the process that opened the session.
+    """
+
+def init(
+    argv: SupportsGetItem[int, str],
+    env: dict[str, str],
+    hello: str,
+    resources: dict[str, SupportsFloat | SupportsIndex],
+    prestart: SupportsIndex,
+    capacity: SupportsIndex | None,
+) -> str:
+    """
+    Opens a session with worker processes and returns its address.
+    """
+
+def is_initialized() -> bool:
+    """
+    Whether a session is open in this process.
+    """
+
+def kill_actor(handle: ObjectRef, no_restart: bool) -> None:
+    """
+    Kills an actor's process.
+    """
+
+def put(value: Any, *, _owner: Any | None = None, _tensor_transport: Any | None = None) -> ObjectRef:
+    """
+    Stores a value and returns a reference to it.
+    """
+
+def role() -> str:
+    """
+    "none", "head", "worker" or "peer".
+    """
+
+def session_address() -> str:
+    """
+    What `attach` takes.
+    """
+
+def session_id() -> int:
+    """
+    The session's tag; differs from session to session.
+    """
+
+def shutdown() -> None:
+    """
+    Ends the process's session, if one is open.
+    """
+
+def store_stats() -> dict:
+    """
+    Numbers about the object store, for the whole session.
+    """
+
+def submit_task(
+    function: ObjectRef,
+    name: str,
+    args: tuple,
+    kwargs: dict,
+    num_returns: SupportsIndex,
+    resources: Resources,
+    max_retries: SupportsIndex,
+) -> list:
+    """
+    Submits a task; returns references to its results.
+    """
+
+def wait(
+    object_refs: Any,
+    *,
+    num_returns: SupportsIndex = 1,
+    timeout: SupportsFloat | SupportsIndex | None = None,
+    fetch_local: bool = True,
+) -> tuple:
+    """
+    Waits until `num_returns` of the objects are ready, at most `timeout` seconds.
+
+    Returns a list of those that are ready (at most `num_returns`) and a list of the others, both in the order given.
+    """
+
+def worker_main(control: SupportsIndex, arena: SupportsIndex, participant: SupportsIndex) -> None:
+    """
+    Runs jobs until this process is told to end. The descriptors are the session's segments, inherited from the zygote.
+    """
+
+def worker_participant() -> int:
+    """
+    The number of this worker process in its session; 0 elsewhere.
+    """
