@@ -20,7 +20,9 @@ fn put_and_release(c: &mut Criterion, store: &Arc<Store>) {
         assert_eq!(store.get(&check, None).unwrap().bytes(), bytes);
         drop(check);
         group.throughput(Throughput::Bytes(len as u64));
-        group.bench_with_input(BenchmarkId::new("store", len), &bytes, |b, bytes| b.iter(|| store.put(black_box(bytes)).unwrap()));
+        group.bench_with_input(BenchmarkId::new("store", len), &bytes, |b, bytes| {
+            b.iter(|| store.put(black_box(bytes)).unwrap())
+        });
         let mut copy = bytes.clone();
         group.bench_with_input(BenchmarkId::new("memcpy", len), &bytes, |b, bytes| {
             b.iter(|| black_box(&mut copy).copy_from_slice(black_box(bytes)));
@@ -33,7 +35,9 @@ fn get(c: &mut Criterion, store: &Arc<Store>) {
     let small = store.put(b"small").unwrap();
     assert_eq!(store.get(&small, None).unwrap().bytes(), b"small");
     c.bench_function("get/sealed", |b| b.iter(|| store.get(black_box(&small), None).unwrap()));
-    c.bench_function("get/borrowed", |b| b.iter(|| black_box(&small).sealed().unwrap().bytes.len()));
+    c.bench_function("get/borrowed", |b| {
+        b.iter(|| black_box(&small).sealed().unwrap().bytes.len())
+    });
     c.bench_function("reference/clone_and_drop", |b| b.iter(|| black_box(&small).clone()));
 }
 

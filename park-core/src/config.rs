@@ -15,7 +15,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { capacity: None, max_objects: 1 << 21, full_timeout: Duration::from_secs(2), native_threads: None }
+        Self {
+            capacity: None,
+            max_objects: 1 << 21,
+            full_timeout: Duration::from_secs(2),
+            native_threads: None,
+        }
     }
 }
 
@@ -54,14 +59,22 @@ impl Config {
     pub(crate) fn checked_capacity(&self, default: u64) -> Result<u64> {
         let capacity = self.capacity.unwrap_or(default);
         if !(Self::MIN_CAPACITY..=1 << 46).contains(&capacity) {
-            bail!(InvalidArgument, "store capacity must be between {} bytes and 64 TiB, got {capacity} bytes", Self::MIN_CAPACITY);
+            bail!(
+                InvalidArgument,
+                "store capacity must be between {} bytes and 64 TiB, got {capacity} bytes",
+                Self::MIN_CAPACITY
+            );
         }
         Ok(capacity.next_multiple_of(4096))
     }
 
     pub(crate) fn checked_max_objects(&self) -> Result<u32> {
         if !(64..=1 << 26).contains(&self.max_objects) {
-            bail!(InvalidArgument, "max_objects must be between 64 and 67,108,864, got {}", self.max_objects);
+            bail!(
+                InvalidArgument,
+                "max_objects must be between 64 and 67,108,864, got {}",
+                self.max_objects
+            );
         }
         Ok(self.max_objects.next_multiple_of(64))
     }
@@ -71,6 +84,8 @@ impl Config {
     }
 
     pub(crate) fn threads(&self) -> usize {
-        self.native_threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+        self.native_threads
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+            .max(1)
     }
 }

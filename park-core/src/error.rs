@@ -91,7 +91,11 @@ pub struct Error {
 impl Error {
     /// A new error of `kind`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), detail: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            detail: Vec::new(),
+        }
     }
 
     /// Attaches bytes that only one language understands (a pickled exception, say).
@@ -137,7 +141,10 @@ impl ErrorKind {
 
     /// Whether the same call can succeed later without a change by the caller.
     pub fn is_retryable(self) -> bool {
-        matches!(self, Self::Timeout | Self::StoreFull | Self::Interrupted | Self::ActorUnavailable | Self::TableFull)
+        matches!(
+            self,
+            Self::Timeout | Self::StoreFull | Self::Interrupted | Self::ActorUnavailable | Self::TableFull
+        )
     }
 }
 

@@ -54,7 +54,10 @@ impl FromStr for ObjectId {
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = || {
             let shown: String = text.chars().take(48).collect();
-            Error::new(ErrorKind::InvalidArgument, format!("an object id is 32 hexadecimal digits, got {shown:?}"))
+            Error::new(
+                ErrorKind::InvalidArgument,
+                format!("an object id is 32 hexadecimal digits, got {shown:?}"),
+            )
         };
         if text.len() != 2 * Self::SIZE || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(bad());
@@ -94,7 +97,11 @@ mod tests {
 
     #[test]
     fn text_round_trips_and_rejects_noise() {
-        let id = ObjectId { session: 0x0123_4567_89ab_cdef, index: 7, generation: 0xffff_0001 };
+        let id = ObjectId {
+            session: 0x0123_4567_89ab_cdef,
+            index: 7,
+            generation: 0xffff_0001,
+        };
         assert_eq!(id.to_string().parse::<ObjectId>().unwrap(), id);
         for bad in ["", "zz", &"g".repeat(32), &"é".repeat(16), &"0".repeat(31)] {
             assert_eq!(bad.parse::<ObjectId>().unwrap_err().kind(), ErrorKind::InvalidArgument);

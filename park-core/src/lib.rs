@@ -5,7 +5,12 @@
 
 #![cfg_attr(
     test,
-    allow(clippy::unwrap_used, clippy::mem_forget, clippy::expect_used, reason = "tests fail by panicking, and forget to play dead")
+    allow(
+        clippy::unwrap_used,
+        clippy::mem_forget,
+        clippy::expect_used,
+        reason = "tests fail by panicking, and forget to play dead"
+    )
 )]
 
 pub mod actor;

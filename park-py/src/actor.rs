@@ -12,7 +12,10 @@ use crate::task::{Resources, encode_args, promise};
 
 /// Creates an actor; returns the reference that is its handle.
 #[pyfunction]
-#[allow(clippy::too_many_arguments, reason = "called from one place, python/park/actor.py, by position")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "called from one place, python/park/actor.py, by position"
+)]
 pub(crate) fn create_actor(
     class_: &Bound<'_, ObjectRef>,
     class_name: &str,
@@ -67,7 +70,14 @@ pub(crate) fn call_actor<'py>(
         Place::Unbound | Place::Dead { .. } => store.me(),
     };
     let (returns, refs) = promise(py, store, producer, num_returns, &mut holds)?;
-    let call = ToWorker::Call { actor, method: method.to_owned(), args, returns, caller: store.me(), retries: max_task_retries };
+    let call = ToWorker::Call {
+        actor,
+        method: method.to_owned(),
+        args,
+        returns,
+        caller: store.me(),
+        retries: max_task_retries,
+    };
     holds.keep();
     session.call_actor(actor, &call).or_raise(py)?;
     Ok(refs)

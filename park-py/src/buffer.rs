@@ -27,7 +27,12 @@ impl Buffer {
     pub(crate) fn new(object: Object, start: usize, len: usize) -> Self {
         let end = object.bytes().len();
         let start = start.min(end);
-        Self { object, start, len: len.min(end - start), for_torch: false }
+        Self {
+            object,
+            start,
+            len: len.min(end - start),
+            for_torch: false,
+        }
     }
 }
 
@@ -35,7 +40,12 @@ impl Buffer {
 impl Buffer {
     /// The same bytes, for `torch.frombuffer`.
     fn for_torch(&self) -> Self {
-        Self { object: self.object.clone(), start: self.start, len: self.len, for_torch: true }
+        Self {
+            object: self.object.clone(),
+            start: self.start,
+            len: self.len,
+            for_torch: true,
+        }
     }
 
     fn __len__(&self) -> usize {
@@ -48,7 +58,9 @@ impl Buffer {
             return Err(PyBufferError::new_err("view is null"));
         }
         if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE && !this.for_torch {
-            return Err(PyBufferError::new_err("objects in the store are read-only: copy them to write"));
+            return Err(PyBufferError::new_err(
+                "objects in the store are read-only: copy them to write",
+            ));
         }
         let bytes = this.object.bytes();
         let address = bytes.as_ptr().wrapping_add(this.start);
@@ -59,10 +71,22 @@ impl Buffer {
         view.len = len;
         view.readonly = c_int::from(!this.for_torch);
         view.itemsize = 1;
-        view.format = if flags & ffi::PyBUF_FORMAT == ffi::PyBUF_FORMAT { BYTES.as_ptr().cast_mut() } else { ptr::null_mut() };
+        view.format = if flags & ffi::PyBUF_FORMAT == ffi::PyBUF_FORMAT {
+            BYTES.as_ptr().cast_mut()
+        } else {
+            ptr::null_mut()
+        };
         view.ndim = 1;
-        view.shape = if flags & ffi::PyBUF_ND == ffi::PyBUF_ND { &raw mut view.len } else { ptr::null_mut() };
-        view.strides = if flags & ffi::PyBUF_STRIDES == ffi::PyBUF_STRIDES { &raw mut view.itemsize } else { ptr::null_mut() };
+        view.shape = if flags & ffi::PyBUF_ND == ffi::PyBUF_ND {
+            &raw mut view.len
+        } else {
+            ptr::null_mut()
+        };
+        view.strides = if flags & ffi::PyBUF_STRIDES == ffi::PyBUF_STRIDES {
+            &raw mut view.itemsize
+        } else {
+            ptr::null_mut()
+        };
         view.suboffsets = ptr::null_mut();
         view.internal = ptr::null_mut();
         view.obj = slf.into_ptr();

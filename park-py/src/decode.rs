@@ -23,7 +23,10 @@ pub(crate) fn decode(py: Python<'_>, object: &ObjectRef) -> PyResult<Py<PyAny>> 
         }
         Format::Tensor => tensor(py, object.open().or_raise(py)?),
         Format::Error => Err(gate::raise(py, &park_core::store::format::decode_error(sealed.bytes))),
-        Format::Actor => Err(PyValueError::new_err(format!("object {} is an actor's handle, not a value", object.id()))),
+        Format::Actor => Err(PyValueError::new_err(format!(
+            "object {} is an actor's handle, not a value",
+            object.id()
+        ))),
     }
 }
 
@@ -33,7 +36,17 @@ fn tensor(py: Python<'_>, object: Object) -> PyResult<Py<PyAny>> {
     let (spec, elements) = object.tensor().or_raise(py)?;
     let (len, start) = (elements.len(), object.bytes().len() - elements.len());
     let buffer = Py::new(py, Buffer::new(object.clone(), start, len))?;
-    view.call1(py, (buffer, spec.dtype.code, spec.dtype.bits, spec.shape, spec.strides, spec.view as u8))
+    view.call1(
+        py,
+        (
+            buffer,
+            spec.dtype.code,
+            spec.dtype.bits,
+            spec.shape,
+            spec.strides,
+            spec.view as u8,
+        ),
+    )
 }
 
 fn malformed(len: usize) -> PyErr {
@@ -48,13 +61,24 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<usize> {
 /// Unpickles a PICKLE5 payload. With `object`, large buffers are views of it; without, they are copies.
 pub(crate) fn unpickle(py: Python<'_>, bytes: &[u8], object: Option<&ObjectRef>) -> PyResult<Py<PyAny>> {
     static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let loads = LOADS.get_or_try_init(py, || py.import("pickle")?.getattr("loads").map(Bound::unbind))?.bind(py);
+    let loads = LOADS
+        .get_or_try_init(py, || py.import("pickle")?.getattr("loads").map(Bound::unbind))?
+        .bind(py);
     let bad = || malformed(bytes.len());
     let (count, rest) = bytes.split_first_chunk::<4>().ok_or_else(bad)?;
     let (length, _) = rest.split_first_chunk::<4>().ok_or_else(bad)?;
-    let (count, length) = (u32::from_le_bytes(*count) as usize, u32::from_le_bytes(*length) as usize);
-    let start = count.checked_mul(16).and_then(|table| table.checked_add(8)).ok_or_else(bad)?;
-    let pickle = start.checked_add(length).and_then(|end| bytes.get(start..end)).ok_or_else(bad)?;
+    let (count, length) = (
+        u32::from_le_bytes(*count) as usize,
+        u32::from_le_bytes(*length) as usize,
+    );
+    let start = count
+        .checked_mul(16)
+        .and_then(|table| table.checked_add(8))
+        .ok_or_else(bad)?;
+    let pickle = start
+        .checked_add(length)
+        .and_then(|end| bytes.get(start..end))
+        .ok_or_else(bad)?;
     if let Some(object) = object {
         object.store().count_copied(length as u64);
     }
@@ -67,7 +91,10 @@ pub(crate) fn unpickle(py: Python<'_>, bytes: &[u8], object: Option<&ObjectRef>)
     for at in 0..count {
         let offset = u64_at(bytes, 8 + 16 * at).ok_or_else(bad)?;
         let len = u64_at(bytes, 16 + 16 * at).ok_or_else(bad)?;
-        let range = offset.checked_add(len).and_then(|end| bytes.get(offset..end)).ok_or_else(bad)?;
+        let range = offset
+            .checked_add(len)
+            .and_then(|end| bytes.get(offset..end))
+            .ok_or_else(bad)?;
         match &opened {
             Some(opened) if len >= SMALL => buffers.append(Py::new(py, Buffer::new(opened.clone(), offset, len))?)?,
             _ => buffers.append(PyBytes::new(py, range))?,

@@ -3,7 +3,10 @@
 //! Three ways, cheapest first: numbers, strings and small containers of them go through the C pickler directly; dense numpy arrays
 //! and CPU tensors become TENSOR objects with one copy; everything else goes through cloudpickle (python/park/serialization.py)
 //! with its large buffers out of band.
-#![allow(unsafe_code, reason = "copies from buffers that Python keeps alive and in place during the call")]
+#![allow(
+    unsafe_code,
+    reason = "copies from buffers that Python keeps alive and in place during the call"
+)]
 
 use std::sync::Arc;
 
@@ -28,9 +31,16 @@ const PLAIN_ITEMS: usize = 64;
 /// A value that is ready to be written into an object.
 pub(crate) enum Encoded {
     /// A pickle and the buffers it refers to.
-    Pickle { pickle: Py<PyBytes>, buffers: Vec<PyUntypedBuffer>, nested: Vec<park_core::ObjectRef> },
+    Pickle {
+        pickle: Py<PyBytes>,
+        buffers: Vec<PyUntypedBuffer>,
+        nested: Vec<park_core::ObjectRef>,
+    },
     /// A dense tensor.
-    Tensor { spec: TensorSpec, elements: PyUntypedBuffer },
+    Tensor {
+        spec: TensorSpec,
+        elements: PyUntypedBuffer,
+    },
 }
 
 /// Turns a value into what `put` writes.
@@ -46,7 +56,11 @@ pub(crate) fn encode_call(value: &Bound<'_, PyAny>) -> PyResult<Encoded> {
 fn encode_with(value: &Bound<'_, PyAny>, dumps: &str) -> PyResult<Encoded> {
     let py = value.py();
     if is_plain(value, 3) {
-        return Ok(Encoded::Pickle { pickle: plain_pickle(value)?, buffers: Vec::new(), nested: Vec::new() });
+        return Ok(Encoded::Pickle {
+            pickle: plain_pickle(value)?,
+            buffers: Vec::new(),
+            nested: Vec::new(),
+        });
     }
     if is_tensor_like(value)?
         && let Some(tensor) = describe(value)?
@@ -58,7 +72,11 @@ fn encode_with(value: &Bound<'_, PyAny>, dumps: &str) -> PyResult<Encoded> {
     let (pickled, nested) = collect_nested(|| pickling.bind(py).call_method1(dumps, (value,)))?;
     let (pickle, buffers): (Py<PyBytes>, Vec<Bound<'_, PyAny>>) = pickled.extract()?;
     let buffers = buffers.iter().map(PyUntypedBuffer::get).collect::<PyResult<_>>()?;
-    Ok(Encoded::Pickle { pickle, buffers, nested })
+    Ok(Encoded::Pickle {
+        pickle,
+        buffers,
+        nested,
+    })
 }
 
 fn plain_pickle(value: &Bound<'_, PyAny>) -> PyResult<Py<PyBytes>> {
@@ -89,7 +107,10 @@ fn is_plain(value: &Bound<'_, PyAny>, depth: u8) -> bool {
         return list.len() <= PLAIN_ITEMS && list.iter().all(|item| is_plain(&item, depth - 1));
     }
     if let Ok(dict) = value.cast_exact::<PyDict>() {
-        return dict.len() <= PLAIN_ITEMS && dict.iter().all(|(key, item)| is_plain(&key, depth - 1) && is_plain(&item, depth - 1));
+        return dict.len() <= PLAIN_ITEMS
+            && dict
+                .iter()
+                .all(|(key, item)| is_plain(&key, depth - 1) && is_plain(&item, depth - 1));
     }
     false
 }
@@ -102,7 +123,10 @@ fn is_tensor_like(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     let kind = value.get_type();
     for (known, module, name) in [(&NDARRAY, "numpy", "ndarray"), (&TENSOR, "torch", "Tensor")] {
         if known.get(py).is_none() {
-            let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?.cast_into::<PyDict>()?;
+            let modules = py
+                .import(intern!(py, "sys"))?
+                .getattr(intern!(py, "modules"))?
+                .cast_into::<PyDict>()?;
             // A module that is just being imported by another thread may lack the class: then it is not this value's yet.
             if let Some(class) = modules.get_item(module)?.and_then(|module| module.getattr(name).ok()) {
                 let _ = known.set(py, class.cast_into::<PyType>()?.unbind());
@@ -120,14 +144,20 @@ type Description<'py> = (u8, u8, Vec<u64>, Vec<u64>, u8, Bound<'py, PyAny>);
 fn describe(value: &Bound<'_, PyAny>) -> PyResult<Option<Encoded>> {
     static DESCRIBE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = value.py();
-    let describe = DESCRIBE.get_or_try_init(py, || py.import("park.tensors")?.getattr("describe").map(Bound::unbind))?;
-    let Some((code, bits, shape, strides, view, elements)) = describe.bind(py).call1((value,))?.extract::<Option<Description<'_>>>()? else {
+    let describe =
+        DESCRIBE.get_or_try_init(py, || py.import("park.tensors")?.getattr("describe").map(Bound::unbind))?;
+    let Some((code, bits, shape, strides, view, elements)) = describe
+        .bind(py)
+        .call1((value,))?
+        .extract::<Option<Description<'_>>>()?
+    else {
         return Ok(None);
     };
     let dtype = DType::new(code, bits).or_raise(py)?;
     let spec = TensorSpec::strided(dtype, &shape, &strides, View::from_number(view)).or_raise(py)?;
     let elements = PyUntypedBuffer::get(&elements)?;
-    if elements.len_bytes() as u64 != spec.nbytes() || !(elements.is_c_contiguous() || elements.is_fortran_contiguous()) {
+    if elements.len_bytes() as u64 != spec.nbytes() || !(elements.is_c_contiguous() || elements.is_fortran_contiguous())
+    {
         return Ok(None);
     }
     Ok(Some(Encoded::Tensor { spec, elements }))
@@ -181,8 +211,18 @@ impl Encoded {
 
     fn spec<'a>(&self, len: usize, nested: &'a [ObjectId]) -> Spec<'a> {
         match self {
-            Self::Pickle { .. } => Spec { len: len as u64, format: Format::Pickle5, view: View::Numpy, nested },
-            Self::Tensor { spec, .. } => Spec { len: len as u64, format: Format::Tensor, view: spec.view, nested },
+            Self::Pickle { .. } => Spec {
+                len: len as u64,
+                format: Format::Pickle5,
+                view: View::Numpy,
+                nested,
+            },
+            Self::Tensor { spec, .. } => Spec {
+                len: len as u64,
+                format: Format::Tensor,
+                view: spec.view,
+                nested,
+            },
         }
     }
 
@@ -224,7 +264,9 @@ impl Encoded {
                 for (at, source, length) in copies {
                     let at = usize::try_from(at).unwrap_or(0);
                     // SAFETY: Python keeps the buffer in place while we hold it; the destination was just sized for it.
-                    unsafe { std::ptr::copy_nonoverlapping(source as *const u8, bytes[at..at + length].as_mut_ptr(), length) };
+                    unsafe {
+                        std::ptr::copy_nonoverlapping(source as *const u8, bytes[at..at + length].as_mut_ptr(), length)
+                    };
                 }
                 let nested = self.nested_ids();
                 nested.iter().try_for_each(|id| store.hold(*id)).or_raise(py)?;

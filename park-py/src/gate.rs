@@ -55,8 +55,14 @@ pub(crate) fn set_runs_task(runs: bool) {
 pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     static FROM_KIND: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let made = FROM_KIND
-        .get_or_try_init(py, || py.import("park.exceptions")?.getattr("from_kind").map(Bound::unbind))
-        .and_then(|from_kind| from_kind.bind(py).call1((error.kind().name(), error.message(), error.detail())));
+        .get_or_try_init(py, || {
+            py.import("park.exceptions")?.getattr("from_kind").map(Bound::unbind)
+        })
+        .and_then(|from_kind| {
+            from_kind
+                .bind(py)
+                .call1((error.kind().name(), error.message(), error.detail()))
+        });
     match made {
         Ok(exception) => PyErr::from_value(exception),
         Err(broken) => broken,
@@ -98,14 +104,26 @@ pub(crate) fn block<T: Send>(
 }
 
 /// Waits until `need` of the objects are sealed; returns how many are. The task's CPU serves others meanwhile.
-pub(crate) fn wait_for(py: Python<'_>, store: &Arc<Store>, refs: &[&ObjectRef], need: usize, timeout: Option<Duration>) -> PyResult<usize> {
+pub(crate) fn wait_for(
+    py: Python<'_>,
+    store: &Arc<Store>,
+    refs: &[&ObjectRef],
+    need: usize,
+    timeout: Option<Duration>,
+) -> PyResult<usize> {
     let ready = refs.iter().filter(|object| object.is_sealed()).count();
     if ready >= need || timeout == Some(Duration::ZERO) {
         return Ok(ready);
     }
-    let session = if RUNS_TASK.load(Ordering::Relaxed) { current() } else { None };
+    let session = if RUNS_TASK.load(Ordering::Relaxed) {
+        current()
+    } else {
+        None
+    };
     block(py, |interrupt| {
-        let Some(session) = session else { return store.wait_some(refs, need, timeout, interrupt) };
+        let Some(session) = session else {
+            return store.wait_some(refs, need, timeout, interrupt);
+        };
         session.set_blocked(true)?;
         let ready = store.wait_some(refs, need, timeout, interrupt);
         session.set_blocked(false)?;

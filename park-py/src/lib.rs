@@ -35,7 +35,9 @@ mod _park {
     #[pymodule_export]
     use crate::object::{ObjectRef, export, fetch, get, put, wait};
     #[pymodule_export]
-    use crate::session::{attach, head_stats, init, is_initialized, role, session_address, session_id, shutdown, store_stats};
+    use crate::session::{
+        attach, head_stats, init, is_initialized, role, session_address, session_id, shutdown, store_stats,
+    };
     #[pymodule_export]
     use crate::task::{Resources, submit_task};
     #[pymodule_export]

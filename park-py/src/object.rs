@@ -24,7 +24,9 @@ thread_local! {
 pub(crate) fn collect_nested<T>(pickle: impl FnOnce() -> PyResult<T>) -> PyResult<(T, Vec<park_core::ObjectRef>)> {
     let outer = NESTED.with(|nested| nested.borrow_mut().replace(Vec::new()));
     let result = pickle();
-    let met = NESTED.with(|nested| std::mem::replace(&mut *nested.borrow_mut(), outer)).unwrap_or_default();
+    let met = NESTED
+        .with(|nested| std::mem::replace(&mut *nested.borrow_mut(), outer))
+        .unwrap_or_default();
     result.map(|value| (value, met))
 }
 
@@ -47,7 +49,11 @@ impl ObjectRef {
     #[new]
     fn new(py: Python<'_>, id: &[u8]) -> PyResult<Self> {
         let Ok(id) = <[u8; ObjectId::SIZE]>::try_from(id) else {
-            return Err(PyValueError::new_err(format!("an object id has {} bytes, got {}", ObjectId::SIZE, id.len())));
+            return Err(PyValueError::new_err(format!(
+                "an object id has {} bytes, got {}",
+                ObjectId::SIZE,
+                id.len()
+            )));
         };
         let inner = gate::store(py)?.resolve(ObjectId::from_bytes(id)).or_raise(py)?;
         Ok(Self { inner })
@@ -92,8 +98,13 @@ impl ObjectRef {
             None => false,
         });
         if !met {
-            let class = py.import("park.exceptions")?.getattr("OufOfBandObjectRefSerializationException")?;
-            let text = format!("{} can only be pickled by park itself: put it, pass it or return it", slf.get().__repr__());
+            let class = py
+                .import("park.exceptions")?
+                .getattr("OufOfBandObjectRefSerializationException")?;
+            let text = format!(
+                "{} can only be pickled by park itself: put it, pass it or return it",
+                slf.get().__repr__()
+            );
             return Err(PyErr::from_value(class.call1((text,))?));
         }
         Ok((slf.get_type().into_any(), (slf.get().binary(py),)))
@@ -103,10 +114,16 @@ impl ObjectRef {
 /// Stores a value and returns a reference to it.
 #[pyfunction]
 #[pyo3(signature = (value, *, _owner=None, _tensor_transport=None))]
-pub(crate) fn put(value: &Bound<'_, PyAny>, _owner: Option<&Bound<'_, PyAny>>, _tensor_transport: Option<&Bound<'_, PyAny>>) -> PyResult<ObjectRef> {
+pub(crate) fn put(
+    value: &Bound<'_, PyAny>,
+    _owner: Option<&Bound<'_, PyAny>>,
+    _tensor_transport: Option<&Bound<'_, PyAny>>,
+) -> PyResult<ObjectRef> {
     let py = value.py();
     if _owner.is_some() || _tensor_transport.is_some() {
-        return Err(pyo3::exceptions::PyNotImplementedError::new_err("put() takes no _owner and no _tensor_transport: objects outlive their makers here"));
+        return Err(pyo3::exceptions::PyNotImplementedError::new_err(
+            "put() takes no _owner and no _tensor_transport: objects outlive their makers here",
+        ));
     }
     if value.is_instance_of::<ObjectRef>() {
         return Err(PyTypeError::new_err(
@@ -121,9 +138,10 @@ pub(crate) fn put(value: &Bound<'_, PyAny>, _owner: Option<&Bound<'_, PyAny>>, _
 fn timeout_of(timeout: Option<f64>, what: &str) -> PyResult<Option<Duration>> {
     match timeout {
         None => Ok(None),
-        Some(seconds) if seconds.is_nan() || (seconds < 0.0 && what == "wait") => {
-            Err(PyValueError::new_err(format!("The 'timeout' argument must be nonnegative. Received {}", py_number(seconds))))
-        }
+        Some(seconds) if seconds.is_nan() || (seconds < 0.0 && what == "wait") => Err(PyValueError::new_err(format!(
+            "The 'timeout' argument must be nonnegative. Received {}",
+            py_number(seconds)
+        ))),
         // Ray reads a negative timeout of get as "for ever".
         Some(seconds) if seconds < 0.0 => Ok(None),
         Some(seconds) => Ok(Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))),
@@ -144,7 +162,11 @@ fn type_error(what: &str, value: &Bound<'_, PyAny>) -> PyErr {
 /// Raises GetTimeoutError after `timeout` seconds, or the error of the first object that has one.
 #[pyfunction]
 #[pyo3(signature = (object_refs, *, timeout=None, _use_object_store=false))]
-pub(crate) fn get(object_refs: &Bound<'_, PyAny>, timeout: Option<f64>, _use_object_store: bool) -> PyResult<Py<PyAny>> {
+pub(crate) fn get(
+    object_refs: &Bound<'_, PyAny>,
+    timeout: Option<f64>,
+    _use_object_store: bool,
+) -> PyResult<Py<PyAny>> {
     let py = object_refs.py();
     let timeout = timeout_of(timeout, "get")?;
     let store = gate::store(py)?;
@@ -171,7 +193,10 @@ pub(crate) fn get(object_refs: &Bound<'_, PyAny>, timeout: Option<f64>, _use_obj
     let inner: Vec<&park_core::ObjectRef> = refs.iter().map(|object| &object.get().inner).collect();
     inner.iter().try_for_each(|object| belongs(py, &store, object))?;
     require(py, &store, &inner, timeout)?;
-    let values = inner.iter().map(|object| decode(py, object)).collect::<PyResult<Vec<_>>>()?;
+    let values = inner
+        .iter()
+        .map(|object| decode(py, object))
+        .collect::<PyResult<Vec<_>>>()?;
     Ok(PyList::new(py, values)?.into_any().unbind())
 }
 
@@ -180,12 +205,21 @@ fn belongs(py: Python<'_>, store: &Arc<park_core::Store>, object: &park_core::Ob
     if Arc::ptr_eq(store, object.store()) {
         return Ok(());
     }
-    let text = format!("object {} belongs to another session than the one that is open, {:016x}", object.id(), store.session());
+    let text = format!(
+        "object {} belongs to another session than the one that is open, {:016x}",
+        object.id(),
+        store.session()
+    );
     Err(gate::raise(py, &park_core::Error::new(ErrorKind::ForeignSession, text)))
 }
 
 /// Waits for all of them. An error that is there already is raised without waiting for the rest.
-fn require(py: Python<'_>, store: &Arc<park_core::Store>, refs: &[&park_core::ObjectRef], timeout: Option<Duration>) -> PyResult<()> {
+fn require(
+    py: Python<'_>,
+    store: &Arc<park_core::Store>,
+    refs: &[&park_core::ObjectRef],
+    timeout: Option<Duration>,
+) -> PyResult<()> {
     let deadline = timeout.and_then(|timeout| std::time::Instant::now().checked_add(timeout));
     let mut need = 1;
     while !refs.is_empty() {
@@ -200,7 +234,11 @@ fn require(py: Python<'_>, store: &Arc<park_core::Store>, refs: &[&park_core::Ob
             return Ok(());
         }
         if ready < need {
-            let text = format!("Get timed out: some object(s) not ready ({ready} of {} were after {:?}).", refs.len(), timeout.unwrap_or_default());
+            let text = format!(
+                "Get timed out: some object(s) not ready ({ready} of {} were after {:?}).",
+                refs.len(),
+                timeout.unwrap_or_default()
+            );
             return Err(gate::raise(py, &park_core::Error::new(ErrorKind::Timeout, text)));
         }
         // Looking at each new arrival would be quadratic in the list; twice as many each time is not.
@@ -209,7 +247,10 @@ fn require(py: Python<'_>, store: &Arc<park_core::Store>, refs: &[&park_core::Ob
     Ok(())
 }
 
-fn refs_in<'py>(list: &Bound<'py, PyList>, wrong: impl Fn(&Bound<'py, PyAny>) -> PyErr) -> PyResult<Vec<Bound<'py, ObjectRef>>> {
+fn refs_in<'py>(
+    list: &Bound<'py, PyList>,
+    wrong: impl Fn(&Bound<'py, PyAny>) -> PyErr,
+) -> PyResult<Vec<Bound<'py, ObjectRef>>> {
     let mut refs = Vec::with_capacity(list.len());
     for item in list {
         match item.cast_into::<ObjectRef>() {
@@ -236,14 +277,22 @@ pub(crate) fn wait<'py>(
     let _ = fetch_local;
     let store = gate::store(py)?;
     if object_refs.is_instance_of::<ObjectRef>() {
-        return Err(PyTypeError::new_err("wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got a single ray.ObjectRef"));
+        return Err(PyTypeError::new_err(
+            "wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got a single ray.ObjectRef",
+        ));
     }
     let Ok(list) = object_refs.cast::<PyList>() else {
-        return Err(type_error("wait() expected a list of ray.ObjectRef or ObjectRefGenerator", object_refs));
+        return Err(type_error(
+            "wait() expected a list of ray.ObjectRef or ObjectRefGenerator",
+            object_refs,
+        ));
     };
     let timeout = timeout_of(timeout, "wait")?;
     let refs = refs_in(list, |item| {
-        PyTypeError::new_err(format!("wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got list containing {}", item.get_type()))
+        PyTypeError::new_err(format!(
+            "wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got list containing {}",
+            item.get_type()
+        ))
     })?;
     let mut seen = HashSet::with_capacity(refs.len());
     if !refs.iter().all(|object| seen.insert(object.get().inner.id())) {
@@ -253,10 +302,14 @@ pub(crate) fn wait<'py>(
         return PyTuple::new(py, [PyList::empty(py), PyList::empty(py)]);
     }
     let Some(need) = usize::try_from(num_returns).ok().filter(|need| *need > 0) else {
-        return Err(PyValueError::new_err(format!("Invalid number of objects to return {num_returns}.")));
+        return Err(PyValueError::new_err(format!(
+            "Invalid number of objects to return {num_returns}."
+        )));
     };
     if need > refs.len() {
-        return Err(PyValueError::new_err("num_returns cannot be greater than the number of ray_waitables provided to ray.wait."));
+        return Err(PyValueError::new_err(
+            "num_returns cannot be greater than the number of ray_waitables provided to ray.wait.",
+        ));
     }
     let inner: Vec<&park_core::ObjectRef> = refs.iter().map(|object| &object.get().inner).collect();
     inner.iter().try_for_each(|object| belongs(py, &store, object))?;
@@ -280,10 +333,15 @@ pub(crate) fn export(pickled: &Bound<'_, PyAny>) -> PyResult<ObjectRef> {
     let (bytes, nested) = collect_nested(|| pickled.call0())?;
     let bytes = bytes.cast_into::<PyBytes>()?;
     let nested: Vec<ObjectId> = nested.iter().map(park_core::ObjectRef::id).collect();
-    let spec = Spec { nested: &nested, ..Spec::raw(bytes.as_bytes().len() as u64) };
+    let spec = Spec {
+        nested: &nested,
+        ..Spec::raw(bytes.as_bytes().len() as u64)
+    };
     let mut object = gate::block(py, |interrupt| store.create(spec, interrupt))?;
     object.write(0, bytes.as_bytes()).or_raise(py)?;
-    Ok(ObjectRef { inner: object.seal().or_raise(py)? })
+    Ok(ObjectRef {
+        inner: object.seal().or_raise(py)?,
+    })
 }
 
 /// The raw bytes that `export` stored.

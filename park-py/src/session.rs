@@ -15,9 +15,15 @@ const UNIT: f64 = 10_000.0;
 /// A resource amount in units of 1/10,000; amounts below that granularity are refused by the option checks.
 pub(crate) fn amount(value: f64) -> PyResult<u64> {
     if !(0.0..=1e14).contains(&value) {
-        return Err(PyValueError::new_err(format!("a resource amount must be between 0 and 1e14, got {value}")));
+        return Err(PyValueError::new_err(format!(
+            "a resource amount must be between 0 and 1e14, got {value}"
+        )));
     }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range just above")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be in range just above"
+    )]
     Ok((value * UNIT).round() as u64)
 }
 
@@ -25,7 +31,9 @@ fn open(session: Session) -> PyResult<()> {
     if let Some(other) = replace(Some(session)) {
         let session = replace(Some(other));
         drop(session);
-        return Err(PyRuntimeError::new_err("a park session is already open in this process"));
+        return Err(PyRuntimeError::new_err(
+            "a park session is already open in this process",
+        ));
     }
     Ok(())
 }
@@ -46,8 +54,19 @@ pub(crate) fn init(
     if let Some(bytes) = capacity {
         config = config.capacity(bytes);
     }
-    let resources = resources.into_iter().map(|(name, value)| Ok((name, amount(value)?))).collect::<PyResult<_>>()?;
-    let setup = WorkerSetup { command: ZygoteCommand { argv, env: env.into_iter().collect(), hello }, resources, prestart };
+    let resources = resources
+        .into_iter()
+        .map(|(name, value)| Ok((name, amount(value)?)))
+        .collect::<PyResult<_>>()?;
+    let setup = WorkerSetup {
+        command: ZygoteCommand {
+            argv,
+            env: env.into_iter().collect(),
+            hello,
+        },
+        resources,
+        prestart,
+    };
     let session = py.detach(|| Session::open_with_workers(&config, setup)).or_raise(py)?;
     let address = session.address().to_owned();
     open(session)?;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use park_core::ipc::{Args, Payload};
 use park_core::ipc::message::{Amounts, Submission};
+use park_core::ipc::{Args, Payload};
 use park_core::{ObjectId, ParticipantId, Store};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -77,13 +77,24 @@ impl Drop for Holds<'_> {
 ///
 /// The pickle is `(args, kwargs)` with `None` in the place of each reference, and as a third item where those places are: indices
 /// into `args`, then keys of `kwargs`, in the order of the dependencies. No arguments at all are an empty payload.
-pub(crate) fn encode_args<'a>(store: &'a Arc<Store>, args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) -> PyResult<(Args, Holds<'a>)> {
+pub(crate) fn encode_args<'a>(
+    store: &'a Arc<Store>,
+    args: &Bound<'_, PyTuple>,
+    kwargs: &Bound<'_, PyDict>,
+) -> PyResult<(Args, Holds<'a>)> {
     let py = args.py();
     let mut holds = Holds::new(store);
     let mut dependencies = Vec::new();
     if args.is_empty() && kwargs.is_empty() {
         let payload = Payload::Inline(Vec::new());
-        return Ok((Args { payload, dependencies, nested: Vec::new() }, holds));
+        return Ok((
+            Args {
+                payload,
+                dependencies,
+                nested: Vec::new(),
+            },
+            holds,
+        ));
     }
     let places = PyList::empty(py);
     let mut plain_args = args.clone();
@@ -125,7 +136,14 @@ pub(crate) fn encode_args<'a>(store: &'a Arc<Store>, args: &Bound<'_, PyTuple>, 
         holds.adopt(id);
     }
     nested.iter().for_each(|id| holds.adopt(*id));
-    Ok((Args { payload, dependencies, nested }, holds))
+    Ok((
+        Args {
+            payload,
+            dependencies,
+            nested,
+        },
+        holds,
+    ))
 }
 
 /// Promises `count` results (at least one: the first also carries the task's claim word).
@@ -168,7 +186,14 @@ pub(crate) fn submit_task<'py>(
     holds.add(py, function)?;
     let (returns, refs) = promise(py, store, ParticipantId::HEAD, num_returns, &mut holds)?;
     let resources = resources.get().amounts.clone();
-    let submission = Submission { function, args, returns, resources, max_retries, name: name.to_owned() };
+    let submission = Submission {
+        function,
+        args,
+        returns,
+        resources,
+        max_retries,
+        name: name.to_owned(),
+    };
     holds.keep();
     session.submit(submission).or_raise(py)?;
     Ok(refs)

@@ -22,7 +22,9 @@ use crate::gate::{self, OrRaise, block, replace, set_runs_task};
 /// The number of this worker process in its session; 0 elsewhere.
 #[pyfunction]
 pub(crate) fn worker_participant() -> u16 {
-    gate::current().filter(|session| session.inbox().is_ok()).map_or(0, |session| session.store().me().0)
+    gate::current()
+        .filter(|session| session.inbox().is_ok())
+        .map_or(0, |session| session.store().me().0)
 }
 
 /// What this process has loaded and become.
@@ -42,7 +44,11 @@ pub(crate) fn worker_main(py: Python<'_>, control: i32, arena: i32, participant:
     let arena = unsafe { OwnedFd::from_raw_fd(arena) };
     let session = Session::join_as_worker(control, arena, ParticipantId(participant)).or_raise(py)?;
     drop(replace(Some(session.clone())));
-    let mut worker = Worker { session: session.clone(), functions: HashMap::new(), actor: None };
+    let mut worker = Worker {
+        session: session.clone(),
+        functions: HashMap::new(),
+        actor: None,
+    };
     let inbox = session.inbox().or_raise(py)?;
     loop {
         let job = block(py, |interrupt| inbox.next(interrupt))?;
@@ -62,7 +68,12 @@ impl Worker {
     /// Runs one job. False if the process is to end. An error is one of the process, not of user code.
     fn run(&mut self, py: Python<'_>, message: &ToWorker) -> PyResult<bool> {
         match message {
-            ToWorker::Run { function, args, returns, .. } => {
+            ToWorker::Run {
+                function,
+                args,
+                returns,
+                ..
+            } => {
                 set_runs_task(true);
                 let outcome = self.run_task(py, *function, args, returns);
                 set_runs_task(false);
@@ -70,13 +81,20 @@ impl Worker {
                 self.settle(py, outcome, name, returns)?;
                 Ok(true)
             }
-            ToWorker::Call { method, args, returns, .. } => {
+            ToWorker::Call {
+                method, args, returns, ..
+            } => {
                 let outcome = self.run_call(py, method, args, returns);
                 let class = self.actor.as_ref().map_or("actor", |(_, class)| class.as_str());
                 self.settle(py, outcome, &format!("{class}.{method}"), returns)?;
                 Ok(true)
             }
-            ToWorker::Create { actor, class, args, restarts } => self.become_actor(py, *actor, *class, args, *restarts),
+            ToWorker::Create {
+                actor,
+                class,
+                args,
+                restarts,
+            } => self.become_actor(py, *actor, *class, args, *restarts),
             ToWorker::Retire => Ok(false),
         }
     }
@@ -84,11 +102,16 @@ impl Worker {
     fn run_task(&mut self, py: Python<'_>, id: ObjectId, args: &Args, returns: &[ObjectId]) -> PyResult<()> {
         if !self.functions.contains_key(&id) {
             let function = load(py, self.store(), id)?;
-            let name = function.getattr("__qualname__").and_then(|name| name.extract()).unwrap_or_else(|_| "task".to_owned());
+            let name = function
+                .getattr("__qualname__")
+                .and_then(|name| name.extract())
+                .unwrap_or_else(|_| "task".to_owned());
             self.functions.insert(id, (function.unbind(), name));
         }
         let (args, kwargs) = load_args(py, self.store(), args)?;
-        let Some((function, _)) = self.functions.get(&id) else { return Ok(()) };
+        let Some((function, _)) = self.functions.get(&id) else {
+            return Ok(());
+        };
         let value = function.bind(py).call(args, Some(&kwargs))?;
         self.keep(py, &value, returns)
     }
@@ -100,7 +123,9 @@ impl Worker {
         };
         let instance = instance.bind(py);
         let Ok(bound) = instance.getattr(PyString::new(py, method)) else {
-            return Err(PyAttributeError::new_err(format!("'{class}' object has no attribute '{method}'")));
+            return Err(PyAttributeError::new_err(format!(
+                "'{class}' object has no attribute '{method}'"
+            )));
         };
         let value = bound.call(args, Some(&kwargs))?;
         self.keep(py, &value, returns)
@@ -124,7 +149,10 @@ impl Worker {
             )));
         }
         let parts = parts.iter().map(encode).collect::<PyResult<Vec<_>>>()?;
-        parts.iter().zip(returns).try_for_each(|(part, id)| part.fulfil(py, self.store(), *id))
+        parts
+            .iter()
+            .zip(returns)
+            .try_for_each(|(part, id)| part.fulfil(py, self.store(), *id))
     }
 
     /// Raises what user code raised, in every result.
@@ -134,18 +162,32 @@ impl Worker {
             return Err(raised);
         }
         let error = self.pack(py, raised, what)?;
-        returns.iter().try_for_each(|id| self.store().fail(*id, &error)).or_raise(py)
+        returns
+            .iter()
+            .try_for_each(|id| self.store().fail(*id, &error))
+            .or_raise(py)
     }
 
     fn pack(&self, py: Python<'_>, raised: PyErr, what: &str) -> PyResult<Error> {
         static PACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let pack = PACK.get_or_try_init(py, || py.import("park.exceptions")?.getattr("pack_task_error").map(Bound::unbind))?;
+        let pack = PACK.get_or_try_init(py, || {
+            py.import("park.exceptions")?
+                .getattr("pack_task_error")
+                .map(Bound::unbind)
+        })?;
         let packed = pack.call1(py, (raised.into_value(py), what, std::process::id()))?;
         let (message, detail): (String, Vec<u8>) = packed.extract(py)?;
         Ok(Error::new(ErrorKind::TaskFailed, message).with_detail(detail))
     }
 
-    fn become_actor(&mut self, py: Python<'_>, actor: ObjectId, class: ObjectId, args: &Args, restarts: u32) -> PyResult<bool> {
+    fn become_actor(
+        &mut self,
+        py: Python<'_>,
+        actor: ObjectId,
+        class: ObjectId,
+        args: &Args,
+        restarts: u32,
+    ) -> PyResult<bool> {
         let made = self.instantiate(py, class, args, restarts);
         match made {
             Ok(instance) => {
@@ -162,7 +204,12 @@ impl Worker {
                 let cause = store.promise(store.me()).or_raise(py)?;
                 store.fail(cause.id(), &error).or_raise(py)?;
                 // The promise's own hold travels with the message.
-                self.session.report_actor(ToHead::ActorFailed { actor, cause: cause.id() }).or_raise(py)?;
+                self.session
+                    .report_actor(ToHead::ActorFailed {
+                        actor,
+                        cause: cause.id(),
+                    })
+                    .or_raise(py)?;
                 Ok(false)
             }
         }
@@ -184,11 +231,16 @@ fn blob<'py>(py: Python<'py>, store: &Arc<Store>, id: ObjectId) -> PyResult<Boun
 }
 
 fn load<'py>(py: Python<'py>, store: &Arc<Store>, id: ObjectId) -> PyResult<Bound<'py, PyAny>> {
-    py.import(intern!(py, "pickle"))?.call_method1(intern!(py, "loads"), (blob(py, store, id)?,))
+    py.import(intern!(py, "pickle"))?
+        .call_method1(intern!(py, "loads"), (blob(py, store, id)?,))
 }
 
 /// The arguments, with the values of their references filled in. A reference whose object is an error raises that error.
-fn load_args<'py>(py: Python<'py>, store: &Arc<Store>, args: &Args) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+fn load_args<'py>(
+    py: Python<'py>,
+    store: &Arc<Store>,
+    args: &Args,
+) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
     let pickled = match &args.payload {
         Payload::Inline(bytes) if bytes.is_empty() => return Ok((PyTuple::empty(py), PyDict::new(py))),
         Payload::Inline(bytes) => unpickle(py, bytes, None)?,

@@ -32,7 +32,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "actor",
         &["error", "id", "config", "sys", "sync", "shm", "store", "ipc", "sched"],
     ),
-    ("proc", &["error", "id", "config", "sys", "sync", "shm", "store", "ipc", "sched", "actor"]),
+    (
+        "proc",
+        &[
+            "error", "id", "config", "sys", "sync", "shm", "store", "ipc", "sched", "actor",
+        ],
+    ),
     // the paged cache and its kernels, which could leave the crate without an edit
     ("kernels", &["error", "sys"]),
     (

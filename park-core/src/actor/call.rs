@@ -33,17 +33,26 @@ impl Caller {
     pub fn new(store: &Arc<Store>) -> Self {
         let weak = Arc::downgrade(store);
         let outbox = Outbox::new(Box::new(move |actor, record| match weak.upgrade() {
-            Some(store) if store.check_open().is_ok() => !matches!(deliver(&store, actor, record, &returns_of(record)), Ok(Delivery::Later)),
+            Some(store) if store.check_open().is_ok() => {
+                !matches!(deliver(&store, actor, record, &returns_of(record)), Ok(Delivery::Later))
+            }
             // Nobody is left to answer or to ask.
             _ => true,
         }));
-        Self { store: store.clone(), outbox }
+        Self {
+            store: store.clone(),
+            outbox,
+        }
     }
 
     /// Sends a `Call`. Its holds and promises are the message's from here on; a dead actor fails the results, not this call.
     pub fn call(&self, actor: ObjectId, message: &ToWorker) -> Result<()> {
         let record = frame(0, &encode(message)?);
-        let returns: &[ObjectId] = if let ToWorker::Call { returns, .. } = message { returns } else { &[] };
+        let returns: &[ObjectId] = if let ToWorker::Call { returns, .. } = message {
+            returns
+        } else {
+            &[]
+        };
         if self.outbox.holds_calls_to(actor) || deliver(&self.store, actor, &record, returns)? == Delivery::Later {
             assign(&self.store, returns, self.store.me());
             self.outbox.push(actor, record);
@@ -77,7 +86,10 @@ fn deliver(store: &Arc<Store>, actor: ObjectId, record: &[u8], returns: &[Object
                         store.check_open()?;
                     }
                     Err(PushError::TooLong) => {
-                        let error = Error::new(ErrorKind::InvalidArgument, format!("a call of {} bytes is too long", record.len()));
+                        let error = Error::new(
+                            ErrorKind::InvalidArgument,
+                            format!("a call of {} bytes is too long", record.len()),
+                        );
                         fail_call(store, record, &error);
                         return Ok(Delivery::Failed);
                     }

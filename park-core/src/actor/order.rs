@@ -30,7 +30,11 @@ impl<Call> CallOrder<Call> {
 
     /// The next waiting call that can run, if any.
     pub fn next(&mut self, ready: impl Fn(&Call) -> bool) -> Option<Call> {
-        let caller = self.lines.iter().find(|(_, line)| line.front().is_some_and(&ready)).map(|(caller, _)| *caller)?;
+        let caller = self
+            .lines
+            .iter()
+            .find(|(_, line)| line.front().is_some_and(&ready))
+            .map(|(caller, _)| *caller)?;
         let line = self.lines.get_mut(&caller)?;
         let call = line.pop_front();
         if line.is_empty() {
@@ -65,7 +69,10 @@ mod tests {
         assert_eq!(order.arrive(B, "b1", |_| true), Some("b1"));
         assert_eq!(order.next(|call| !call.contains("waits")), None);
         assert_eq!(order.fronts().collect::<Vec<_>>(), [&"a1 waits"]);
-        assert_eq!((order.next(|_| true), order.next(|_| true), order.next(|_| true)), (Some("a1 waits"), Some("a2"), None));
+        assert_eq!(
+            (order.next(|_| true), order.next(|_| true), order.next(|_| true)),
+            (Some("a1 waits"), Some("a2"), None)
+        );
         assert!(order.is_empty());
     }
 }

@@ -54,7 +54,12 @@ impl ActorRegistry {
         if let Some(name) = &spec.name
             && self.names.contains_key(name)
         {
-            bail!(AlreadyExists, "the name {} (namespace {}) is already taken", name.1, name.0);
+            bail!(
+                AlreadyExists,
+                "the name {} (namespace {}) is already taken",
+                name.1,
+                name.0
+            );
         }
         Ok(())
     }
@@ -98,7 +103,12 @@ impl ActorRegistry {
 
     /// Actors in this state, oldest handle first.
     pub fn in_life(&self, life: Life) -> Vec<ObjectId> {
-        let mut ids: Vec<_> = self.actors.iter().filter(|(_, actor)| actor.life == life).map(|(id, _)| *id).collect();
+        let mut ids: Vec<_> = self
+            .actors
+            .iter()
+            .filter(|(_, actor)| actor.life == life)
+            .map(|(id, _)| *id)
+            .collect();
         ids.sort_unstable();
         ids
     }

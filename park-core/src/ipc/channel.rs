@@ -30,11 +30,16 @@ impl Store {
                 }
                 Err(PushError::Full) => {
                     self.ring_head();
-                    self.ring(ParticipantId::HEAD).wait_for_space(record.len(), Duration::from_millis(100));
+                    self.ring(ParticipantId::HEAD)
+                        .wait_for_space(record.len(), Duration::from_millis(100));
                     self.check_open()?;
                 }
                 Err(PushError::Closed) => bail!(SessionClosed, "the park session is closed"),
-                Err(PushError::TooLong) => bail!(InvalidArgument, "a message of {} bytes is too long for the head's ring", record.len()),
+                Err(PushError::TooLong) => bail!(
+                    InvalidArgument,
+                    "a message of {} bytes is too long for the head's ring",
+                    record.len()
+                ),
             }
         }
     }

@@ -34,10 +34,15 @@ pub(crate) fn address(session: u64, secret: u64) -> String {
 
 /// Joins the session at `address` from an unrelated process.
 pub(crate) fn join(address: &str) -> Result<Store> {
-    let well_formed = address.strip_prefix(PREFIX).is_some_and(|hex| hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
+    let well_formed = address
+        .strip_prefix(PREFIX)
+        .is_some_and(|hex| hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
     if !well_formed {
         let shown: String = address.chars().take(64).collect();
-        bail!(InvalidArgument, "a session address looks like {PREFIX}<32 hexadecimal digits>, got {shown:?}");
+        bail!(
+            InvalidArgument,
+            "a session address looks like {PREFIX}<32 hexadecimal digits>, got {shown:?}"
+        );
     }
     let connection = socket::connect_to(address)?;
     socket::send(&connection, &encode(&Hello { protocol: PROTOCOL })?, &[])?;
@@ -52,7 +57,10 @@ pub(crate) fn join(address: &str) -> Result<Store> {
             let head = process::watch(socket::peer_pid(&connection)?)?;
             Store::join(control, arena, participant, Some(connection), Some(head))
         }
-        Answer::Refused { kind, message } => Err(Error::new(ErrorKind::from_number(kind).unwrap_or(ErrorKind::Internal), message)),
+        Answer::Refused { kind, message } => Err(Error::new(
+            ErrorKind::from_number(kind).unwrap_or(ErrorKind::Internal),
+            message,
+        )),
     }
 }
 
@@ -60,13 +68,20 @@ pub(crate) fn join(address: &str) -> Result<Store> {
 pub(crate) fn welcome(store: &Store, listener: BorrowedFd<'_>) -> Result<(ParticipantId, OwnedFd, OwnedFd)> {
     let (connection, pid) = socket::accept_from(listener)?;
     let refuse = |error: &Error| {
-        let answer = Answer::Refused { kind: error.kind() as i32, message: error.message().to_owned() };
+        let answer = Answer::Refused {
+            kind: error.kind() as i32,
+            message: error.message().to_owned(),
+        };
         encode(&answer).and_then(|bytes| socket::send(&connection, &bytes, &[]))
     };
     let admitted = socket::receive_soon(&connection).and_then(|bytes| {
         let hello: Hello = decode(&bytes)?;
         if hello.protocol != PROTOCOL {
-            bail!(BadSegment, "the peer speaks protocol {}, this session speaks {PROTOCOL}", hello.protocol);
+            bail!(
+                BadSegment,
+                "the peer speaks protocol {}, this session speaks {PROTOCOL}",
+                hello.protocol
+            );
         }
         Ok((store.admit()?, process::watch(pid)?))
     });

@@ -31,8 +31,15 @@ pub struct Args {
 impl Args {
     /// Every object the arguments hold.
     pub fn holds(&self) -> impl Iterator<Item = ObjectId> + '_ {
-        let stored = if let Payload::Stored(id) = self.payload { Some(id) } else { None };
-        stored.into_iter().chain(self.dependencies.iter().copied()).chain(self.nested.iter().copied())
+        let stored = if let Payload::Stored(id) = self.payload {
+            Some(id)
+        } else {
+            None
+        };
+        stored
+            .into_iter()
+            .chain(self.dependencies.iter().copied())
+            .chain(self.nested.iter().copied())
     }
 }
 
@@ -84,7 +91,9 @@ impl ToWorker {
     /// Every object that the message itself owns a hold on.
     pub fn holds(&self) -> Vec<ObjectId> {
         match self {
-            Self::Call { actor, args, returns, .. } => args.holds().chain(returns.iter().copied()).chain([*actor]).collect(),
+            Self::Call {
+                actor, args, returns, ..
+            } => args.holds().chain(returns.iter().copied()).chain([*actor]).collect(),
             Self::Run { .. } | Self::Create { .. } | Self::Retire => Vec::new(),
         }
     }
@@ -187,13 +196,18 @@ pub type Envelope = (ParticipantId, ToHead);
 
 /// Bytes of a record.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>> {
-    postcard::to_stdvec(message).map_err(|error| Error::new(ErrorKind::Internal, format!("cannot encode a message: {error}")))
+    postcard::to_stdvec(message)
+        .map_err(|error| Error::new(ErrorKind::Internal, format!("cannot encode a message: {error}")))
 }
 
 /// A record from another process; garbage is an error.
 pub fn decode<'a, T: Deserialize<'a>>(record: &'a [u8]) -> Result<T> {
-    postcard::from_bytes(record)
-        .map_err(|error| Error::new(ErrorKind::Corrupt, format!("a message of {} bytes is malformed: {error}", record.len())))
+    postcard::from_bytes(record).map_err(|error| {
+        Error::new(
+            ErrorKind::Corrupt,
+            format!("a message of {} bytes is malformed: {error}", record.len()),
+        )
+    })
 }
 
 /// A record for a worker: the attempt in front, so that a repeat need not be encoded again.
@@ -208,7 +222,10 @@ pub fn frame(attempt: u32, body: &[u8]) -> Vec<u8> {
 pub fn unframe(record: &[u8]) -> Result<(u32, &[u8])> {
     match record.split_first_chunk::<4>() {
         Some((attempt, body)) => Ok((u32::from_le_bytes(*attempt), body)),
-        None => Err(Error::new(ErrorKind::Corrupt, format!("a message of {} bytes is malformed", record.len()))),
+        None => Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("a message of {} bytes is malformed", record.len()),
+        )),
     }
 }
 
@@ -219,9 +236,24 @@ mod tests {
 
     #[test]
     fn messages_round_trip() {
-        let id = ObjectId { session: 1, index: 2, generation: 3 };
-        let args = Args { payload: Payload::Inline(vec![1, 2, 3]), dependencies: vec![id], nested: vec![] };
-        let call = ToWorker::Call { actor: id, method: "add".into(), args, returns: vec![id], caller: ParticipantId(9), retries: -1 };
+        let id = ObjectId {
+            session: 1,
+            index: 2,
+            generation: 3,
+        };
+        let args = Args {
+            payload: Payload::Inline(vec![1, 2, 3]),
+            dependencies: vec![id],
+            nested: vec![],
+        };
+        let call = ToWorker::Call {
+            actor: id,
+            method: "add".into(),
+            args,
+            returns: vec![id],
+            caller: ParticipantId(9),
+            retries: -1,
+        };
         let record = frame(7, &encode(&call).unwrap());
         let (attempt, body) = unframe(&record).unwrap();
         assert_eq!((attempt, decode::<ToWorker>(body).unwrap()), (7, call));

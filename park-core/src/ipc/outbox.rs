@@ -38,13 +38,19 @@ pub struct Outbox {
 
 impl std::fmt::Debug for Outbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outbox").field("waiting", &self.waiting.lock().records.len()).finish_non_exhaustive()
+        f.debug_struct("Outbox")
+            .field("waiting", &self.waiting.lock().records.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl Outbox {
     pub(crate) fn new(deliver: Deliver) -> Arc<Self> {
-        Arc::new(Self { waiting: Mutex::default(), changed: Condvar::new(), deliver })
+        Arc::new(Self {
+            waiting: Mutex::default(),
+            changed: Condvar::new(),
+            deliver,
+        })
     }
 
     /// Whether calls to this actor already wait: a later one must then wait too.
@@ -60,7 +66,9 @@ impl Outbox {
         if !waiting.running {
             waiting.running = true;
             let outbox = Arc::downgrade(self);
-            let started = std::thread::Builder::new().name("park-outbox".into()).spawn(move || Self::run(&outbox));
+            let started = std::thread::Builder::new()
+                .name("park-outbox".into())
+                .spawn(move || Self::run(&outbox));
             // Without a thread the next push tries again; nothing is lost meanwhile.
             waiting.running = started.is_ok();
         }
@@ -80,7 +88,9 @@ impl Outbox {
         let mut waiting = self.waiting.lock();
         let mut stuck: Vec<ObjectId> = Vec::new();
         for _ in 0..waiting.records.len() {
-            let Some((actor, record)) = waiting.records.pop_front() else { break };
+            let Some((actor, record)) = waiting.records.pop_front() else {
+                break;
+            };
             // Delivery happens under the lock: a newer call must not overtake through the direct path in between.
             if stuck.contains(&actor) || !(self.deliver)(actor, &record) {
                 stuck.push(actor);
@@ -88,8 +98,16 @@ impl Outbox {
             }
         }
         // What is stuck waits for another process, which cannot notify: look again, less often the longer nothing moves.
-        let pause = if waiting.records.is_empty() { IDLE } else { waiting.pause };
-        waiting.pause = if stuck.is_empty() { SHORTEST } else { (waiting.pause * 2).clamp(SHORTEST, LONGEST) };
+        let pause = if waiting.records.is_empty() {
+            IDLE
+        } else {
+            waiting.pause
+        };
+        waiting.pause = if stuck.is_empty() {
+            SHORTEST
+        } else {
+            (waiting.pause * 2).clamp(SHORTEST, LONGEST)
+        };
         self.changed.wait_for(&mut waiting, pause);
         waiting.running = !waiting.records.is_empty();
         waiting.running

@@ -21,10 +21,16 @@ impl Store {
             entry.doorbell.reset();
             entry.pid.store(0, Ordering::Relaxed);
             entry.state.store(LIVE, Ordering::Release);
-            self.header().participants_used.fetch_max(u32::from(number) + 1, Ordering::AcqRel);
+            self.header()
+                .participants_used
+                .fetch_max(u32::from(number) + 1, Ordering::AcqRel);
             return Ok(id);
         }
-        bail!(TableFull, "the session already has {} processes, its maximum", limit - 2)
+        bail!(
+            TableFull,
+            "the session already has {} processes, its maximum",
+            limit - 2
+        )
     }
 
     /// The process of this entry has ended: others may take over its locks, and nobody may send to it any more.

@@ -17,7 +17,7 @@ use crate::ipc::message::{ToHead, ToWorker};
 use crate::store::{Interrupt, Store};
 use crate::sync::atomic::Ordering;
 use crate::sync::ring::Position;
-use crate::sync::{RingReader, Spin, Wake};
+use crate::sync::{RingReader, SpinPolicy, Wake};
 
 /// How long an idle worker keeps its last reports to itself, so that a busy head is not woken for each.
 const REPORT_DELAY: Duration = Duration::from_millis(1);
@@ -44,6 +44,7 @@ struct State {
 pub struct Inbox {
     store: Arc<Store>,
     caller: Arc<Caller>,
+    spin: SpinPolicy,
     state: Mutex<State>,
     /// The actor that this process is, once it is one.
     actor: Mutex<Option<ObjectId>>,
@@ -51,7 +52,9 @@ pub struct Inbox {
 
 impl std::fmt::Debug for Inbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inbox").field("actor", &*self.actor.lock()).finish_non_exhaustive()
+        f.debug_struct("Inbox")
+            .field("actor", &*self.actor.lock())
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,30 +67,31 @@ impl Inbox {
             order: CallOrder::default(),
             unreported: false,
         };
-        Self { store: store.clone(), caller: caller.clone(), state: Mutex::new(state), actor: Mutex::new(None) }
+        Self {
+            store: store.clone(),
+            caller: caller.clone(),
+            spin: SpinPolicy::default(),
+            state: Mutex::new(state),
+            actor: Mutex::new(None),
+        }
     }
 
     /// Blocks until there is something to do.
     pub fn next(&self, interrupt: Interrupt<'_>) -> Result<Job> {
         let bell = &self.store.participant(self.store.me()).doorbell;
-        let mut idle = None;
         loop {
             let ticket = bell.ticket();
             if let Some(job) = self.poll()? {
                 return Ok(job);
             }
-            // One spell of looking for each time the process falls idle, not for each spurious wake.
-            let spin = idle.get_or_insert_with(Spin::new);
-            while !bell.rung_since(ticket) && spin.pause() {}
-            if bell.rung_since(ticket) {
-                idle = None;
+            if self.spin.look(|| bell.rung_since(ticket)) {
                 continue;
             }
             let unreported = self.state.lock().unreported;
             match bell.wait(ticket, unreported.then_some(REPORT_DELAY)) {
                 Wake::TimedOut => self.report(),
                 Wake::Interrupted => interrupt()?,
-                Wake::Changed => idle = None,
+                Wake::Changed => {}
             }
         }
     }
@@ -105,7 +109,11 @@ impl Inbox {
         let ring = self.store.ring(self.store.me());
         while let Some((position, record)) = state.reader.next(ring)? {
             let (attempt, message) = parse(&record)?;
-            let job = Job { message, attempt, position };
+            let job = Job {
+                message,
+                attempt,
+                position,
+            };
             match &job.message {
                 ToWorker::Call { actor, .. } if *self.actor.lock() != Some(*actor) => {
                     // Sent to this entry when another process had it: pass it on.
@@ -131,8 +139,13 @@ impl Inbox {
                 state.ready.push_front(job);
                 break;
             }
-            let ToWorker::Run { returns, .. } = &job.message else { return Ok(Some(job)) };
-            if returns.first().is_some_and(|first| self.store.claim(*first, job.attempt)) {
+            let ToWorker::Run { returns, .. } = &job.message else {
+                return Ok(Some(job));
+            };
+            if returns
+                .first()
+                .is_some_and(|first| self.store.claim(*first, job.attempt))
+            {
                 return Ok(Some(job));
             }
             // The head took it back and gave it to another worker.
@@ -142,7 +155,9 @@ impl Inbox {
     }
 
     fn is_ready(&self, job: &Job) -> bool {
-        let ToWorker::Call { args, .. } = &job.message else { return true };
+        let ToWorker::Call { args, .. } = &job.message else {
+            return true;
+        };
         args.dependencies.iter().fold(true, |ready, id| {
             let sealed = self.store.contains(*id) || self.store.watch_as(*id, self.store.me()).unwrap_or(true);
             ready && sealed
@@ -158,7 +173,10 @@ impl Inbox {
         if let Some((task, attempt)) = done {
             self.done(task, attempt)?;
         }
-        self.state.lock().reader.finish(self.store.ring(self.store.me()), job.position)?;
+        self.state
+            .lock()
+            .reader
+            .finish(self.store.ring(self.store.me()), job.position)?;
         job.message.holds().into_iter().for_each(|id| self.store.drop_hold(id));
         Ok(())
     }

@@ -50,7 +50,17 @@ pub struct WorkerPool {
 impl WorkerPool {
     /// Adds a worker that was just asked for.
     pub fn add(&mut self, id: ParticipantId, role: Role) {
-        self.workers.insert(id, Worker { role, pid: None, pidfd: None, lease: None, blocked: false, sent: VecDeque::new() });
+        self.workers.insert(
+            id,
+            Worker {
+                role,
+                pid: None,
+                pidfd: None,
+                lease: None,
+                blocked: false,
+                sent: VecDeque::new(),
+            },
+        );
         if role == Role::Tasks {
             self.idle.push(id);
         }
@@ -77,8 +87,12 @@ impl WorkerPool {
 
     /// An idle worker, the one used last (its caches are warm). A running one is preferred to one that is still starting.
     pub fn take_idle(&mut self) -> Option<ParticipantId> {
-        let at = self.idle.iter().rposition(|id| self.workers.get(id).is_some_and(|worker| worker.pid.is_some()));
-        at.or_else(|| self.idle.len().checked_sub(1)).map(|at| self.idle.remove(at))
+        let at = self
+            .idle
+            .iter()
+            .rposition(|id| self.workers.get(id).is_some_and(|worker| worker.pid.is_some()));
+        at.or_else(|| self.idle.len().checked_sub(1))
+            .map(|at| self.idle.remove(at))
     }
 
     /// The worker has nothing to do.
@@ -107,8 +121,12 @@ impl WorkerPool {
 
     /// A task came back from it, done or taken back. True if it has none left.
     pub fn returned(&mut self, id: ParticipantId, task: TaskId) -> bool {
-        let Some(worker) = self.workers.get_mut(&id) else { return false };
-        let Some(at) = worker.sent.iter().position(|sent| *sent == task) else { return false };
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return false;
+        };
+        let Some(at) = worker.sent.iter().position(|sent| *sent == task) else {
+            return false;
+        };
         worker.sent.remove(at);
         self.sent -= 1;
         let empty = worker.sent.is_empty();
@@ -119,12 +137,19 @@ impl WorkerPool {
     /// The worker leasing `shape` that has the fewest tasks ahead, if one has room and is not blocked.
     pub fn least_loaded(&self, shape: ShapeId) -> Option<ParticipantId> {
         let open = |worker: &&Worker| worker.lease == Some(shape) && !worker.blocked && worker.sent.len() < DEPTH;
-        self.workers.iter().filter(|(_, w)| open(w)).min_by_key(|(_, worker)| worker.sent.len()).map(|(id, _)| *id)
+        self.workers
+            .iter()
+            .filter(|(_, w)| open(w))
+            .min_by_key(|(_, worker)| worker.sent.len())
+            .map(|(id, _)| *id)
     }
 
     /// Task workers that are not blocked.
     pub fn available(&self) -> usize {
-        self.workers.values().filter(|worker| worker.role == Role::Tasks && !worker.blocked).count()
+        self.workers
+            .values()
+            .filter(|worker| worker.role == Role::Tasks && !worker.blocked)
+            .count()
     }
 
     /// Tasks sent ahead and not started, as far as the head knows.

@@ -76,7 +76,12 @@ impl Zygote {
             // Ctrl-C in the terminal is for the driver, also while the interpreter is still starting.
             .process_group(0)
             .spawn()
-            .map_err(|error| Error::new(ErrorKind::Io, format!("cannot start the worker interpreter {program:?}: {error}")))?;
+            .map_err(|error| {
+                Error::new(
+                    ErrorKind::Io,
+                    format!("cannot start the worker interpreter {program:?}: {error}"),
+                )
+            })?;
         socket::send(&socket, command.hello.as_bytes(), &segments)?;
         Ok(Self { socket, child })
     }
@@ -99,7 +104,9 @@ impl Zygote {
 
     /// Receives the next report; blocks until there is one.
     pub fn event(socket: BorrowedFd<'_>) -> Result<ZygoteEvent> {
-        let Some((bytes, mut fds)) = socket::receive(socket)? else { return Ok(ZygoteEvent::Gone) };
+        let Some((bytes, mut fds)) = socket::receive(socket)? else {
+            return Ok(ZygoteEvent::Gone);
+        };
         match (bytes.as_slice(), fds.pop()) {
             ([b'P', low, high, pid @ ..], Some(pidfd)) if pid.len() == 4 => Ok(ZygoteEvent::Started {
                 participant: ParticipantId(u16::from_le_bytes([*low, *high])),

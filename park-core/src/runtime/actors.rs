@@ -17,7 +17,14 @@ impl State {
         let open = self.open_among(&spec.args.dependencies);
         let life = if open.is_empty() { Life::Queued } else { Life::Waiting };
         let participant = ParticipantId::HEAD;
-        self.actors.add(Actor { spec, participant, life, restarts: 0, no_restart: false, doomed: false });
+        self.actors.add(Actor {
+            spec,
+            participant,
+            life,
+            restarts: 0,
+            no_restart: false,
+            doomed: false,
+        });
         if !open.is_empty() {
             self.waiting.add(Work::Actor(id), open);
         }
@@ -40,12 +47,22 @@ impl State {
     }
 
     fn place_actor(&mut self, id: ObjectId) -> Result<()> {
-        let Some(actor) = self.actors.get_mut(id) else { return Ok(()) };
+        let Some(actor) = self.actors.get_mut(id) else {
+            return Ok(());
+        };
         if !self.resources.fits(&actor.spec.placement) {
             return Ok(());
         }
         let (class, args) = (actor.spec.class, actor.spec.args.clone());
-        let create = frame(actor.restarts, &encode(&ToWorker::Create { actor: id, class, args, restarts: actor.restarts })?);
+        let create = frame(
+            actor.restarts,
+            &encode(&ToWorker::Create {
+                actor: id,
+                class,
+                args,
+                restarts: actor.restarts,
+            })?,
+        );
         // An idle worker becomes the actor at once; another is forked only if there is none.
         let worker = match self.pool.take_idle() {
             Some(worker) => worker,
@@ -55,13 +72,24 @@ impl State {
             entry.role = Role::Actor(id);
         }
         if let Err(error) = self.store.send(worker, &create) {
-            bail!(InvalidArgument, "the actor's constructor arguments cannot be sent: {error:?}");
+            bail!(
+                InvalidArgument,
+                "the actor's constructor arguments cannot be sent: {error:?}"
+            );
         }
-        let Some(actor) = self.actors.get_mut(id) else { return Ok(()) };
+        let Some(actor) = self.actors.get_mut(id) else {
+            return Ok(());
+        };
         actor.participant = worker;
         actor.life = Life::Starting;
         self.resources.take(&actor.spec.placement);
-        self.store.set_actor_place(id, Place::Bound { participant: worker, incarnation: actor.restarts });
+        self.store.set_actor_place(
+            id,
+            Place::Bound {
+                participant: worker,
+                incarnation: actor.restarts,
+            },
+        );
         Ok(())
     }
 
@@ -93,7 +121,10 @@ impl State {
         actor.no_restart = true;
         match actor.life {
             Life::Waiting | Life::Queued => {
-                self.bury(id, &Error::new(ErrorKind::ActorDied, "all handles of the actor are gone"));
+                self.bury(
+                    id,
+                    &Error::new(ErrorKind::ActorDied, "all handles of the actor are gone"),
+                );
             }
             Life::Starting | Life::Alive => {
                 if actor.life == Life::Alive {
@@ -114,7 +145,10 @@ impl State {
         actor.no_restart |= no_restart;
         match actor.life {
             Life::Waiting | Life::Queued if no_restart => {
-                self.bury(id, &Error::new(ErrorKind::ActorDied, "the actor was killed before it was placed"));
+                self.bury(
+                    id,
+                    &Error::new(ErrorKind::ActorDied, "the actor was killed before it was placed"),
+                );
             }
             Life::Waiting | Life::Queued => {}
             _ => {
@@ -135,7 +169,10 @@ impl State {
     }
 
     pub(super) fn find_actor(&mut self, name: &(String, String)) -> Result<(ObjectRef, ObjectRef)> {
-        let found = self.actors.find(name).and_then(|id| Some((id, self.actors.get_mut(id)?.spec.class)));
+        let found = self
+            .actors
+            .find(name)
+            .and_then(|id| Some((id, self.actors.get_mut(id)?.spec.class)));
         match found {
             Some((id, class)) => Ok((self.store.resolve(id)?, self.store.resolve(class)?)),
             None => bail!(NotFound, "no actor is named {:?} in namespace {:?}", name.1, name.0),
@@ -165,6 +202,11 @@ impl State {
             Life::Alive | Life::Retiring => self.resources.give(&actor.spec.lifetime),
             Life::Waiting | Life::Queued => {}
         }
-        actor.spec.args.holds().chain([actor.spec.class]).for_each(|id| self.store.drop_hold(id));
+        actor
+            .spec
+            .args
+            .holds()
+            .chain([actor.spec.class])
+            .for_each(|id| self.store.drop_hold(id));
     }
 }

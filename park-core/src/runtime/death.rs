@@ -61,12 +61,17 @@ impl State {
             }
         }
         let orphans = self.store.recover(id);
-        let what = format!("worker process {} died: {}", pid.map_or("(not started)".into(), |pid| pid.to_string()), reason(status));
+        let what = format!(
+            "worker process {} died: {}",
+            pid.map_or("(not started)".into(), |pid| pid.to_string()),
+            reason(status)
+        );
         let retiring = match role {
             // One that was told to end before its constructor returned never became `Retiring`.
-            Role::Actor(actor) => {
-                self.actors.get_mut(actor).is_none_or(|actor| actor.life == Life::Retiring || (actor.no_restart && status == 0))
-            }
+            Role::Actor(actor) => self
+                .actors
+                .get_mut(actor)
+                .is_none_or(|actor| actor.life == Life::Retiring || (actor.no_restart && status == 0)),
             Role::Surplus => true,
             Role::Tasks => false,
         };
@@ -95,20 +100,28 @@ impl State {
         self.store.dismiss(id);
         self.notice_sealed();
         if self.fruitless >= FRUITLESS {
-            self.abandon(&Error::new(ErrorKind::WorkerDied, format!("workers end before they do anything; the last {what}")));
+            self.abandon(&Error::new(
+                ErrorKind::WorkerDied,
+                format!("workers end before they do anything; the last {what}"),
+            ));
         }
         self.pump();
     }
 
     /// True if the worker had started it.
     fn task_lost_its_worker(&mut self, id: TaskId, what: &str, kept: &mut HashSet<ObjectId>) -> bool {
-        let Some(task) = self.tasks.get_mut(&id) else { return false };
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return false;
+        };
         if task.returns.iter().all(|id| self.store.contains(*id)) {
             // It was done; only the report was lost.
             self.end_task(id);
             return true;
         }
-        let started = !task.returns.first().is_some_and(|first| self.store.take_back(*first, task.attempt));
+        let started = !task
+            .returns
+            .first()
+            .is_some_and(|first| self.store.take_back(*first, task.attempt));
         if started && !task.use_retry() {
             let error = Error::new(ErrorKind::WorkerDied, format!("task {} failed: {what}", task.name));
             self.fail_task(id, &error);
@@ -129,7 +142,11 @@ impl State {
         if !again {
             let ended = actor.life == Life::Retiring;
             let class = &actor.spec.class_name;
-            let text = if ended { format!("actor {class} ended: all its handles are gone") } else { format!("actor {class} died: {what}") };
+            let text = if ended {
+                format!("actor {class} ended: all its handles are gone")
+            } else {
+                format!("actor {class} died: {what}")
+            };
             self.bury(id, &Error::new(ErrorKind::ActorDied, text));
             return;
         }
@@ -147,7 +164,9 @@ impl State {
     /// A call that was queued or running. Callers are told by the rule of the actor's place; retries apply if it comes back.
     fn call_lost_its_actor(&mut self, record: &[u8]) {
         let Ok((_, mut message)) = parse(record) else { return };
-        let ToWorker::Call { actor, retries, .. } = &mut message else { return };
+        let ToWorker::Call { actor, retries, .. } = &mut message else {
+            return;
+        };
         let actor = *actor;
         if self.actors.get_mut(actor).is_some() {
             if *retries == 0 {
@@ -169,7 +188,13 @@ impl State {
         }
         self.store.declare_dead(id);
         for orphan in self.store.recover(id) {
-            self.raise(orphan.id, &Error::new(ErrorKind::WorkerDied, "the attached process that was to make this object has ended"));
+            self.raise(
+                orphan.id,
+                &Error::new(
+                    ErrorKind::WorkerDied,
+                    "the attached process that was to make this object has ended",
+                ),
+            );
         }
         self.store.dismiss(id);
         self.notice_sealed();
@@ -194,7 +219,10 @@ impl State {
         }
         self.fruitless += 1;
         if self.fruitless >= 4 {
-            self.abandon(&Error::new(ErrorKind::WorkerDied, "the worker interpreter ends at once; its error output says why"));
+            self.abandon(&Error::new(
+                ErrorKind::WorkerDied,
+                "the worker interpreter ends at once; its error output says why",
+            ));
             return;
         }
         if let Err(error) = self.start_zygote() {

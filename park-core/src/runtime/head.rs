@@ -140,7 +140,10 @@ impl Head {
                 store.ring_head();
             }
         }));
-        Ok(Self { store: store.clone(), state: Mutex::new(state) })
+        Ok(Self {
+            store: store.clone(),
+            state: Mutex::new(state),
+        })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -241,7 +244,9 @@ impl State {
         }
         loop {
             // Taken first: retiring one may release another.
-            let Some(actor) = self.released.lock().pop() else { return Ok(()) };
+            let Some(actor) = self.released.lock().pop() else {
+                return Ok(());
+            };
             self.retire_actor(actor);
         }
     }
@@ -281,11 +286,19 @@ impl State {
     /// Answers with the ids of an actor's handle and class. The reply object holds both until it is read.
     fn reply(&self, reply: ObjectId, actor: &ObjectRef, class: &ObjectRef) {
         let ids = [actor.id(), class.id()];
-        let spec = Spec { nested: &ids, ..Spec::raw(2 * ObjectId::SIZE as u64) };
-        let written = self.store.fulfil(reply, spec, &mut never).and_then(|object| match object {
-            Some(mut object) => object.write(0, &ids.map(ObjectId::to_bytes).concat()).and_then(|()| object.seal().map(drop)),
-            None => Ok(()),
-        });
+        let spec = Spec {
+            nested: &ids,
+            ..Spec::raw(2 * ObjectId::SIZE as u64)
+        };
+        let written = self
+            .store
+            .fulfil(reply, spec, &mut never)
+            .and_then(|object| match object {
+                Some(mut object) => object
+                    .write(0, &ids.map(ObjectId::to_bytes).concat())
+                    .and_then(|()| object.seal().map(drop)),
+                None => Ok(()),
+            });
         if let Err(error) = written {
             self.raise(reply, &error);
         }
@@ -318,7 +331,8 @@ impl State {
 
     /// Those of `objects` that are not sealed; the head is rung when they are.
     pub(super) fn open_among(&self, objects: &[ObjectId]) -> Vec<ObjectId> {
-        let open = |id: &ObjectId| !self.store.contains(*id) && !self.store.watch_as(*id, ParticipantId::HEAD).unwrap_or(true);
+        let open =
+            |id: &ObjectId| !self.store.contains(*id) && !self.store.watch_as(*id, ParticipantId::HEAD).unwrap_or(true);
         objects.iter().copied().filter(open).collect()
     }
 

@@ -89,7 +89,11 @@ impl State {
     /// while an idle one sleeps: waking a process on another core costs more than most tasks.
     fn is_just_done(&self, worker: ParticipantId, shape: ShapeId) -> bool {
         self.pool.get(worker).is_some_and(|worker| {
-            let sealed = |id: &TaskId| self.tasks.get(id).is_none_or(|task| task.returns.iter().all(|id| self.store.contains(*id)));
+            let sealed = |id: &TaskId| {
+                self.tasks
+                    .get(id)
+                    .is_none_or(|task| task.returns.iter().all(|id| self.store.contains(*id)))
+            };
             worker.lease == Some(shape) && !worker.blocked && worker.sent.len() < 4 && worker.sent.iter().all(sealed)
         })
     }
@@ -115,7 +119,10 @@ impl State {
         let id = self.store.admit()?;
         let asked = match &self.zygote {
             Some(zygote) => zygote.spawn(id),
-            None => Err(Error::new(ErrorKind::Unsupported, "this session has no worker processes")),
+            None => Err(Error::new(
+                ErrorKind::Unsupported,
+                "this session has no worker processes",
+            )),
         };
         if let Err(error) = asked {
             self.store.declare_dead(id);
@@ -127,7 +134,9 @@ impl State {
     }
 
     fn send_task(&mut self, id: TaskId, worker: ParticipantId) -> bool {
-        let Some(task) = self.tasks.get_mut(&id) else { return true };
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return true;
+        };
         if let Some(first) = task.returns.first() {
             self.store.offer(*first, task.attempt);
         }
@@ -139,7 +148,10 @@ impl State {
                 true
             }
             Err(PushError::TooLong) => {
-                let error = Error::new(ErrorKind::InvalidArgument, format!("task {} has a message that is too long", task.name));
+                let error = Error::new(
+                    ErrorKind::InvalidArgument,
+                    format!("task {} has a message that is too long", task.name),
+                );
                 self.fail_task(id, &error);
                 true
             }
@@ -211,11 +223,17 @@ impl State {
 
     /// Takes back what was sent ahead to a worker and not claimed; it is ready again.
     fn take_back(&mut self, worker: ParticipantId, most: usize) -> usize {
-        let Some(sent) = self.pool.get(worker).map(|worker| worker.sent.clone()) else { return 0 };
+        let Some(sent) = self.pool.get(worker).map(|worker| worker.sent.clone()) else {
+            return 0;
+        };
         let mut taken = 0;
         for id in sent.into_iter().rev().take(most) {
             let Some(task) = self.tasks.get_mut(&id) else { continue };
-            if !task.returns.first().is_some_and(|first| self.store.take_back(*first, task.attempt)) {
+            if !task
+                .returns
+                .first()
+                .is_some_and(|first| self.store.take_back(*first, task.attempt))
+            {
                 break;
             }
             task.attempt += 1;
@@ -232,11 +250,15 @@ impl State {
     /// Workers without work get some that was sent ahead to others.
     fn even_out(&mut self) {
         while self.pool.has_idle() && self.pool.backlog() > 0 {
-            let Some((loaded, shape)) = self.most_loaded() else { return };
+            let Some((loaded, shape)) = self.most_loaded() else {
+                return;
+            };
             if !self.resources.fits(self.ready.amounts(shape)) || self.take_back(loaded, 1) == 0 {
                 return;
             }
-            let (Some(worker), Some(task)) = (self.pool.take_idle(), self.ready.pop(shape)) else { return };
+            let (Some(worker), Some(task)) = (self.pool.take_idle(), self.ready.pop(shape)) else {
+                return;
+            };
             self.lease(worker, shape);
             if !self.send_task(task, worker) {
                 self.ready.push_front(shape, task);
@@ -248,8 +270,15 @@ impl State {
 
     /// The worker with the most tasks that are not done, if it has more than the one it runs, and what its lease is.
     fn most_loaded(&self) -> Option<(ParticipantId, ShapeId)> {
-        let open = |id: &TaskId| self.tasks.get(id).is_some_and(|task| !task.returns.iter().all(|id| self.store.contains(*id)));
-        let load = self.pool.iter().map(|(id, worker)| (worker.sent.iter().filter(|task| open(task)).count(), id, worker.lease));
+        let open = |id: &TaskId| {
+            self.tasks
+                .get(id)
+                .is_some_and(|task| !task.returns.iter().all(|id| self.store.contains(*id)))
+        };
+        let load = self
+            .pool
+            .iter()
+            .map(|(id, worker)| (worker.sent.iter().filter(|task| open(task)).count(), id, worker.lease));
         let (count, id, lease) = load.max_by_key(|(count, ..)| *count)?;
         if count > 1 { Some((id, lease?)) } else { None }
     }

@@ -40,7 +40,11 @@ struct Inner {
 #[derive(Debug)]
 enum Role {
     /// This process opened the session.
-    Head { head: Arc<Head>, address: String, threads: Mutex<Option<(Watcher, JoinHandle<()>)>> },
+    Head {
+        head: Arc<Head>,
+        address: String,
+        threads: Mutex<Option<(Watcher, JoinHandle<()>)>>,
+    },
     /// The head started this process.
     Worker { inbox: Inbox },
     /// This process joined by itself.
@@ -75,21 +79,37 @@ impl Session {
                 .spawn(move || head.run())
                 .map_err(|error| Error::new(ErrorKind::Io, format!("cannot start a thread: {error}")))?
         };
-        let role = Role::Head { head, address, threads: Mutex::new(Some((watcher, thread))) };
+        let role = Role::Head {
+            head,
+            address,
+            threads: Mutex::new(Some((watcher, thread))),
+        };
         let threads = config.threads();
-        Ok(Self { inner: Arc::new(Inner { store, caller, role, pool: OnceLock::new(), pool_threads: threads }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                store,
+                caller,
+                role,
+                pool: OnceLock::new(),
+                pool_threads: threads,
+            }),
+        })
     }
 
     /// Joins the session at `address` from an unrelated process of the same user.
     pub fn attach(address: &str) -> Result<Self> {
         let store = Arc::new(handshake::join(address)?);
-        Ok(Self::joined(store, |_, _| Role::Peer { address: address.to_owned() }))
+        Ok(Self::joined(store, |_, _| Role::Peer {
+            address: address.to_owned(),
+        }))
     }
 
     /// Joins as the worker process that the head's zygote started with these descriptors and this participant number.
     pub fn join_as_worker(control: OwnedFd, arena: OwnedFd, participant: ParticipantId) -> Result<Self> {
         let store = Arc::new(Store::join(control, arena, participant, None, None)?);
-        Ok(Self::joined(store, |store, caller| Role::Worker { inbox: Inbox::new(store, caller) }))
+        Ok(Self::joined(store, |store, caller| Role::Worker {
+            inbox: Inbox::new(store, caller),
+        }))
     }
 
     fn joined(store: Arc<Store>, role: impl FnOnce(&Arc<Store>, &Arc<Caller>) -> Role) -> Self {
@@ -103,7 +123,15 @@ impl Session {
         }));
         let role = role(&store, &caller);
         let threads = Config::default().threads();
-        Self { inner: Arc::new(Inner { store, caller, role, pool: OnceLock::new(), pool_threads: threads }) }
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                caller,
+                role,
+                pool: OnceLock::new(),
+                pool_threads: threads,
+            }),
+        }
     }
 
     /// The object store.
@@ -159,7 +187,10 @@ impl Session {
     pub fn kill_actor(&self, actor: ObjectId, no_restart: bool) -> Result<()> {
         match &self.inner.role {
             Role::Head { head, .. } => head.kill_actor(actor, no_restart),
-            _ => self.inner.store.send_head(ToHead::KillActor { actor, no_restart }, true),
+            _ => self
+                .inner
+                .store
+                .send_head(ToHead::KillActor { actor, no_restart }, true),
         }
     }
 
@@ -171,18 +202,29 @@ impl Session {
         }
         let store = &self.inner.store;
         let reply = store.promise(ParticipantId::HEAD)?;
-        store.send_head(ToHead::FindActor { name, reply: reply.id() }, true)?;
+        store.send_head(
+            ToHead::FindActor {
+                name,
+                reply: reply.id(),
+            },
+            true,
+        )?;
         store.wait(&[&reply], 1, Some(Duration::from_secs(60)), interrupt)?;
         let answer = reply.open()?;
         match answer.bytes().as_chunks::<{ ObjectId::SIZE }>().0 {
-            [actor, class] => Ok((store.resolve(ObjectId::from_bytes(*actor))?, store.resolve(ObjectId::from_bytes(*class))?)),
+            [actor, class] => Ok((
+                store.resolve(ObjectId::from_bytes(*actor))?,
+                store.resolve(ObjectId::from_bytes(*class))?,
+            )),
             _ => bail!(Corrupt, "the head answered with {} bytes", answer.bytes().len()),
         }
     }
 
     /// The task that runs on this worker is about to wait, or goes on: its CPU serves others meanwhile.
     pub fn set_blocked(&self, blocked: bool) -> Result<()> {
-        self.inner.store.send_head(if blocked { ToHead::Blocked } else { ToHead::Unblocked }, true)
+        self.inner
+            .store
+            .send_head(if blocked { ToHead::Blocked } else { ToHead::Unblocked }, true)
     }
 
     /// Tells the head something about the actor that this worker process is.
@@ -194,7 +236,10 @@ impl Session {
     pub fn head_stats(&self) -> Result<HeadStats> {
         match &self.inner.role {
             Role::Head { head, .. } => Ok(head.stats()),
-            _ => bail!(Unsupported, "only the process that opened the session has scheduling statistics"),
+            _ => bail!(
+                Unsupported,
+                "only the process that opened the session has scheduling statistics"
+            ),
         }
     }
 
@@ -229,7 +274,9 @@ impl Inner {
             self.store.close();
             return;
         };
-        let Some((watcher, thread)) = threads.lock().take() else { return };
+        let Some((watcher, thread)) = threads.lock().take() else {
+            return;
+        };
         let zygote = {
             let mut state = head.lock();
             state.closed = true;

@@ -38,7 +38,11 @@ impl Watcher {
             .name("park-watch".into())
             .spawn(move || run(&head, &store, &listener, &stopped))
             .map_err(|error| Error::new(ErrorKind::Io, format!("cannot start a thread: {error}")))?;
-        Ok(Self { stop: Some(stop), thread: Some(thread), fork_epoch: fork::epoch() })
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+            fork_epoch: fork::epoch(),
+        })
     }
 }
 
@@ -76,7 +80,10 @@ fn run(head: &Head, store: &Store, listener: &OwnedFd, stopped: &OwnedFd) {
             }
         }
         let fixed = [(Source::Stop, stopped.as_fd()), (Source::Stranger, listener.as_fd())];
-        let all: Vec<_> = fixed.into_iter().chain(watched.iter().map(|(source, fd)| (*source, fd.as_fd()))).collect();
+        let all: Vec<_> = fixed
+            .into_iter()
+            .chain(watched.iter().map(|(source, fd)| (*source, fd.as_fd())))
+            .collect();
         let descriptors: Vec<_> = all.iter().map(|(_, fd)| *fd).collect();
         let readable = process::poll_readable(&descriptors);
         for (source, fd) in readable.into_iter().filter_map(|at| all.get(at).copied()) {
@@ -89,7 +96,11 @@ fn run(head: &Head, store: &Store, listener: &OwnedFd, stopped: &OwnedFd) {
                     }
                 }
                 Source::Zygote => match Zygote::event(fd) {
-                    Ok(ZygoteEvent::Started { participant, pid, pidfd }) => head.lock().worker_started(participant, pid, pidfd),
+                    Ok(ZygoteEvent::Started {
+                        participant,
+                        pid,
+                        pidfd,
+                    }) => head.lock().worker_started(participant, pid, pidfd),
                     Ok(ZygoteEvent::Ended { participant, status }) => head.lock().worker_ended(participant, status),
                     Ok(ZygoteEvent::Gone) | Err(_) => head.lock().zygote_ended(),
                 },

@@ -14,7 +14,10 @@ pub struct DependencyTable<Work> {
 
 impl<Work> Default for DependencyTable<Work> {
     fn default() -> Self {
-        Self { waiters: HashMap::new(), open: HashMap::new() }
+        Self {
+            waiters: HashMap::new(),
+            open: HashMap::new(),
+        }
     }
 }
 
@@ -63,7 +66,11 @@ mod tests {
     use super::*;
 
     fn id(index: u32) -> ObjectId {
-        ObjectId { session: 0, index, generation: 0 }
+        ObjectId {
+            session: 0,
+            index,
+            generation: 0,
+        }
     }
 
     #[test]

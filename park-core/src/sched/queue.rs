@@ -33,7 +33,10 @@ impl ReadyQueue {
             return *shape;
         }
         let shape = ShapeId(self.shapes.len());
-        self.shapes.push(Shape { amounts: amounts.clone(), ready: VecDeque::new() });
+        self.shapes.push(Shape {
+            amounts: amounts.clone(),
+            ready: VecDeque::new(),
+        });
         self.by_amounts.insert(amounts.clone(), shape);
         shape
     }
@@ -64,8 +67,12 @@ impl ReadyQueue {
 
     /// Shapes with ready tasks, the one with the oldest first.
     pub fn waiting_shapes(&self) -> Vec<ShapeId> {
-        let mut shapes: Vec<_> =
-            self.shapes.iter().enumerate().filter_map(|(at, shape)| shape.ready.front().map(|first| (*first, ShapeId(at)))).collect();
+        let mut shapes: Vec<_> = self
+            .shapes
+            .iter()
+            .enumerate()
+            .filter_map(|(at, shape)| shape.ready.front().map(|first| (*first, ShapeId(at))))
+            .collect();
         shapes.sort_unstable_by_key(|(first, _)| *first);
         shapes.into_iter().map(|(_, shape)| shape).collect()
     }
@@ -95,7 +102,10 @@ mod tests {
         queue.push(cpu, TaskId(7));
         queue.push_front(cpu, TaskId(2));
         assert_eq!(queue.waiting_shapes(), vec![cpu, gpu]);
-        assert_eq!((queue.pop(cpu), queue.pop(cpu), queue.pop(cpu)), (Some(TaskId(2)), Some(TaskId(7)), None));
+        assert_eq!(
+            (queue.pop(cpu), queue.pop(cpu), queue.pop(cpu)),
+            (Some(TaskId(2)), Some(TaskId(7)), None)
+        );
         assert_eq!(queue.len(), 1);
     }
 }

@@ -21,18 +21,28 @@ fn signed(amount: u64) -> i64 {
 impl Resources {
     /// Everything is free.
     pub fn new(total: &Amounts) -> Self {
-        let total: BTreeMap<_, _> = total.iter().map(|(name, amount)| (name.clone(), signed(*amount))).collect();
-        Self { free: total.clone(), total }
+        let total: BTreeMap<_, _> = total
+            .iter()
+            .map(|(name, amount)| (name.clone(), signed(*amount)))
+            .collect();
+        Self {
+            free: total.clone(),
+            total,
+        }
     }
 
     /// Whether the amounts are free now.
     pub fn fits(&self, amounts: &Amounts) -> bool {
-        amounts.iter().all(|(name, amount)| *amount == 0 || self.free.get(name).is_some_and(|free| *free >= signed(*amount)))
+        amounts
+            .iter()
+            .all(|(name, amount)| *amount == 0 || self.free.get(name).is_some_and(|free| *free >= signed(*amount)))
     }
 
     /// Whether the amounts could ever be free.
     pub fn feasible(&self, amounts: &Amounts) -> bool {
-        amounts.iter().all(|(name, amount)| *amount == 0 || self.total.get(name).is_some_and(|total| *total >= signed(*amount)))
+        amounts
+            .iter()
+            .all(|(name, amount)| *amount == 0 || self.total.get(name).is_some_and(|total| *total >= signed(*amount)))
     }
 
     /// Takes the amounts, whether or not they are free.
@@ -55,7 +65,10 @@ impl Resources {
 
     /// Whole units of a resource that the machine has.
     pub fn whole(&self, name: &str) -> usize {
-        self.total.get(name).and_then(|total| usize::try_from(total / signed(UNIT)).ok()).unwrap_or(0)
+        self.total
+            .get(name)
+            .and_then(|total| usize::try_from(total / signed(UNIT)).ok())
+            .unwrap_or(0)
     }
 
     /// Total and free amounts by name, in whole units.
@@ -65,7 +78,16 @@ impl Resources {
             let amount = amount as f64;
             amount / 10_000.0
         };
-        self.total.iter().map(|(name, total)| (name.clone(), whole(*total), whole(self.free.get(name).copied().unwrap_or(0)))).collect()
+        self.total
+            .iter()
+            .map(|(name, total)| {
+                (
+                    name.clone(),
+                    whole(*total),
+                    whole(self.free.get(name).copied().unwrap_or(0)),
+                )
+            })
+            .collect()
     }
 }
 
@@ -74,7 +96,10 @@ mod tests {
     use super::*;
 
     fn amounts(pairs: &[(&str, u64)]) -> Amounts {
-        pairs.iter().map(|(name, amount)| ((*name).to_owned(), *amount)).collect()
+        pairs
+            .iter()
+            .map(|(name, amount)| ((*name).to_owned(), *amount))
+            .collect()
     }
 
     #[test]

@@ -32,14 +32,39 @@ pub struct Task {
 impl Task {
     /// Takes a submission over, with its holds. Also returns the references whose values it needs.
     pub fn new(id: TaskId, shape: ShapeId, submission: Submission) -> Result<(Self, Vec<ObjectId>)> {
-        let Submission { function, args, returns, resources: _, max_retries, name } = submission;
+        let Submission {
+            function,
+            args,
+            returns,
+            resources: _,
+            max_retries,
+            name,
+        } = submission;
         let mut holds: Vec<ObjectId> = Vec::with_capacity(2 + returns.len() + args.dependencies.len());
         holds.push(function);
         holds.extend(args.holds());
         holds.extend(&returns);
         let dependencies = args.dependencies.clone();
-        let body = encode(&ToWorker::Run { task: id, function, args, returns: returns.clone() })?;
-        Ok((Self { id, attempt: 0, retries_left: max_retries, body, returns, holds, shape, name, worker: None }, dependencies))
+        let body = encode(&ToWorker::Run {
+            task: id,
+            function,
+            args,
+            returns: returns.clone(),
+        })?;
+        Ok((
+            Self {
+                id,
+                attempt: 0,
+                retries_left: max_retries,
+                body,
+                returns,
+                holds,
+                shape,
+                name,
+                worker: None,
+            },
+            dependencies,
+        ))
     }
 
     /// Whether a death of its worker may be followed by another attempt; uses one up.

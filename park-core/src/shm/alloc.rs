@@ -82,7 +82,12 @@ fn bin_of(size: u64) -> (usize, usize) {
     }
     let level = 63 - granules.leading_zeros();
     let second = (granules >> (level - SECOND_BITS)) & (SECOND as u64 - 1);
-    (usize::try_from(level - SECOND_BITS + 1).unwrap_or(0).min(FIRST_LEVELS - 1), usize::try_from(second).unwrap_or(0))
+    (
+        usize::try_from(level - SECOND_BITS + 1)
+            .unwrap_or(0)
+            .min(FIRST_LEVELS - 1),
+        usize::try_from(second).unwrap_or(0),
+    )
 }
 
 fn block_size(len: u64) -> Option<u64> {
@@ -115,7 +120,10 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
         self.word(block, SIZE)?.store(size, Ordering::Relaxed);
         let used = self.root.used.fetch_add(size, Ordering::Relaxed) + size;
         self.root.peak.fetch_max(used, Ordering::Relaxed);
-        let allocation = Allocation { offset: block + HEADER, len };
+        let allocation = Allocation {
+            offset: block + HEADER,
+            len,
+        };
         record(allocation);
         Ok(allocation)
     }
@@ -146,7 +154,10 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
             let previous_size = self.size(previous)?;
             if previous_size & FREE != 0 {
                 if previous + (previous_size & !FREE) != block {
-                    bail!(Corrupt, "arena block at {previous} does not end at its neighbour {block}");
+                    bail!(
+                        Corrupt,
+                        "arena block at {previous} does not end at its neighbour {block}"
+                    );
                 }
                 self.unlink(previous, previous_size & !FREE)?;
                 block = previous;
@@ -185,9 +196,14 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
         };
         for allocation in live {
             let block = allocation.offset.wrapping_sub(HEADER);
-            let Some(size) = block_size(allocation.len) else { bail!(Corrupt, "a slot claims {} bytes", allocation.len) };
+            let Some(size) = block_size(allocation.len) else {
+                bail!(Corrupt, "a slot claims {} bytes", allocation.len)
+            };
             if block < at || block + size > end || !block.is_multiple_of(GRANULE) {
-                bail!(Corrupt, "a slot claims {size} bytes at {block}, which overlap another slot's or the arena's end");
+                bail!(
+                    Corrupt,
+                    "a slot claims {size} bytes at {block}, which overlap another slot's or the arena's end"
+                );
             }
             gap(&mut at, block, &mut previous)?;
             self.word(block, SIZE)?.store(size, Ordering::Relaxed);
@@ -241,7 +257,8 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
         // A fit in a larger bin always suffices; the size's own bin may hold one too and is searched only if that fails.
         let (level, second) = bin_of(size);
         let after = |level: usize, second: usize| -> Option<(usize, usize)> {
-            let here = self.root.second[level].load(Ordering::Relaxed) & u64::MAX.checked_shl(u32::try_from(second).ok()?)?;
+            let here =
+                self.root.second[level].load(Ordering::Relaxed) & u64::MAX.checked_shl(u32::try_from(second).ok()?)?;
             if here != 0 {
                 return Some((level, here.trailing_zeros() as usize));
             }

@@ -91,7 +91,15 @@ impl Layout {
         let ledgers = (slots + u64::from(max_objects) * SLOT_BYTES).next_multiple_of(PAGE);
         let rings = (ledgers + participants * u64::from(max_objects) * 4).next_multiple_of(PAGE);
         let total = rings + participants * u64::from(RING_BYTES);
-        Self { max_objects, arena_bytes, session, slots, ledgers, rings, total }
+        Self {
+            max_objects,
+            arena_bytes,
+            session,
+            slots,
+            ledgers,
+            rings,
+            total,
+        }
     }
 
     /// Bytes of the control segment.
@@ -122,14 +130,25 @@ impl Layout {
         }
         let version = header.version.load(Ordering::Relaxed);
         if version != VERSION {
-            bail!(BadSegment, "the session has layout version {version}, this library speaks version {VERSION}");
+            bail!(
+                BadSegment,
+                "the session has layout version {version}, this library speaks version {VERSION}"
+            );
         }
         let max_objects = header.max_objects.load(Ordering::Relaxed);
         let arena_bytes = header.arena_bytes.load(Ordering::Relaxed);
         let layout = Self::new(max_objects, arena_bytes, header.session.load(Ordering::Relaxed));
-        let fixed = (header.max_participants.load(Ordering::Relaxed), header.ring_bytes.load(Ordering::Relaxed));
+        let fixed = (
+            header.max_participants.load(Ordering::Relaxed),
+            header.ring_bytes.load(Ordering::Relaxed),
+        );
         if fixed != (MAX_PARTICIPANTS, RING_BYTES) {
-            bail!(BadSegment, "the session has {} participants and rings of {} bytes, this library was built for {MAX_PARTICIPANTS} and {RING_BYTES}", fixed.0, fixed.1);
+            bail!(
+                BadSegment,
+                "the session has {} participants and rings of {} bytes, this library was built for {MAX_PARTICIPANTS} and {RING_BYTES}",
+                fixed.0,
+                fixed.1
+            );
         }
         if control.size() != layout.total || arena_len != arena_bytes {
             bail!(
@@ -169,7 +188,10 @@ impl Layout {
 
     /// The words of a participant's ring.
     pub fn ring_words<'a>(&self, control: &'a Segment, participant: usize) -> &'a [AtomicU64] {
-        control.words(self.rings + participant as u64 * u64::from(RING_BYTES), RING_BYTES as usize / 8)
+        control.words(
+            self.rings + participant as u64 * u64::from(RING_BYTES),
+            RING_BYTES as usize / 8,
+        )
     }
 }
 

@@ -1,5 +1,8 @@
 #![doc = include_str!("README.md")]
-#![allow(unsafe_code, reason = "turns offsets into references to atomics, bounds and alignment checked")]
+#![allow(
+    unsafe_code,
+    reason = "turns offsets into references to atomics, bounds and alignment checked"
+)]
 
 pub mod alloc;
 pub mod layout;

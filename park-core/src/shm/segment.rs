@@ -60,7 +60,11 @@ impl Segment {
             // SAFETY: in bounds and aligned (checked in `address`; mappings are page aligned), mapped as long as `self`, and
             // `T: Shared` is valid for any bits and any concurrent access.
             Some(address) => Ok(unsafe { &*address.cast::<T>() }),
-            None => bail!(BadSegment, "offset {offset} lies outside a segment of {} bytes", self.map.size()),
+            None => bail!(
+                BadSegment,
+                "offset {offset} lies outside a segment of {} bytes",
+                self.map.size()
+            ),
         }
     }
 
@@ -126,7 +130,11 @@ impl Arena {
     fn check(&self, offset: u64, len: u64) -> Result<usize> {
         match offset.checked_add(len) {
             Some(end) if end <= self.size() => Ok(usize::try_from(offset).unwrap_or(usize::MAX)),
-            _ => bail!(Corrupt, "{len} bytes at offset {offset} lie outside an arena of {} bytes", self.size()),
+            _ => bail!(
+                Corrupt,
+                "{len} bytes at offset {offset} lie outside an arena of {} bytes",
+                self.size()
+            ),
         }
     }
 

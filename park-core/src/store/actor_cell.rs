@@ -39,7 +39,15 @@ pub enum Place {
 impl Store {
     /// A new actor's handle object, unbound.
     pub fn create_actor_handle(self: &Arc<Self>) -> Result<ObjectRef> {
-        let mut object = self.create(Spec { len: 16, format: Format::Actor, view: View::Numpy, nested: &[] }, &mut never)?;
+        let mut object = self.create(
+            Spec {
+                len: 16,
+                format: Format::Actor,
+                view: View::Numpy,
+                nested: &[],
+            },
+            &mut never,
+        )?;
         object.write(0, &[0; 16])?;
         object.seal()
     }
@@ -47,10 +55,13 @@ impl Store {
     /// Where calls to this actor go now.
     pub fn actor_place(&self, actor: ObjectId) -> Result<Place> {
         let slot = self.checked_slot(actor)?;
-        if !slot.is_sealed(actor.generation) || slot.meta.load(Ordering::Relaxed) & 0xff != u32::from(Format::Actor as u8) {
+        if !slot.is_sealed(actor.generation)
+            || slot.meta.load(Ordering::Relaxed) & 0xff != u32::from(Format::Actor as u8)
+        {
             bail!(NotFound, "there is no actor {actor}");
         }
-        let [state_low, state_high, p_low, p_high, incarnation @ ..] = slot.inline[1].load(Ordering::Acquire).to_le_bytes();
+        let [state_low, state_high, p_low, p_high, incarnation @ ..] =
+            slot.inline[1].load(Ordering::Acquire).to_le_bytes();
         Ok(match u16::from_le_bytes([state_low, state_high]) {
             0 => Place::Unbound,
             1 => Place::Bound {
@@ -61,7 +72,13 @@ impl Store {
                 let [a, b, c, d, generation @ ..] = slot.inline[0].load(Ordering::Relaxed).to_le_bytes();
                 let index = u32::from_le_bytes([a, b, c, d]).checked_sub(1);
                 let generation = u32::from_le_bytes(generation);
-                Place::Dead { cause: index.map(|index| ObjectId { session: self.session(), index, generation }) }
+                Place::Dead {
+                    cause: index.map(|index| ObjectId {
+                        session: self.session(),
+                        index,
+                        generation,
+                    }),
+                }
             }
             state => bail!(Corrupt, "actor {actor} has state {state}"),
         })
@@ -75,7 +92,10 @@ impl Store {
         }
         let word = match place {
             Place::Unbound => 0,
-            Place::Bound { participant, incarnation } => u64::from(incarnation) << 32 | u64::from(participant.0) << 16 | 1,
+            Place::Bound {
+                participant,
+                incarnation,
+            } => u64::from(incarnation) << 32 | u64::from(participant.0) << 16 | 1,
             Place::Dead { cause } => {
                 let word = cause.map_or(0, |id| u64::from(id.generation) << 32 | u64::from(id.index + 1));
                 slot.inline[0].store(word, Ordering::Relaxed);

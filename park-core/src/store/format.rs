@@ -130,9 +130,19 @@ impl TensorSpec {
     pub fn strided(dtype: DType, shape: &[u64], strides: &[u64], view: View) -> Result<Self> {
         DType::new(dtype.code, dtype.bits)?;
         if shape.len() > MAX_NDIM || strides.len() != shape.len() {
-            bail!(InvalidArgument, "a tensor has at most {MAX_NDIM} dimensions and one stride each, got {} and {}", shape.len(), strides.len());
+            bail!(
+                InvalidArgument,
+                "a tensor has at most {MAX_NDIM} dimensions and one stride each, got {} and {}",
+                shape.len(),
+                strides.len()
+            );
         }
-        let spec = Self { dtype, shape: shape.to_vec(), strides: strides.to_vec(), view };
+        let spec = Self {
+            dtype,
+            shape: shape.to_vec(),
+            strides: strides.to_vec(),
+            view,
+        };
         let elements = spec.elements()?;
         // Dense: sorted by stride, each stride is the product of the extents below it. So every element lies inside.
         let mut order: Vec<_> = shape.iter().zip(strides).filter(|(extent, _)| **extent > 1).collect();
@@ -140,7 +150,10 @@ impl TensorSpec {
         let mut step = 1u64;
         for (extent, stride) in order {
             if elements != 0 && *stride != step {
-                bail!(InvalidArgument, "tensor of shape {shape:?} and strides {strides:?} is not dense");
+                bail!(
+                    InvalidArgument,
+                    "tensor of shape {shape:?} and strides {strides:?} is not dense"
+                );
             }
             step = step.saturating_mul(*extent);
         }
@@ -185,13 +198,21 @@ impl TensorSpec {
             bail!(Corrupt, "tensor object has {ndim} dimensions");
         }
         let read = |from: usize| -> Vec<u64> {
-            header[from..from + ndim * 8].chunks_exact(8).filter_map(|c| c.try_into().ok().map(u64::from_le_bytes)).collect()
+            header[from..from + ndim * 8]
+                .chunks_exact(8)
+                .filter_map(|c| c.try_into().ok().map(u64::from_le_bytes))
+                .collect()
         };
         let corrupt = |error: Error| Error::new(ErrorKind::Corrupt, format!("tensor object: {error}"));
         let dtype = DType::new(header[0], header[1]).map_err(corrupt)?;
         let spec = Self::strided(dtype, &read(8), &read(72), view).map_err(corrupt)?;
         if spec.nbytes() + TENSOR_HEADER != object.len() as u64 {
-            bail!(Corrupt, "tensor object of {} bytes has a header that asks for {}", object.len(), spec.nbytes() + TENSOR_HEADER);
+            bail!(
+                Corrupt,
+                "tensor object of {} bytes has a header that asks for {}",
+                object.len(),
+                spec.nbytes() + TENSOR_HEADER
+            );
         }
         Ok(spec)
     }
@@ -217,7 +238,12 @@ pub fn decode_error(bytes: &[u8]) -> Error {
         let kind = ErrorKind::from_number(i32::from_le_bytes(*kind))?;
         Some(Error::new(kind, String::from_utf8_lossy(message)).with_detail(detail.to_vec()))
     };
-    parsed().unwrap_or_else(|| Error::new(ErrorKind::Corrupt, format!("error object of {} bytes is malformed", bytes.len())))
+    parsed().unwrap_or_else(|| {
+        Error::new(
+            ErrorKind::Corrupt,
+            format!("error object of {} bytes is malformed", bytes.len()),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -239,14 +265,20 @@ mod tests {
             object.resize(object.len() + usize::try_from(spec.nbytes()).unwrap(), 0);
             assert_eq!(TensorSpec::parse(&object, spec.view).unwrap(), spec);
             object.push(0);
-            assert_eq!(TensorSpec::parse(&object, spec.view).unwrap_err().kind(), ErrorKind::Corrupt);
+            assert_eq!(
+                TensorSpec::parse(&object, spec.view).unwrap_err().kind(),
+                ErrorKind::Corrupt
+            );
         }
     }
 
     #[test]
     fn gaps_overlaps_and_bad_dtypes_are_refused() {
         for strides in [[4u64, 1], [0, 1], [1, 1], [u64::MAX, 1]] {
-            assert!(TensorSpec::strided(F32, &[3, 3], &strides, View::Numpy).is_err(), "{strides:?}");
+            assert!(
+                TensorSpec::strided(F32, &[3, 3], &strides, View::Numpy).is_err(),
+                "{strides:?}"
+            );
         }
         assert!(TensorSpec::contiguous(F32, &[u64::MAX, 2], View::Numpy).is_err());
         assert!(TensorSpec::contiguous(F32, &[1; 9], View::Numpy).is_err());

@@ -18,8 +18,8 @@ use crate::id::{ObjectId, ParticipantId};
 use crate::shm::alloc::Allocator;
 use crate::shm::layout::{MAX_PARTICIPANTS, STATE_CLOSED, STATE_OPEN};
 use crate::shm::{Allocation, Arena, Header, Layout, Participant, Segment};
-use crate::sync::Ring;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Ring, SpinPolicy};
 use crate::sys::{cgroup, fork, process};
 
 /// Called with the id of an actor's handle object when its last reference is gone.
@@ -41,7 +41,12 @@ pub struct Spec<'a> {
 impl Spec<'_> {
     /// Plain bytes without references.
     pub fn raw(len: u64) -> Self {
-        Self { len, format: Format::Raw, view: View::Numpy, nested: &[] }
+        Self {
+            len,
+            format: Format::Raw,
+            view: View::Numpy,
+            nested: &[],
+        }
     }
 }
 
@@ -55,6 +60,7 @@ pub struct Store {
     closed: AtomicBool,
     pub(super) cache: Mutex<Vec<u32>>,
     full_wait: Duration,
+    pub(super) spin: SpinPolicy,
     head: Option<OwnedFd>,
     /// Kept open as long as the store: its end tells the head that this process has left.
     _membership: Option<OwnedFd>,
@@ -63,7 +69,10 @@ pub struct Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("session", &self.layout.session).field("me", &self.me).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("session", &self.layout.session)
+            .field("me", &self.me)
+            .finish_non_exhaustive()
     }
 }
 
@@ -75,7 +84,15 @@ impl Store {
         let control = Segment::create("park-control", layout.control_bytes())?;
         let arena = Arena::create("park-arena", capacity)?;
         layout.write_header(&control, process::pid())?;
-        let store = Self::assemble(control, arena, layout, ParticipantId::DRIVER, config.full_wait(), None, None);
+        let store = Self::assemble(
+            control,
+            arena,
+            layout,
+            ParticipantId::DRIVER,
+            config.full_wait(),
+            None,
+            None,
+        );
         for index in [ParticipantId::HEAD, ParticipantId::DRIVER] {
             let entry = store.participant(index);
             entry.pid.store(process::pid(), Ordering::Relaxed);
@@ -87,14 +104,28 @@ impl Store {
     }
 
     /// Joins a session through descriptors received from its head, as participant `me`.
-    pub fn join(control: OwnedFd, arena: OwnedFd, me: ParticipantId, membership: Option<OwnedFd>, head: Option<OwnedFd>) -> Result<Self> {
+    pub fn join(
+        control: OwnedFd,
+        arena: OwnedFd,
+        me: ParticipantId,
+        membership: Option<OwnedFd>,
+        head: Option<OwnedFd>,
+    ) -> Result<Self> {
         let control = Segment::open(control)?;
         let arena = Arena::open(arena)?;
         let layout = Layout::read_header(&control, arena.size())?;
         if u32::from(me.0) >= MAX_PARTICIPANTS {
             bail!(BadSegment, "participant number {} is out of range", me.0);
         }
-        let store = Self::assemble(control, arena, layout, me, Config::default().full_wait(), membership, head);
+        let store = Self::assemble(
+            control,
+            arena,
+            layout,
+            me,
+            Config::default().full_wait(),
+            membership,
+            head,
+        );
         store.participant(me).pid.store(process::pid(), Ordering::Relaxed);
         Ok(store)
     }
@@ -117,6 +148,7 @@ impl Store {
             closed: AtomicBool::new(false),
             cache: Mutex::new(Vec::new()),
             full_wait,
+            spin: SpinPolicy::default(),
             head,
             _membership: membership,
             actor_freed: OnceLock::new(),
@@ -149,20 +181,31 @@ impl Store {
 
     pub(crate) fn participant(&self, id: ParticipantId) -> &Participant {
         // Numbers read from shared memory may be anything; a number out of range is nobody, whom entry 0's page stands in for.
-        let index = if u32::from(id.0) < MAX_PARTICIPANTS { id.index() } else { 0 };
+        let index = if u32::from(id.0) < MAX_PARTICIPANTS {
+            id.index()
+        } else {
+            0
+        };
         self.layout.participant(&self.control, index)
     }
 
     pub(crate) fn ring(&self, id: ParticipantId) -> Ring<'_> {
         let entry = self.participant(id);
-        Ring::new(&entry.ring, self.layout.ring_words(&self.control, id.index().min(MAX_PARTICIPANTS as usize - 1)))
+        Ring::new(
+            &entry.ring,
+            self.layout
+                .ring_words(&self.control, id.index().min(MAX_PARTICIPANTS as usize - 1)),
+        )
     }
 
     pub(crate) fn is_dead(&self) -> impl Fn(ParticipantId) -> bool + '_ {
         |id| u32::from(id.0) >= MAX_PARTICIPANTS || self.participant(id).is_dead()
     }
 
-    pub(super) fn allocator(&self, me: ParticipantId) -> Allocator<'_, impl Fn(ParticipantId) -> bool + '_, impl Fn() -> Vec<Allocation> + '_> {
+    pub(super) fn allocator(
+        &self,
+        me: ParticipantId,
+    ) -> Allocator<'_, impl Fn(ParticipantId) -> bool + '_, impl Fn() -> Vec<Allocation> + '_> {
         Allocator {
             root: self.layout.arena_root(&self.control),
             arena: &self.arena,
@@ -180,7 +223,12 @@ impl Store {
     /// Refuses ids of other sessions and of no slot.
     pub(super) fn checked_slot(&self, id: ObjectId) -> Result<&Slot> {
         if id.session != self.layout.session {
-            bail!(ForeignSession, "object {id} belongs to session {:016x}, this is session {:016x}", id.session, self.layout.session);
+            bail!(
+                ForeignSession,
+                "object {id} belongs to session {:016x}, this is session {:016x}",
+                id.session,
+                self.layout.session
+            );
         }
         if id.index >= self.layout.max_objects {
             bail!(NotFound, "there is no object {id}");
@@ -193,7 +241,10 @@ impl Store {
     /// Fails if the session is closed, its head is gone, or this handle crossed a `fork()`.
     pub fn check_open(&self) -> Result<()> {
         if self.is_forked() {
-            bail!(Forked, "this park session was opened before fork(); a forked child must not use it: attach to it, or start a session of its own");
+            bail!(
+                Forked,
+                "this park session was opened before fork(); a forked child must not use it: attach to it, or start a session of its own"
+            );
         }
         if self.closed.load(Ordering::Relaxed) || self.header().state.load(Ordering::Relaxed) != STATE_OPEN {
             bail!(SessionClosed, "the park session is closed");
@@ -234,7 +285,11 @@ impl Store {
     }
 
     pub(crate) fn participants_used(&self) -> u16 {
-        let used = self.header().participants_used.load(Ordering::Acquire).min(MAX_PARTICIPANTS);
+        let used = self
+            .header()
+            .participants_used
+            .load(Ordering::Acquire)
+            .min(MAX_PARTICIPANTS);
         u16::try_from(used).unwrap_or(0)
     }
 
@@ -253,15 +308,29 @@ impl Store {
         let index = self.take_slot()?;
         let slot = self.slot(index);
         let generation = slot.state()?.generation;
-        slot.assign(State { generation, owner: self.me, flags: 0, phase: Phase::Writing });
+        slot.assign(State {
+            generation,
+            owner: self.me,
+            flags: 0,
+            phase: Phase::Writing,
+        });
         self.start_reference(index);
-        self.fill(index, generation, spec, interrupt).inspect_err(|_| self.discard(index, generation))
+        self.fill(index, generation, spec, interrupt)
+            .inspect_err(|_| self.discard(index, generation))
     }
 
     /// Lends room for a tensor, its header already written.
     pub fn create_tensor(self: &Arc<Self>, spec: &TensorSpec, interrupt: Interrupt<'_>) -> Result<MutableObject> {
         let len = super::format::TENSOR_HEADER + spec.nbytes();
-        let mut object = self.create(Spec { len, format: Format::Tensor, view: spec.view, nested: &[] }, interrupt)?;
+        let mut object = self.create(
+            Spec {
+                len,
+                format: Format::Tensor,
+                view: spec.view,
+                nested: &[],
+            },
+            interrupt,
+        )?;
         object.write(0, &spec.header())?;
         Ok(object)
     }
@@ -274,24 +343,41 @@ impl Store {
         let generation = slot.state()?.generation;
         self.start_reference(index);
         slot.refs.fetch_add(1, Ordering::Relaxed);
-        slot.assign(State { generation, owner: producer, flags: PROMISED, phase: Phase::Pending });
+        slot.assign(State {
+            generation,
+            owner: producer,
+            flags: PROMISED,
+            phase: Phase::Pending,
+        });
         Ok(ObjectRef::owned(self, index, generation))
     }
 
     /// Starts writing a promised object. `None` if another producer was first: its result stands.
-    pub fn fulfil(self: &Arc<Self>, id: ObjectId, spec: Spec<'_>, interrupt: Interrupt<'_>) -> Result<Option<MutableObject>> {
+    pub fn fulfil(
+        self: &Arc<Self>,
+        id: ObjectId,
+        spec: Spec<'_>,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Option<MutableObject>> {
         if !self.checked_slot(id)?.begin_promised(id.generation, self.me)? {
             return Ok(None);
         }
         // The writer's own reference, given back when the object is sealed or returned to the promise.
         self.add_reference(id.index);
-        self.fill(id.index, id.generation, spec, interrupt).map(Some).inspect_err(|_| self.discard(id.index, id.generation))
+        self.fill(id.index, id.generation, spec, interrupt)
+            .map(Some)
+            .inspect_err(|_| self.discard(id.index, id.generation))
     }
 
     /// Fulfils a promise with a failure that `get` raises. Does nothing if the object was made already.
     pub fn fail(self: &Arc<Self>, id: ObjectId, error: &Error) -> Result<()> {
         let bytes = encode_error(error);
-        let spec = Spec { len: bytes.len() as u64, format: Format::Error, view: View::Numpy, nested: &[] };
+        let spec = Spec {
+            len: bytes.len() as u64,
+            format: Format::Error,
+            view: View::Numpy,
+            nested: &[],
+        };
         match self.fulfil(id, spec, &mut never) {
             Ok(Some(mut object)) => {
                 object.write(0, &bytes)?;
@@ -310,7 +396,12 @@ impl Store {
     /// An ERROR object by itself.
     pub(crate) fn put_error(self: &Arc<Self>, error: &Error) -> Result<ObjectRef> {
         let bytes = encode_error(error);
-        let spec = Spec { len: bytes.len() as u64, format: Format::Error, view: View::Numpy, nested: &[] };
+        let spec = Spec {
+            len: bytes.len() as u64,
+            format: Format::Error,
+            view: View::Numpy,
+            nested: &[],
+        };
         let mut object = self.create(spec, &mut never)?;
         object.write(0, &bytes)?;
         object.seal()
@@ -337,10 +428,21 @@ impl Store {
         Ok(ObjectRef::owned(self, id.index, id.generation))
     }
 
-    fn fill(self: &Arc<Self>, index: u32, generation: u32, spec: Spec<'_>, interrupt: Interrupt<'_>) -> Result<MutableObject> {
+    fn fill(
+        self: &Arc<Self>,
+        index: u32,
+        generation: u32,
+        spec: Spec<'_>,
+        interrupt: Interrupt<'_>,
+    ) -> Result<MutableObject> {
         // Before any arithmetic on a length that may be anything.
         if spec.len > self.capacity() {
-            bail!(StoreFull, "the object of {} bytes is larger than the store of {} bytes", spec.len, self.capacity());
+            bail!(
+                StoreFull,
+                "the object of {} bytes is larger than the store of {} bytes",
+                spec.len,
+                self.capacity()
+            );
         }
         let deadline = Instant::now() + self.full_wait;
         loop {
@@ -349,7 +451,12 @@ impl Store {
                 Err(error) if error.kind() == ErrorKind::StoreFull => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if spec.len + 128 > self.capacity() {
-                        bail!(StoreFull, "the object of {} bytes is larger than the store of {} bytes", spec.len, self.capacity());
+                        bail!(
+                            StoreFull,
+                            "the object of {} bytes is larger than the store of {} bytes",
+                            spec.len,
+                            self.capacity()
+                        );
                     }
                     if left.is_zero() {
                         return Err(self.full_error(spec.len, &error));

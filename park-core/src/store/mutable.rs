@@ -36,12 +36,25 @@ impl MutableObject {
         slot.nested.store(0, Ordering::Relaxed);
         slot.len.store(stored, Ordering::Relaxed);
         if !fits_inline(stored) {
-            store.allocator(store.me()).allocate(stored, |got| slot.offset.store(got.offset, Ordering::Relaxed))?;
+            store
+                .allocator(store.me())
+                .allocate(stored, |got| slot.offset.store(got.offset, Ordering::Relaxed))?;
         }
-        let mut object =
-            Self { store: store.clone(), index, generation, address: store.write_address(slot)?, len: stored, done: false };
-        slot.meta.store(u32::from(spec.format as u8) | u32::from(spec.view as u8) << 8, Ordering::Relaxed);
-        let born = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis());
+        let mut object = Self {
+            store: store.clone(),
+            index,
+            generation,
+            address: store.write_address(slot)?,
+            len: stored,
+            done: false,
+        };
+        slot.meta.store(
+            u32::from(spec.format as u8) | u32::from(spec.view as u8) << 8,
+            Ordering::Relaxed,
+        );
+        let born = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |t| t.as_millis());
         slot.born.store(u64::try_from(born).unwrap_or(0), Ordering::Relaxed);
         if count > 0 {
             object.hold_nested(slot, spec, count)?;
@@ -79,7 +92,11 @@ impl MutableObject {
 
     /// The id the object will have.
     pub fn id(&self) -> ObjectId {
-        ObjectId { session: self.store.session(), index: self.index, generation: self.generation }
+        ObjectId {
+            session: self.store.session(),
+            index: self.index,
+            generation: self.generation,
+        }
     }
 
     /// Copies `bytes` to `offset` of the payload.
@@ -96,7 +113,11 @@ impl MutableObject {
     pub unsafe fn write_from(&mut self, offset: u64, source: *const u8, len: usize) -> Result<()> {
         let end = offset.checked_add(len as u64);
         if end.is_none_or(|end| end > self.len) {
-            bail!(InvalidArgument, "writing {len} bytes at offset {offset} of an object of {} bytes", self.len);
+            bail!(
+                InvalidArgument,
+                "writing {len} bytes at offset {offset} of an object of {} bytes",
+                self.len
+            );
         }
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         // SAFETY: the range lies inside the lent payload (checked above), which nobody reads before it is sealed; the source is
@@ -143,7 +164,10 @@ impl Store {
         // For an object that was never promised this is the last reference, and FREE already: only the ledger needs telling.
         self.drop_reference(index, generation);
         let slot = self.slot(index);
-        if slot.state().is_ok_and(|s| s.phase == Phase::Freeing && s.generation == generation && s.owner == self.me()) {
+        if slot
+            .state()
+            .is_ok_and(|s| s.phase == Phase::Freeing && s.generation == generation && s.owner == self.me())
+        {
             self.recycle(index, generation, self.me());
         }
     }
@@ -163,9 +187,17 @@ impl Store {
         loop {
             let Ok(seen) = slot.state() else { return };
             let back = if seen.flags & PROMISED != 0 {
-                State { owner: ParticipantId::HEAD, phase: Phase::Pending, ..seen }
+                State {
+                    owner: ParticipantId::HEAD,
+                    phase: Phase::Pending,
+                    ..seen
+                }
             } else {
-                State { owner: self.me(), phase: Phase::Freeing, ..seen }
+                State {
+                    owner: self.me(),
+                    phase: Phase::Freeing,
+                    ..seen
+                }
             };
             if slot.advance(seen, back) {
                 return;

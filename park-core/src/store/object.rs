@@ -1,5 +1,8 @@
 //! Sealed objects: views of bytes that nobody can change any more.
-#![allow(unsafe_code, reason = "makes slices over sealed bytes; the references held keep them sealed")]
+#![allow(
+    unsafe_code,
+    reason = "makes slices over sealed bytes; the references held keep them sealed"
+)]
 
 use super::format::{Format, TENSOR_HEADER, TensorSpec, View, decode_error};
 use super::slot::Slot;
@@ -37,7 +40,13 @@ impl Object {
     pub(super) fn new(reference: ObjectRef) -> Result<Self> {
         let Sealed { bytes, format, view } = reference.sealed()?;
         let (address, len) = (bytes.as_ptr(), bytes.len());
-        Ok(Self { reference, address, len, format, view })
+        Ok(Self {
+            reference,
+            address,
+            len,
+            format,
+            view,
+        })
     }
 
     /// The payload.
@@ -64,10 +73,18 @@ impl Object {
     /// Type and shape of a TENSOR object, and its elements.
     pub fn tensor(&self) -> Result<(TensorSpec, &[u8])> {
         if self.format != Format::Tensor {
-            bail!(WrongFormat, "object {} is {:?}, not a tensor", self.reference.id(), self.format);
+            bail!(
+                WrongFormat,
+                "object {} is {:?}, not a tensor",
+                self.reference.id(),
+                self.format
+            );
         }
         let spec = TensorSpec::parse(self.bytes(), self.view)?;
-        let elements = self.bytes().get(usize::try_from(TENSOR_HEADER).unwrap_or(0)..).unwrap_or_default();
+        let elements = self
+            .bytes()
+            .get(usize::try_from(TENSOR_HEADER).unwrap_or(0)..)
+            .unwrap_or_default();
         Ok((spec, elements))
     }
 }
@@ -85,7 +102,11 @@ impl ObjectRef {
         }
         let meta = slot.meta.load(Ordering::Relaxed).to_le_bytes();
         let bytes = self.store().payload(slot, 0, slot.len.load(Ordering::Relaxed))?;
-        Ok(Sealed { bytes, format: Format::from_number(meta[0])?, view: View::from_number(meta[1]) })
+        Ok(Sealed {
+            bytes,
+            format: Format::from_number(meta[0])?,
+            view: View::from_number(meta[1]),
+        })
     }
 
     /// A view that keeps the object alive; ERROR objects become their error.

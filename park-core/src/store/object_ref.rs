@@ -17,12 +17,20 @@ pub struct ObjectRef {
 impl ObjectRef {
     /// Takes over a reference that is already counted for this process.
     pub(super) fn owned(store: &Arc<Store>, index: u32, generation: u32) -> Self {
-        Self { store: store.clone(), index, generation }
+        Self {
+            store: store.clone(),
+            index,
+            generation,
+        }
     }
 
     /// The object's id: a value, keeps nothing alive.
     pub fn id(&self) -> ObjectId {
-        ObjectId { session: self.store.session(), index: self.index, generation: self.generation }
+        ObjectId {
+            session: self.store.session(),
+            index: self.index,
+            generation: self.generation,
+        }
     }
 
     /// The store it lives in.

@@ -26,10 +26,16 @@ impl Store {
         for index in 0..self.slots_used() {
             let slot = self.slot(index);
             let Ok(seen) = slot.state() else { continue };
-            let id = ObjectId { session: self.session(), index, generation: seen.generation };
+            let id = ObjectId {
+                session: self.session(),
+                index,
+                generation: seen.generation,
+            };
             match seen.phase {
                 // Its count reached zero and the process died before it could act on that.
-                Phase::Sealed if slot.refs.load(Ordering::Acquire) == 0 => self.reclaim(index, Some(seen.generation), self.me()),
+                Phase::Sealed if slot.refs.load(Ordering::Acquire) == 0 => {
+                    self.reclaim(index, Some(seen.generation), self.me())
+                }
                 _ if seen.owner != dead => {}
                 Phase::Cached => free.push(index),
                 Phase::Writing => {
@@ -40,7 +46,17 @@ impl Store {
                         self.recycle(index, seen.generation, self.me());
                     }
                 }
-                Phase::Pending if slot.advance(seen, State { owner: ParticipantId::HEAD, ..seen }) => orphans.push(Orphan { id }),
+                Phase::Pending
+                    if slot.advance(
+                        seen,
+                        State {
+                            owner: ParticipantId::HEAD,
+                            ..seen
+                        },
+                    ) =>
+                {
+                    orphans.push(Orphan { id })
+                }
                 Phase::Freeing => {
                     let mut stack = Vec::new();
                     self.empty(slot, seen, &mut stack);
@@ -67,7 +83,15 @@ impl Store {
         let Ok(slot) = self.checked_slot(id) else { return };
         while let Ok(seen) = slot.state() {
             let open = seen.generation == id.generation && seen.phase == Phase::Pending;
-            if !open || slot.advance(seen, State { owner: producer, ..seen }) {
+            if !open
+                || slot.advance(
+                    seen,
+                    State {
+                        owner: producer,
+                        ..seen
+                    },
+                )
+            {
                 return;
             }
         }
@@ -84,13 +108,22 @@ impl Store {
     pub(crate) fn claim(&self, id: ObjectId, attempt: u32) -> bool {
         let Ok(slot) = self.checked_slot(id) else { return false };
         let open = offered(id, attempt);
-        slot.claim.compare_exchange(open, open | 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        slot.claim
+            .compare_exchange(open, open | 1, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Takes an attempt that was not claimed yet back and offers the next one instead. False if it is running.
     pub(crate) fn take_back(&self, id: ObjectId, attempt: u32) -> bool {
         let Ok(slot) = self.checked_slot(id) else { return false };
-        slot.claim.compare_exchange(offered(id, attempt), offered(id, attempt + 1), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        slot.claim
+            .compare_exchange(
+                offered(id, attempt),
+                offered(id, attempt + 1),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_ok()
     }
 }
 

@@ -33,7 +33,11 @@ impl Store {
     /// Gives one of this process's references back.
     pub(super) fn drop_reference(self: &Arc<Self>, index: u32, generation: u32) {
         self.ledger(self.me(), index).fetch_sub(1, Ordering::Relaxed);
-        self.drop_hold(ObjectId { session: self.session(), index, generation });
+        self.drop_hold(ObjectId {
+            session: self.session(),
+            index,
+            generation,
+        });
     }
 
     /// A reference by id: only if something else keeps the object alive right now.
@@ -47,11 +51,17 @@ impl Store {
 
     fn try_hold(self: &Arc<Self>, id: ObjectId) -> bool {
         let Ok(slot) = self.checked_slot(id) else { return false };
-        let current = || slot.state().is_ok_and(|s| s.generation == id.generation && matches!(s.phase, Phase::Pending | Phase::Writing | Phase::Sealed));
+        let current = || {
+            slot.state().is_ok_and(|s| {
+                s.generation == id.generation && matches!(s.phase, Phase::Pending | Phase::Writing | Phase::Sealed)
+            })
+        };
         if !current() {
             return false;
         }
-        let taken = slot.refs.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |refs| if refs == 0 { None } else { refs.checked_add(1) });
+        let taken = slot.refs.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |refs| {
+            if refs == 0 { None } else { refs.checked_add(1) }
+        });
         if taken.is_err() {
             return false;
         }
@@ -70,7 +80,10 @@ impl Store {
             return Ok(());
         }
         self.checked_slot(id)?;
-        Err(Error::new(ErrorKind::NotFound, format!("object {id} does not exist any more")))
+        Err(Error::new(
+            ErrorKind::NotFound,
+            format!("object {id} does not exist any more"),
+        ))
     }
 
     /// Gives a hold back.
@@ -87,10 +100,17 @@ impl Store {
         while let Some((index, generation)) = stack.pop() {
             let slot = self.slot(index);
             while let Ok(seen) = slot.state() {
-                if generation.is_some_and(|g| g != seen.generation) || !matches!(seen.phase, Phase::Sealed | Phase::Pending) {
+                if generation.is_some_and(|g| g != seen.generation)
+                    || !matches!(seen.phase, Phase::Sealed | Phase::Pending)
+                {
                     break;
                 }
-                let freeing = State { owner: me, flags: seen.flags & PROMISED, phase: Phase::Freeing, ..seen };
+                let freeing = State {
+                    owner: me,
+                    flags: seen.flags & PROMISED,
+                    phase: Phase::Freeing,
+                    ..seen
+                };
                 if slot.advance(seen, freeing) {
                     self.empty(slot, freeing, &mut stack);
                     self.recycle(index, freeing.generation, me);
@@ -104,7 +124,10 @@ impl Store {
     pub(super) fn empty(self: &Arc<Self>, slot: &Slot, freeing: State, stack: &mut Vec<(u32, Option<u32>)>) {
         if freeing.flags & EMPTIED == 0 {
             let nested = self.nested_ids(slot);
-            slot.assign(State { flags: freeing.flags | EMPTIED, ..freeing });
+            slot.assign(State {
+                flags: freeing.flags | EMPTIED,
+                ..freeing
+            });
             for id in nested {
                 let Ok(inner) = self.checked_slot(id) else { continue };
                 if inner.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -116,7 +139,11 @@ impl Store {
             && let Some(freed) = self.actor_freed.get()
         {
             let index = self.index_of(slot);
-            freed(ObjectId { session: self.session(), index, generation: freeing.generation });
+            freed(ObjectId {
+                session: self.session(),
+                index,
+                generation: freeing.generation,
+            });
         }
         self.release_memory(slot);
     }
@@ -124,7 +151,9 @@ impl Store {
     /// Gives a slot's arena bytes back, if it has any.
     pub(super) fn release_memory(&self, slot: &Slot) {
         if slot.offset.load(Ordering::Relaxed) != 0 {
-            let taken = self.allocator(self.me()).release(|| Some(slot.offset.swap(0, Ordering::Relaxed)).filter(|offset| *offset != 0));
+            let taken = self
+                .allocator(self.me())
+                .release(|| Some(slot.offset.swap(0, Ordering::Relaxed)).filter(|offset| *offset != 0));
             debug_assert!(taken.is_ok(), "{taken:?}");
             self.header().space.ring();
         }
@@ -137,7 +166,12 @@ impl Store {
         slot.nested.store(0, Ordering::Relaxed);
         // Matches no attempt of any generation: zero would be the first attempt of generation 0, which a stale record may still name.
         slot.claim.store(u64::MAX, Ordering::Relaxed);
-        slot.assign(State { generation: generation.wrapping_add(1), owner: me, flags: 0, phase: Phase::Cached });
+        slot.assign(State {
+            generation: generation.wrapping_add(1),
+            owner: me,
+            flags: 0,
+            phase: Phase::Cached,
+        });
         self.give_slot(index);
     }
 
@@ -159,13 +193,22 @@ impl Store {
         }
         let start = slot.len.load(Ordering::Relaxed).next_multiple_of(8);
         self.payload(slot, start, u64::from(count) * ObjectId::SIZE as u64)
-            .map(|bytes| bytes.as_chunks::<{ ObjectId::SIZE }>().0.iter().map(|id| ObjectId::from_bytes(*id)).collect())
+            .map(|bytes| {
+                bytes
+                    .as_chunks::<{ ObjectId::SIZE }>()
+                    .0
+                    .iter()
+                    .map(|id| ObjectId::from_bytes(*id))
+                    .collect()
+            })
             .unwrap_or_default()
     }
 
     /// What this process's ledger holds in total; for tests and audits.
     pub fn references_held(&self) -> u64 {
-        (0..self.slots_used()).map(|index| u64::from(self.ledger(self.me(), index).load(Ordering::Relaxed))).sum()
+        (0..self.slots_used())
+            .map(|index| u64::from(self.ledger(self.me(), index).load(Ordering::Relaxed)))
+            .sum()
     }
 
     /// Gives back everything a dead participant's ledger says.
@@ -181,7 +224,11 @@ impl Store {
 
 /// Payload, padding to 8 bytes if references follow, and the references.
 pub(super) fn stored_len(len: u64, nested: u32) -> u64 {
-    if nested == 0 { len } else { len.next_multiple_of(8) + u64::from(nested) * ObjectId::SIZE as u64 }
+    if nested == 0 {
+        len
+    } else {
+        len.next_multiple_of(8) + u64::from(nested) * ObjectId::SIZE as u64
+    }
 }
 
 /// Whether so many bytes live in the slot itself.

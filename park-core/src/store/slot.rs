@@ -38,7 +38,10 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn encode(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.owner.0) << 16 | u64::from(self.flags) << 8 | self.phase as u64
+        u64::from(self.generation) << 32
+            | u64::from(self.owner.0) << 16
+            | u64::from(self.flags) << 8
+            | self.phase as u64
     }
 
     /// Reads a word that any process may have written.
@@ -51,10 +54,20 @@ impl State {
             3 => Phase::Writing,
             4 => Phase::Sealed,
             5 => Phase::Freeing,
-            _ => return Err(Error::new(ErrorKind::Corrupt, format!("object slot has state word {word:#018x}"))),
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Corrupt,
+                    format!("object slot has state word {word:#018x}"),
+                ));
+            }
         };
         let owner = ParticipantId(u16::from_le_bytes([owner_low, owner_high]));
-        Ok(Self { generation: u32::from_le_bytes(generation), owner, flags, phase })
+        Ok(Self {
+            generation: u32::from_le_bytes(generation),
+            owner,
+            flags,
+            phase,
+        })
     }
 }
 
@@ -91,7 +104,8 @@ pub(crate) struct Slot {
 unsafe impl Shared for Slot {}
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Slot>() as u64 == crate::shm::layout::SLOT_BYTES && std::mem::offset_of!(Slot, inline) == 64);
+const _: () =
+    assert!(size_of::<Slot>() as u64 == crate::shm::layout::SLOT_BYTES && std::mem::offset_of!(Slot, inline) == 64);
 
 impl Slot {
     /// The state, with everything the last writer published.
@@ -107,7 +121,9 @@ impl Slot {
 
     /// Moves from exactly `from` to `to`. False if another process was first.
     pub(crate) fn advance(&self, from: State, to: State) -> bool {
-        self.state.compare_exchange(from.encode(), to.encode(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.state
+            .compare_exchange(from.encode(), to.encode(), Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Sets the state of a slot that nobody else may touch now (CACHED by the caller, or under the free-list lock).
@@ -122,7 +138,14 @@ impl Slot {
             if seen.generation != generation || seen.phase != Phase::Pending {
                 return Ok(false);
             }
-            if self.advance(seen, State { owner: me, phase: Phase::Writing, ..seen }) {
+            if self.advance(
+                seen,
+                State {
+                    owner: me,
+                    phase: Phase::Writing,
+                    ..seen
+                },
+            ) {
                 return Ok(true);
             }
         }
@@ -133,9 +156,19 @@ impl Slot {
         loop {
             let seen = self.state()?;
             if seen.generation != generation || seen.phase != Phase::Writing || seen.owner != me {
-                return Err(Error::new(ErrorKind::Corrupt, format!("sealing an object that is {seen:?}")));
+                return Err(Error::new(
+                    ErrorKind::Corrupt,
+                    format!("sealing an object that is {seen:?}"),
+                ));
             }
-            if self.advance(seen, State { flags: seen.flags & !WATCHED, phase: Phase::Sealed, ..seen }) {
+            if self.advance(
+                seen,
+                State {
+                    flags: seen.flags & !WATCHED,
+                    phase: Phase::Sealed,
+                    ..seen
+                },
+            ) {
                 return Ok(seen.flags & WATCHED != 0);
             }
         }
@@ -158,7 +191,13 @@ impl Slot {
                 Phase::Sealed => return Ok(Watch::Ready),
                 Phase::Pending | Phase::Writing if seen.flags & WATCHED != 0 => return Ok(Watch::Armed),
                 Phase::Pending | Phase::Writing => {
-                    if self.advance(seen, State { flags: seen.flags | WATCHED, ..seen }) {
+                    if self.advance(
+                        seen,
+                        State {
+                            flags: seen.flags | WATCHED,
+                            ..seen
+                        },
+                    ) {
                         return Ok(Watch::Armed);
                     }
                 }
@@ -198,7 +237,12 @@ mod tests {
 
     #[test]
     fn state_words_round_trip_and_garbage_is_refused() {
-        let state = State { generation: 0xdead_beef, owner: ParticipantId(1023), flags: 7, phase: Phase::Freeing };
+        let state = State {
+            generation: 0xdead_beef,
+            owner: ParticipantId(1023),
+            flags: 7,
+            phase: Phase::Freeing,
+        };
         assert_eq!(State::decode(state.encode()).unwrap(), state);
         assert_eq!(State::decode(6).unwrap_err().kind(), ErrorKind::Corrupt);
     }
@@ -206,7 +250,12 @@ mod tests {
     #[test]
     fn only_one_producer_wins_a_promise() {
         let slot = Slot::new();
-        slot.assign(State { generation: 4, owner: ParticipantId(0), flags: PROMISED, phase: Phase::Pending });
+        slot.assign(State {
+            generation: 4,
+            owner: ParticipantId(0),
+            flags: PROMISED,
+            phase: Phase::Pending,
+        });
         assert!(slot.begin_promised(4, ParticipantId(2)).unwrap());
         assert!(!slot.begin_promised(4, ParticipantId(3)).unwrap());
         assert!(slot.seal(4, ParticipantId(3)).is_err(), "not its writer");
@@ -228,7 +277,12 @@ mod loom_tests {
         loom::model(|| {
             let shared = Arc::new((Slot::new(), Doorbell::new()));
             let me = ParticipantId(2);
-            shared.0.assign(State { generation: 1, owner: me, flags: PROMISED, phase: Phase::Pending });
+            shared.0.assign(State {
+                generation: 1,
+                owner: me,
+                flags: PROMISED,
+                phase: Phase::Pending,
+            });
             let sealer = {
                 let shared = shared.clone();
                 thread::spawn(move || {
@@ -256,7 +310,12 @@ mod loom_tests {
     fn loom_slot_two_producers_one_winner() {
         loom::model(|| {
             let slot = Arc::new(Slot::new());
-            slot.assign(State { generation: 1, owner: ParticipantId(0), flags: PROMISED, phase: Phase::Pending });
+            slot.assign(State {
+                generation: 1,
+                owner: ParticipantId(0),
+                flags: PROMISED,
+                phase: Phase::Pending,
+            });
             let race = |me: u16| {
                 let slot = slot.clone();
                 thread::spawn(move || {

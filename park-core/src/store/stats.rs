@@ -29,7 +29,12 @@ impl Store {
     /// Numbers about the whole session.
     pub fn stats(&self) -> StoreStats {
         let (used, peak) = self.layout.arena_root(&self.control).usage();
-        let mut stats = StoreStats { capacity: self.capacity(), used, peak, ..StoreStats::default() };
+        let mut stats = StoreStats {
+            capacity: self.capacity(),
+            used,
+            peak,
+            ..StoreStats::default()
+        };
         for index in 0..self.slots_used() {
             match self.slot(index).state().map(|state| state.phase) {
                 Ok(Phase::Sealed) => stats.objects += 1,
@@ -47,12 +52,16 @@ impl Store {
 
     /// Counts payload bytes copied by this process.
     pub fn count_copied(&self, bytes: u64) {
-        self.participant(self.me()).bytes_copied.fetch_add(bytes, Ordering::Relaxed);
+        self.participant(self.me())
+            .bytes_copied
+            .fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Counts payload bytes read in place by this process.
     pub fn count_shared(&self, bytes: u64) {
-        self.participant(self.me()).bytes_shared.fetch_add(bytes, Ordering::Relaxed);
+        self.participant(self.me())
+            .bytes_shared
+            .fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Says what was asked for, what is in use, and by whom.
@@ -71,10 +80,17 @@ impl Store {
         for (len, index) in holders.into_iter().take(3) {
             let slot = self.slot(index);
             let Ok(state) = slot.state() else { continue };
-            let id = ObjectId { session: self.session(), index, generation: state.generation };
+            let id = ObjectId {
+                session: self.session(),
+                index,
+                generation: state.generation,
+            };
             let pid = self.participant(state.owner).pid.load(Ordering::Relaxed);
             let refs = slot.refs.load(Ordering::Relaxed);
-            text.push_str(&format!(" {id} ({len} bytes, {:?}, made by process {pid}, {refs} references)", state.phase));
+            text.push_str(&format!(
+                " {id} ({len} bytes, {:?}, made by process {pid}, {refs} references)",
+                state.phase
+            ));
         }
         Error::new(ErrorKind::StoreFull, text)
     }

@@ -23,7 +23,11 @@ impl Store {
         }
         match cache.pop() {
             Some(index) => Ok(index),
-            None => bail!(TableFull, "the session already has {} objects, its maximum", self.layout.max_objects),
+            None => bail!(
+                TableFull,
+                "the session already has {} objects, its maximum",
+                self.layout.max_objects
+            ),
         }
     }
 
@@ -52,7 +56,9 @@ impl Store {
         while cache.len() < BATCH {
             let first = header.free_slots.load(Ordering::Relaxed);
             let index = if let Some(index) = first.checked_sub(1).filter(|index| *index < self.layout.max_objects) {
-                header.free_slots.store(self.slot(index).next.load(Ordering::Relaxed), Ordering::Relaxed);
+                header
+                    .free_slots
+                    .store(self.slot(index).next.load(Ordering::Relaxed), Ordering::Relaxed);
                 index
             } else {
                 let fresh = header.slots_used.load(Ordering::Relaxed);
@@ -67,7 +73,12 @@ impl Store {
             if seen.phase != Phase::Free {
                 bail!(Corrupt, "object slot {index} is in the free list and {:?}", seen.phase);
             }
-            slot.assign(State { owner: self.me(), flags: 0, phase: Phase::Cached, ..seen });
+            slot.assign(State {
+                owner: self.me(),
+                flags: 0,
+                phase: Phase::Cached,
+                ..seen
+            });
             cache.push(index);
         }
         // Slots are handed out from the end: lowest first keeps the table dense.
@@ -82,8 +93,14 @@ impl Store {
         for &index in indices {
             let slot = self.slot(index);
             if let Ok(seen) = slot.state() {
-                slot.next.store(header.free_slots.load(Ordering::Relaxed), Ordering::Relaxed);
-                slot.assign(State { owner: ParticipantId::HEAD, flags: 0, phase: Phase::Free, ..seen });
+                slot.next
+                    .store(header.free_slots.load(Ordering::Relaxed), Ordering::Relaxed);
+                slot.assign(State {
+                    owner: ParticipantId::HEAD,
+                    flags: 0,
+                    phase: Phase::Free,
+                    ..seen
+                });
                 header.free_slots.store(index + 1, Ordering::Relaxed);
             }
         }
@@ -104,7 +121,10 @@ impl Store {
     }
 
     pub(super) fn slots_used(&self) -> u32 {
-        self.header().slots_used.load(Ordering::Acquire).min(self.layout.max_objects)
+        self.header()
+            .slots_used
+            .load(Ordering::Acquire)
+            .min(self.layout.max_objects)
     }
 
     /// Every allocation that a slot owns: the truth from which the allocator is rebuilt.
@@ -113,7 +133,10 @@ impl Store {
             .filter_map(|index| {
                 let slot = self.slot(index);
                 let offset = slot.offset.load(Ordering::Relaxed);
-                (offset != 0).then(|| Allocation { offset, len: self.stored_len(slot) })
+                (offset != 0).then(|| Allocation {
+                    offset,
+                    len: self.stored_len(slot),
+                })
             })
             .collect()
     }

@@ -13,7 +13,10 @@ use crate::shm::participant;
 use crate::sync::atomic::Ordering;
 
 fn store(bytes: u64) -> Arc<Store> {
-    let config = Config::default().capacity(bytes).max_objects(4096).full_timeout(Duration::from_millis(20));
+    let config = Config::default()
+        .capacity(bytes)
+        .max_objects(4096)
+        .full_timeout(Duration::from_millis(20));
     Arc::new(Store::open(&config, 7).unwrap())
 }
 
@@ -22,7 +25,10 @@ fn peer(store: &Arc<Store>, number: u16) -> Arc<Store> {
     let [control, arena] = store.fds().map(|fd| fd.try_clone_to_owned().unwrap());
     let id = ParticipantId(number);
     store.participant(id).state.store(participant::LIVE, Ordering::Release);
-    store.header().participants_used.fetch_max(u32::from(number) + 1, Ordering::AcqRel);
+    store
+        .header()
+        .participants_used
+        .fetch_max(u32::from(number) + 1, Ordering::AcqRel);
     Arc::new(Store::join(control, arena, id, None, None).unwrap())
 }
 
@@ -72,15 +78,27 @@ fn full_and_too_large_are_errors_and_the_store_goes_on() {
     assert!(held.len() >= 9);
     let full = store.put(&[0; 100_000]).unwrap_err();
     assert_eq!(full.kind(), ErrorKind::StoreFull);
-    assert!(full.message().contains("100000 bytes") && full.message().contains("made by process"), "{full}");
-    assert!(store.put(&[0; 2 << 20]).unwrap_err().message().contains("larger than the store"));
+    assert!(
+        full.message().contains("100000 bytes") && full.message().contains("made by process"),
+        "{full}"
+    );
+    assert!(
+        store
+            .put(&[0; 2 << 20])
+            .unwrap_err()
+            .message()
+            .contains("larger than the store")
+    );
     drop(held);
     store.put(&[0; 900_000]).unwrap();
 }
 
 #[test]
 fn a_producer_waits_for_room() {
-    let config = Config::default().capacity(1 << 20).max_objects(4096).full_timeout(Duration::from_secs(20));
+    let config = Config::default()
+        .capacity(1 << 20)
+        .max_objects(4096)
+        .full_timeout(Duration::from_secs(20));
     let store = Arc::new(Store::open(&config, 7).unwrap());
     let held = store.put(&[0; 900_000]).unwrap();
     std::thread::scope(|scope| {
@@ -103,11 +121,20 @@ fn the_table_can_be_full() {
 
 #[test]
 fn foreign_and_unknown_ids_are_refused() {
-    let (a, b) = (store(1 << 20), Arc::new(Store::open(&Config::default().capacity(1 << 20), 8).unwrap()));
+    let (a, b) = (
+        store(1 << 20),
+        Arc::new(Store::open(&Config::default().capacity(1 << 20), 8).unwrap()),
+    );
     let reference = a.put(b"a").unwrap();
     assert_eq!(b.resolve(reference.id()).unwrap_err().kind(), ErrorKind::ForeignSession);
-    assert_eq!(b.wait(&[&reference], 1, None, &mut never).unwrap_err().kind(), ErrorKind::ForeignSession);
-    let nobody = ObjectId { index: u32::MAX, ..reference.id() };
+    assert_eq!(
+        b.wait(&[&reference], 1, None, &mut never).unwrap_err().kind(),
+        ErrorKind::ForeignSession
+    );
+    let nobody = ObjectId {
+        index: u32::MAX,
+        ..reference.id()
+    };
     assert_eq!(a.resolve(nobody).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
@@ -116,8 +143,16 @@ fn a_promise_is_kept_once_and_waiters_are_woken() {
     let store = store(1 << 20);
     let worker = peer(&store, 2);
     let promised = store.promise(worker.me()).unwrap();
-    assert_eq!(store.get(&promised, Some(Duration::from_millis(5))).unwrap_err().kind(), ErrorKind::Timeout);
-    assert_eq!(store.wait_some(&[&promised], 1, Some(Duration::ZERO), &mut never).unwrap(), 0);
+    assert_eq!(
+        store.get(&promised, Some(Duration::from_millis(5))).unwrap_err().kind(),
+        ErrorKind::Timeout
+    );
+    assert_eq!(
+        store
+            .wait_some(&[&promised], 1, Some(Duration::ZERO), &mut never)
+            .unwrap(),
+        0
+    );
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| store.get(&promised, None).map(|object| object.bytes().to_vec()));
         std::thread::sleep(Duration::from_millis(20));
@@ -126,7 +161,12 @@ fn a_promise_is_kept_once_and_waiters_are_woken() {
         drop(object.seal().unwrap());
         assert_eq!(waiting.join().unwrap().unwrap(), b"one");
     });
-    assert!(worker.fulfil(promised.id(), Spec::raw(3), &mut never).unwrap().is_none());
+    assert!(
+        worker
+            .fulfil(promised.id(), Spec::raw(3), &mut never)
+            .unwrap()
+            .is_none()
+    );
     worker.drop_hold(promised.id());
     drop(promised);
     assert_eq!(store.stats().objects + store.stats().promised, 0);
@@ -138,15 +178,27 @@ fn a_stale_offer_cannot_claim_the_next_task_in_its_slot() {
     let old = store.promise(ParticipantId::HEAD).unwrap();
     let id = old.id();
     store.offer(id, 0);
-    assert!(store.take_back(id, 0) && !store.claim(id, 0), "taken back before it was claimed");
-    assert!(store.claim(id, 1) && !store.take_back(id, 1), "claimed before it was taken back");
+    assert!(
+        store.take_back(id, 0) && !store.claim(id, 0),
+        "taken back before it was claimed"
+    );
+    assert!(
+        store.claim(id, 1) && !store.take_back(id, 1),
+        "claimed before it was taken back"
+    );
     store.drop_hold(id);
     drop(old);
-    assert!(!store.claim(id, 0) && !store.claim(id, 2), "nobody can claim what is over");
+    assert!(
+        !store.claim(id, 0) && !store.claim(id, 2),
+        "nobody can claim what is over"
+    );
     let next = store.promise(ParticipantId::HEAD).unwrap();
     assert_eq!(next.id().index, id.index, "the slot is used again");
     store.offer(next.id(), 0);
-    assert!(!store.claim(id, 0), "the old record lay in a blocked worker's ring all the while");
+    assert!(
+        !store.claim(id, 0),
+        "the old record lay in a blocked worker's ring all the while"
+    );
     assert!(store.claim(next.id(), 0));
     store.drop_hold(next.id());
 }
@@ -158,7 +210,10 @@ fn failures_are_raised_by_get() {
     let error = Error::new(ErrorKind::WorkerDied, "process 12 died").with_detail(vec![1, 2]);
     store.fail(promised.id(), &error).unwrap();
     let got = store.get(&promised, None).unwrap_err();
-    assert_eq!((got.kind(), got.message(), got.detail()), (ErrorKind::WorkerDied, "process 12 died", &[1u8, 2][..]));
+    assert_eq!(
+        (got.kind(), got.message(), got.detail()),
+        (ErrorKind::WorkerDied, "process 12 died", &[1u8, 2][..])
+    );
     store.drop_hold(promised.id());
 }
 
@@ -169,7 +224,12 @@ fn nested_references_live_as_long_as_what_holds_them() {
     let first = inner.id();
     // A chain deep enough to overflow the stack of a recursive release.
     for _ in 0..3000 {
-        let spec = Spec { len: 10, format: Format::Raw, view: View::Numpy, nested: &[inner.id()] };
+        let spec = Spec {
+            len: 10,
+            format: Format::Raw,
+            view: View::Numpy,
+            nested: &[inner.id()],
+        };
         inner = store.create(spec, &mut never).unwrap().seal().unwrap();
     }
     assert!(store.contains(first));
@@ -196,12 +256,17 @@ fn everything_a_dead_process_held_comes_back() {
     assert_eq!(orphans, vec![Orphan { id: owed.id() }, Orphan { id: half.id() }]);
     assert!(!store.contains(id) && store.contains(mine.id()));
     for orphan in orphans {
-        store.fail(orphan.id, &Error::new(ErrorKind::WorkerDied, "gone")).unwrap();
+        store
+            .fail(orphan.id, &Error::new(ErrorKind::WorkerDied, "gone"))
+            .unwrap();
         store.drop_hold(orphan.id);
     }
     assert_eq!(store.get(&half, None).unwrap_err().kind(), ErrorKind::WorkerDied);
     drop((mine, owed, half));
-    assert_eq!((store.stats().used, store.stats().objects, store.stats().promised), (0, 0, 0));
+    assert_eq!(
+        (store.stats().used, store.stats().objects, store.stats().promised),
+        (0, 0, 0)
+    );
     // Its private list of slots came back too.
     let held: Vec<_> = std::iter::from_fn(|| store.put(b"x").ok()).collect();
     assert_eq!(held.len(), 4096);
@@ -221,9 +286,16 @@ fn a_closed_session_refuses_and_views_stay() {
 fn foreign_memory_is_refused() {
     let [_, arena] = store(1 << 20).fds().map(|fd| fd.try_clone_to_owned().unwrap());
     let zeroes = crate::sys::memfd::create("zeroes", 8192).unwrap();
-    let join = |control| Store::join(control, arena.try_clone().unwrap(), ParticipantId(2), None, None).unwrap_err().kind();
+    let join = |control| {
+        Store::join(control, arena.try_clone().unwrap(), ParticipantId(2), None, None)
+            .unwrap_err()
+            .kind()
+    };
     assert_eq!(join(zeroes), ErrorKind::BadSegment);
-    assert_eq!(join(crate::sys::memfd::create("short", 64).unwrap()), ErrorKind::BadSegment);
+    assert_eq!(
+        join(crate::sys::memfd::create("short", 64).unwrap()),
+        ErrorKind::BadSegment
+    );
     let file = tempfile::tempfile().unwrap();
     assert_eq!(join(file.into()), ErrorKind::BadSegment);
 }
@@ -233,7 +305,10 @@ fn writes_outside_the_object_are_refused() {
     let store = store(1 << 20);
     let mut object = store.create(Spec::raw(10), &mut never).unwrap();
     assert_eq!(object.write(8, &[0; 3]).unwrap_err().kind(), ErrorKind::InvalidArgument);
-    assert_eq!(object.write(u64::MAX, &[0; 3]).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(
+        object.write(u64::MAX, &[0; 3]).unwrap_err().kind(),
+        ErrorKind::InvalidArgument
+    );
     object.write(8, &[1; 2]).unwrap();
     object.abort();
     assert_eq!(store.stats().promised, 0);

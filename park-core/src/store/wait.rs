@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::slot::Watch;
 use super::{ObjectRef, Store};
 use crate::error::{Result, bail};
-use crate::sync::Spin;
 
 /// Asked between sleeps, and after a signal, whether to give up; its error ends the wait.
 pub type Interrupt<'a> = &'a mut dyn FnMut() -> Result<()>;
@@ -20,17 +19,33 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 
 impl Store {
     /// Waits until `need` of the objects are sealed, and returns how many are. Fewer after `timeout`: `Timeout`.
-    pub fn wait(&self, refs: &[&ObjectRef], need: usize, timeout: Option<Duration>, interrupt: Interrupt<'_>) -> Result<usize> {
+    pub fn wait(
+        &self,
+        refs: &[&ObjectRef],
+        need: usize,
+        timeout: Option<Duration>,
+        interrupt: Interrupt<'_>,
+    ) -> Result<usize> {
         let need = need.min(refs.len());
         let ready = self.wait_some(refs, need, timeout, interrupt)?;
         if ready < need {
-            bail!(Timeout, "{ready} of {need} objects were ready after {:?}", timeout.unwrap_or_default());
+            bail!(
+                Timeout,
+                "{ready} of {need} objects were ready after {:?}",
+                timeout.unwrap_or_default()
+            );
         }
         Ok(ready)
     }
 
     /// As `wait`, but passing the deadline is no error: the count says what happened.
-    pub fn wait_some(&self, refs: &[&ObjectRef], need: usize, timeout: Option<Duration>, interrupt: Interrupt<'_>) -> Result<usize> {
+    pub fn wait_some(
+        &self,
+        refs: &[&ObjectRef],
+        need: usize,
+        timeout: Option<Duration>,
+        interrupt: Interrupt<'_>,
+    ) -> Result<usize> {
         if self.is_forked() {
             self.check_open()?;
         }
@@ -47,26 +62,28 @@ impl Store {
         self.check_open()?;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         if open.len() <= 16 {
-            let spin = Spin::new();
-            while spin.pause() {
+            let found = self.spin.look(|| {
                 open.retain(|object| !object.is_sealed());
-                if ready(&open) >= need {
-                    return Ok(ready(&open));
-                }
+                ready(&open) >= need
+            });
+            if found {
+                return Ok(ready(&open));
             }
         }
         let bell = &self.participant(self.me()).doorbell;
         let mut ticket = bell.ticket();
         let mut gone = None;
-        open.retain(|object| match self.slot(object.id().index).watch(object.id().generation, self.me()) {
-            Ok(Watch::Armed) => true,
-            Ok(Watch::Ready) => false,
-            // Impossible while we hold a reference, unless shared memory was scribbled over.
-            _ => {
-                gone = Some(object.id());
-                true
-            }
-        });
+        open.retain(
+            |object| match self.slot(object.id().index).watch(object.id().generation, self.me()) {
+                Ok(Watch::Armed) => true,
+                Ok(Watch::Ready) => false,
+                // Impossible while we hold a reference, unless shared memory was scribbled over.
+                _ => {
+                    gone = Some(object.id());
+                    true
+                }
+            },
+        );
         if let Some(id) = gone {
             bail!(Corrupt, "object {id} vanished while it was referenced");
         }

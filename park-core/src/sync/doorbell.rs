@@ -33,7 +33,10 @@ unsafe impl Shared for Doorbell {}
 impl Doorbell {
     #[cfg(any(test, loom))]
     pub(crate) fn new() -> Self {
-        Self { seq: AtomicU32::new(0), sleepers: AtomicU32::new(0) }
+        Self {
+            seq: AtomicU32::new(0),
+            sleepers: AtomicU32::new(0),
+        }
     }
 
     /// What to pass to `wait`, taken before looking.

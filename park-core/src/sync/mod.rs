@@ -21,7 +21,7 @@ pub use doorbell::Doorbell;
 pub use futex::Wake;
 pub use ring::{Ring, RingReader};
 pub use robust_mutex::{RobustGuard, RobustMutex};
-pub use spin::Spin;
+pub use spin::SpinPolicy;
 
 /// Types that may be placed over raw shared bytes.
 ///

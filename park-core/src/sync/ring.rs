@@ -90,7 +90,12 @@ impl<'a> Ring<'a> {
     }
 
     /// Appends one record, or says why not. Never blocks on the consumer.
-    pub fn push(&self, me: ParticipantId, is_dead: impl Fn(ParticipantId) -> bool, record: &[u8]) -> Result<(), PushError> {
+    pub fn push(
+        &self,
+        me: ParticipantId,
+        is_dead: impl Fn(ParticipantId) -> bool,
+        record: &[u8],
+    ) -> Result<(), PushError> {
         if record.len() > self.max_record() {
             return Err(PushError::TooLong);
         }
@@ -134,7 +139,11 @@ impl<'a> Ring<'a> {
     /// Waits until the consumer gave back room, at most `timeout`. For producers that got `Full`.
     pub fn wait_for_space(&self, need: usize, timeout: Duration) {
         let ticket = self.cursors.space.ticket();
-        let used = self.cursors.head.load(Ordering::Relaxed).wrapping_sub(self.cursors.tail.load(Ordering::Acquire));
+        let used = self
+            .cursors
+            .head
+            .load(Ordering::Relaxed)
+            .wrapping_sub(self.cursors.tail.load(Ordering::Acquire));
         if used + 2 * words_for(need) > self.capacity() {
             self.cursors.space.wait(ticket, Some(timeout));
         }
@@ -181,8 +190,12 @@ impl<'a> Ring<'a> {
         let (kind, len) = (header & KIND, header & !KIND);
         let left = head.wrapping_sub(at);
         // Checked because the words are writable by every process of the session.
-        if left > self.capacity() || !matches!(kind, LIVE | DONE | PAD) || len / 8 >= left || len > self.capacity() * 8 {
-            bail!(Corrupt, "ring record at {at} has header {header:#x}, with {left} words before the head");
+        if left > self.capacity() || !matches!(kind, LIVE | DONE | PAD) || len / 8 >= left || len > self.capacity() * 8
+        {
+            bail!(
+                Corrupt,
+                "ring record at {at} has header {header:#x}, with {left} words before the head"
+            );
         }
         #[allow(clippy::cast_possible_truncation, reason = "bounded by the ring's size just above")]
         Ok((kind, len as usize))
@@ -207,7 +220,9 @@ pub struct RingReader {
 impl RingReader {
     /// A reader that starts at the oldest record.
     pub fn new(ring: Ring<'_>) -> Self {
-        Self { next: ring.cursors.tail.load(Ordering::Acquire) }
+        Self {
+            next: ring.cursors.tail.load(Ordering::Acquire),
+        }
     }
 
     /// Copies the next record out, if there is one. It stays in the ring until `finish`.
@@ -335,7 +350,11 @@ mod loom_tests {
     #[test]
     fn loom_ring_two_producers_one_consumer() {
         loom::model(|| {
-            let shared = Arc::new((RingCursors::new(), (0..16).map(|_| AtomicU64::new(0)).collect::<Vec<_>>(), Doorbell::new()));
+            let shared = Arc::new((
+                RingCursors::new(),
+                (0..16).map(|_| AtomicU64::new(0)).collect::<Vec<_>>(),
+                Doorbell::new(),
+            ));
             let producers: Vec<_> = (1u8..3)
                 .map(|me| {
                     let shared = shared.clone();

@@ -45,14 +45,23 @@ pub struct RobustGuard<'a> {
 impl RobustMutex {
     #[cfg(any(test, loom))]
     pub(crate) fn new() -> Self {
-        Self { word: AtomicU32::new(0) }
+        Self {
+            word: AtomicU32::new(0),
+        }
     }
 
     /// Takes the lock for participant `me`. `is_dead` says whether a participant's process is known to have ended.
     pub fn lock(&self, me: ParticipantId, is_dead: impl Fn(ParticipantId) -> bool) -> RobustGuard<'_> {
         let mine = u32::from(me.0) + 1;
-        if self.word.compare_exchange(0, mine, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-            return RobustGuard { mutex: self, recovered: false };
+        if self
+            .word
+            .compare_exchange(0, mine, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+        {
+            return RobustGuard {
+                mutex: self,
+                recovered: false,
+            };
         }
         self.lock_slow(mine, is_dead)
     }
@@ -65,8 +74,15 @@ impl RobustMutex {
         loop {
             let seen = self.word.load(Ordering::Relaxed);
             if seen == 0 {
-                if self.word.compare_exchange(0, claim, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                    return RobustGuard { mutex: self, recovered: false };
+                if self
+                    .word
+                    .compare_exchange(0, claim, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
+                {
+                    return RobustGuard {
+                        mutex: self,
+                        recovered: false,
+                    };
                 }
                 continue;
             }
@@ -78,13 +94,23 @@ impl RobustMutex {
             let owner = u16::try_from((seen & !WAITERS) - 1).map(ParticipantId);
             // An owner that cannot exist was never a process of ours: garbage in the word counts as a dead owner.
             if owner.map_or(true, &is_dead) {
-                if self.word.compare_exchange(seen, mine | WAITERS, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                    return RobustGuard { mutex: self, recovered: true };
+                if self
+                    .word
+                    .compare_exchange(seen, mine | WAITERS, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
+                {
+                    return RobustGuard {
+                        mutex: self,
+                        recovered: true,
+                    };
                 }
                 continue;
             }
             if seen & WAITERS == 0
-                && self.word.compare_exchange(seen, seen | WAITERS, Ordering::Relaxed, Ordering::Relaxed).is_err()
+                && self
+                    .word
+                    .compare_exchange(seen, seen | WAITERS, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_err()
             {
                 continue;
             }
@@ -126,7 +152,9 @@ mod tests {
 
     #[test]
     fn garbage_in_the_word_does_not_wedge_the_lock() {
-        let mutex = RobustMutex { word: AtomicU32::new(0x7fff_ffff) };
+        let mutex = RobustMutex {
+            word: AtomicU32::new(0x7fff_ffff),
+        };
         assert!(mutex.lock(ParticipantId(1), |_| false).recovered());
     }
 }

@@ -19,7 +19,10 @@ pub enum Wake {
 
 /// Sleeps while `word == expected`, at most `timeout`.
 pub fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Wake {
-    let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs().cast_signed(), tv_nsec: i64::from(t.subsec_nanos()) });
+    let timeout = timeout.map(|t| Timespec {
+        tv_sec: t.as_secs().cast_signed(),
+        tv_nsec: i64::from(t.subsec_nanos()),
+    });
     match futex::wait(word, Flags::empty(), expected, timeout.as_ref()) {
         Err(Errno::TIMEDOUT) => Wake::TimedOut,
         Err(Errno::INTR) => Wake::Interrupted,

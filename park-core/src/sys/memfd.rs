@@ -2,14 +2,19 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
+};
 
 use crate::error::{Error, ErrorKind, Result, bail};
 
 /// Creates a memfd of exactly `len` bytes. Pages take memory only once they are reserved or touched.
 pub fn create(name: &str, len: u64) -> Result<OwnedFd> {
     let fail = |what: &str, error: rustix::io::Errno| {
-        Error::new(ErrorKind::Io, format!("cannot {what} a shared memory segment of {len} bytes: {error}"))
+        Error::new(
+            ErrorKind::Io,
+            format!("cannot {what} a shared memory segment of {len} bytes: {error}"),
+        )
     };
     let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(|e| fail("create", e))?;
     ftruncate(&fd, len).map_err(|e| fail("size", e))?;
@@ -27,7 +32,8 @@ pub fn verify(fd: impl AsFd) -> Result<u64> {
         bail!(BadSegment, "the segment received is not sealed against shrinking");
     }
     let stat = fstat(&fd).map_err(|error| Error::new(ErrorKind::Io, format!("cannot stat a segment: {error}")))?;
-    u64::try_from(stat.st_size).map_err(|_| Error::new(ErrorKind::BadSegment, "the segment received has a negative size"))
+    u64::try_from(stat.st_size)
+        .map_err(|_| Error::new(ErrorKind::BadSegment, "the segment received has a negative size"))
 }
 
 /// Makes the kernel commit pages `[offset, offset + len)` now, so that writing to them later cannot fail.
@@ -36,7 +42,10 @@ pub fn reserve(fd: impl AsFd, offset: u64, len: u64) -> Result<()> {
         match fallocate(&fd, FallocateFlags::empty(), offset, len) {
             Ok(()) => return Ok(()),
             Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => bail!(StoreFull, "the system refused {len} bytes of memory for the store: {error}"),
+            Err(error) => bail!(
+                StoreFull,
+                "the system refused {len} bytes of memory for the store: {error}"
+            ),
         }
     }
 }

@@ -26,10 +26,22 @@ impl Mapping {
     fn map(fd: &impl AsFd, len: u64, writable: bool) -> Result<Self> {
         use std::os::fd::AsRawFd;
         let mut options = MmapOptions::new();
-        options.len(usize::try_from(len).map_err(|_| Error::new(ErrorKind::InvalidArgument, "segment exceeds the address space"))?);
+        options.len(
+            usize::try_from(len)
+                .map_err(|_| Error::new(ErrorKind::InvalidArgument, "segment exceeds the address space"))?,
+        );
         let fd = fd.as_fd().as_raw_fd();
-        let raw = if writable { options.map_raw(fd) } else { options.map_raw_read_only(fd) };
-        let raw = raw.map_err(|error| Error::new(ErrorKind::Io, format!("cannot map {len} bytes of shared memory: {error}")))?;
+        let raw = if writable {
+            options.map_raw(fd)
+        } else {
+            options.map_raw_read_only(fd)
+        };
+        let raw = raw.map_err(|error| {
+            Error::new(
+                ErrorKind::Io,
+                format!("cannot map {len} bytes of shared memory: {error}"),
+            )
+        })?;
         Ok(Self { raw })
     }
 

@@ -31,7 +31,10 @@ pub fn wait_ended(pidfd: BorrowedFd<'_>, timeout: Duration) -> bool {
     let deadline = std::time::Instant::now() + timeout;
     loop {
         let left = deadline.saturating_duration_since(std::time::Instant::now());
-        let wait = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) };
+        let wait = Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
         let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
         match poll(&mut fds, Some(&wait)) {
             Ok(n) if n > 0 => return true,
@@ -57,7 +60,10 @@ pub fn kill_child(pid: u32) {
 
 /// Sleeps until at least one descriptor is readable or closed by its other end; returns which.
 pub fn poll_readable(fds: &[BorrowedFd<'_>]) -> Vec<usize> {
-    let mut polled: Vec<_> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    let mut polled: Vec<_> = fds
+        .iter()
+        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+        .collect();
     loop {
         match poll(&mut polled, None) {
             Ok(_) => break,
@@ -65,5 +71,10 @@ pub fn poll_readable(fds: &[BorrowedFd<'_>]) -> Vec<usize> {
             Err(_) => return Vec::new(),
         }
     }
-    polled.iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty()).map(|(at, _)| at).collect()
+    polled
+        .iter()
+        .enumerate()
+        .filter(|(_, fd)| !fd.revents().is_empty())
+        .map(|(at, _)| at)
+        .collect()
 }

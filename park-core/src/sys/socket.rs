@@ -10,8 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, recvmsg, sendmsg, socket_with, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, recvmsg, sendmsg,
+    socket_with, socketpair,
 };
 
 use crate::error::{Error, ErrorKind, Result, bail};
@@ -25,12 +26,14 @@ fn io(what: &str, error: rustix::io::Errno) -> Error {
 
 /// A connected pair, both ends close-on-exec.
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
-    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(|e| io("create a socket pair", e))
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(|e| io("create a socket pair", e))
 }
 
 /// Listens under an abstract name.
 pub fn listen_at(name: &str) -> Result<OwnedFd> {
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(|e| io("create a socket", e))?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(|e| io("create a socket", e))?;
     bind(&socket, &address(name)?).map_err(|e| io("bind the session's socket", e))?;
     listen(&socket, 64).map_err(|e| io("listen on the session's socket", e))?;
     Ok(socket)
@@ -38,7 +41,8 @@ pub fn listen_at(name: &str) -> Result<OwnedFd> {
 
 /// Connects to an abstract name, and refuses a listener of another user.
 pub fn connect_to(name: &str) -> Result<OwnedFd> {
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(|e| io("create a socket", e))?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(|e| io("create a socket", e))?;
     if let Err(error) = connect(&socket, &address(name)?) {
         bail!(NotFound, "no session listens at {name:?}: {error}");
     }
@@ -62,14 +66,23 @@ fn check_peer(socket: impl AsFd) -> Result<u32> {
     let peer = socket_peercred(socket).map_err(|e| io("identify the peer", e))?;
     let own = rustix::process::geteuid();
     if peer.uid != own {
-        bail!(PermissionDenied, "the peer runs as user {}, this session belongs to user {}", peer.uid.as_raw(), own.as_raw());
+        bail!(
+            PermissionDenied,
+            "the peer runs as user {}, this session belongs to user {}",
+            peer.uid.as_raw(),
+            own.as_raw()
+        );
     }
     Ok(peer.pid.as_raw_nonzero().get().unsigned_abs())
 }
 
 fn address(name: &str) -> Result<SocketAddrUnix> {
-    SocketAddrUnix::new_abstract_name(name.as_bytes())
-        .map_err(|_| Error::new(ErrorKind::InvalidArgument, format!("a session address has at most 107 bytes, got {}", name.len())))
+    SocketAddrUnix::new_abstract_name(name.as_bytes()).map_err(|_| {
+        Error::new(
+            ErrorKind::InvalidArgument,
+            format!("a session address has at most 107 bytes, got {}", name.len()),
+        )
+    })
 }
 
 /// Ends a connection for both sides, also for copies of the descriptor in other processes.
@@ -100,14 +113,29 @@ pub fn receive(socket: impl AsFd) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = loop {
-        match recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(
+            &socket,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        ) {
             Ok(message) => break message,
             Err(rustix::io::Errno::INTR) => {}
             Err(rustix::io::Errno::CONNRESET) => return Ok(None),
             Err(error) => return Err(io("receive from a peer", error)),
         }
     };
-    let fds = control.drain().filter_map(|m| if let RecvAncillaryMessage::ScmRights(fds) = m { Some(fds) } else { None }).flatten().collect();
+    let fds = control
+        .drain()
+        .filter_map(|m| {
+            if let RecvAncillaryMessage::ScmRights(fds) = m {
+                Some(fds)
+            } else {
+                None
+            }
+        })
+        .flatten()
+        .collect();
     if message.bytes == 0 {
         return Ok(None);
     }

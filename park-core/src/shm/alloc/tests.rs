@@ -19,13 +19,27 @@ impl Bench {
     fn new(bytes: u64) -> Self {
         let layout = Layout::new(64, bytes, 1);
         let control = Segment::create("test", layout.control_bytes()).unwrap();
-        let bench = Self { control, layout, arena: Arena::create("test", bytes).unwrap(), live: RefCell::default() };
+        let bench = Self {
+            control,
+            layout,
+            arena: Arena::create("test", bytes).unwrap(),
+            live: RefCell::default(),
+        };
         bench.with(|allocator| allocator.format()).unwrap();
         bench
     }
 
-    fn with<R>(&self, run: impl FnOnce(&Allocator<'_, fn(ParticipantId) -> bool, &dyn Fn() -> Vec<Allocation>>) -> R) -> R {
-        let live = || self.live.borrow().iter().map(|(&offset, &len)| Allocation { offset, len }).collect();
+    fn with<R>(
+        &self,
+        run: impl FnOnce(&Allocator<'_, fn(ParticipantId) -> bool, &dyn Fn() -> Vec<Allocation>>) -> R,
+    ) -> R {
+        let live = || {
+            self.live
+                .borrow()
+                .iter()
+                .map(|(&offset, &len)| Allocation { offset, len })
+                .collect()
+        };
         run(&Allocator {
             root: self.layout.arena_root(&self.control),
             arena: &self.arena,
@@ -36,7 +50,11 @@ impl Bench {
     }
 
     fn allocate(&self, len: u64) -> Result<Allocation> {
-        self.with(|a| a.allocate(len, |got| assert!(self.live.borrow_mut().insert(got.offset, got.len).is_none())))
+        self.with(|a| {
+            a.allocate(len, |got| {
+                assert!(self.live.borrow_mut().insert(got.offset, got.len).is_none())
+            })
+        })
     }
 
     fn release(&self, offset: u64) -> Result<()> {
