@@ -31,3 +31,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use id::{ObjectId, ParticipantId, TaskId};
 pub use runtime::Session;
 pub use store::{DType, Format, MutableObject, Object, ObjectRef, Spec, Store, StoreStats, TensorSpec, View};
+
+/// Runs the Rust example of the README as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}

@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::gate::{self, OrRaise, current, replace};
+use crate::gate::{self, OrRaise, block, current, replace};
 
 /// One whole unit of a resource in the core's exact arithmetic.
 const UNIT: f64 = 10_000.0;
@@ -147,11 +147,11 @@ pub(crate) fn store_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(dict)
 }
 
-/// Numbers about scheduling; only in the process that opened the session.
+/// Numbers about scheduling.
 #[pyfunction]
 pub(crate) fn head_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let session = gate::session(py)?;
-    let stats = py.detach(|| session.head_stats()).or_raise(py)?;
+    let stats = block(py, |interrupt| session.head_stats(interrupt))?;
     let dict = PyDict::new(py);
     dict.set_item("zygote_pid", stats.zygote_pid)?;
     dict.set_item("worker_pids", stats.worker_pids)?;

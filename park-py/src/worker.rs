@@ -188,7 +188,8 @@ impl Worker {
         args: &Args,
         restarts: u32,
     ) -> PyResult<bool> {
-        let made = self.instantiate(py, class, args, restarts);
+        let mut constructor = "__init__".to_owned();
+        let made = self.instantiate(py, class, args, restarts, &mut constructor);
         match made {
             Ok(instance) => {
                 let class = instance.bind(py).get_type().qualname()?.to_string();
@@ -198,7 +199,7 @@ impl Worker {
             }
             Err(raised) if raised.is_instance_of::<PySystemExit>(py) => Err(raised),
             Err(raised) => {
-                let packed = self.pack(py, raised, "__init__")?;
+                let packed = self.pack(py, raised, &constructor)?;
                 let error = Error::new(ErrorKind::ActorDied, packed.message()).with_detail(packed.detail().to_vec());
                 let store = self.store();
                 let cause = store.promise(store.me()).or_raise(py)?;
@@ -215,10 +216,19 @@ impl Worker {
         }
     }
 
-    fn instantiate(&self, py: Python<'_>, class: ObjectId, args: &Args, restarts: u32) -> PyResult<Py<PyAny>> {
+    /// Loads the class and calls it. `constructor` becomes the name under which an error of it is told.
+    fn instantiate(
+        &self,
+        py: Python<'_>,
+        class: ObjectId,
+        args: &Args,
+        restarts: u32,
+        constructor: &mut String,
+    ) -> PyResult<Py<PyAny>> {
         let blob = blob(py, self.store(), class)?;
         let helper = py.import("park.worker")?;
         let class = helper.call_method1("load_actor_class", (blob, restarts))?;
+        *constructor = format!("{}.__init__", class.getattr("__qualname__")?);
         let (args, kwargs) = load_args(py, self.store(), args)?;
         Ok(class.call(args, Some(&kwargs))?.unbind())
     }

@@ -11,9 +11,8 @@ import subprocess
 import sys
 
 import numpy as np
-import torch
-
 import park
+import torch
 
 
 def main(program: str) -> None:

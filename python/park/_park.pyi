@@ -50,7 +50,7 @@ class ObjectRef:
     references to it do, in any process. References travel inside values that are put, passed or returned.
     """
     @classmethod
-    def __class_getitem__(cls, key: Any) -> Any: ...
+    def __class_getitem__(cls, key: Any, /) -> Any: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self, /) -> int: ...
     def __new__(cls, /, id: bytes) -> ObjectRef:
@@ -137,7 +137,7 @@ def get(
 
 def head_stats() -> dict:
     """
-    Numbers about scheduling; only in the process that opened the session.
+    Numbers about scheduling.
     """
 
 def init(

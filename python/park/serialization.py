@@ -77,7 +77,9 @@ def _explained(error, value, what):
     if not isinstance(error, (pickle.PicklingError, TypeError, AttributeError, RecursionError)):
         return error
     path, culprit = _find(value, "", _DEPTH, set())
-    return TypeError(f"Could not serialize {what}: {error}; at fault is {path or 'the value itself'}, {_described(culprit)}")
+    return TypeError(
+        f"Could not serialize {what}: {error}; at fault is {path or 'the value itself'}, {_described(culprit)}"
+    )
 
 
 def _described(value):
@@ -119,6 +121,8 @@ def _parts(value):
         yield from ((f" closure variable {name!r}", part) for name, part in captured.nonlocals.items())
         yield from ((f" global {name!r}", part) for name, part in captured.globals.items())
     elif isinstance(value, type):
-        yield from ((f".{name}", part) for name, part in vars(value).items() if not name.startswith("__") or callable(part))
+        yield from (
+            (f".{name}", part) for name, part in vars(value).items() if not name.startswith("__") or callable(part)
+        )
     else:
         yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())

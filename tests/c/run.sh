@@ -77,7 +77,12 @@ if [[ -n ${PYTHON:-} ]] && "$PYTHON" -c 'import park, torch; park.attach' 2>/dev
 else
     echo "note: PYTHON names no interpreter with park and torch: a C++ program plays the session of the examples"
 fi
-configure=(-DCMAKE_PREFIX_PATH="$prefix" -DPARK_RUST_EXAMPLE="$target/debug/examples/shared_tensor")
+# The examples of the README must compile as they stand there.
+mkdir "$work/readme"
+for language in c cpp; do
+    sed -n "/^\`\`\`$language\$/,/^\`\`\`\$/{/^\`\`\`/d;p}" "$root/README.md" >"$work/readme/readme.$language"
+done
+configure=(-DCMAKE_PREFIX_PATH="$prefix" -DPARK_RUST_EXAMPLE="$target/debug/examples/shared_tensor" -DPARK_README="$work/readme")
 step "cmake" cmake -S "$here" -B "$work/build" "${configure[@]}" "${python[@]}" &&
     step "build" cmake --build "$work/build" -j "$jobs" && run_ctest "plain" "$work/build"
 

@@ -17,7 +17,15 @@ case $mode in
         VIRTUAL_ENV=$(cd "$bin/.." && pwd) "$bin/maturin" generate-stubs --features stubs --out "$fresh"
         generated=$(find "$fresh" -name '_park.pyi' | head -n 1)
         [[ -n $generated ]] || { echo "stubs: maturin wrote no _park.pyi" >&2; exit 1; }
-        cp "$generated" "$stub"
+        # PyO3 does not record the class method that its `generic` option makes.
+        "$bin/python" - "$generated" "$stub" <<'PY'
+import sys
+
+text = open(sys.argv[1]).read()
+at = text.index("    def ", text.index("class ObjectRef"))
+method = "    @classmethod\n    def __class_getitem__(cls, key: Any, /) -> Any: ...\n"
+open(sys.argv[2], "w").write(text[:at] + method + text[at:])
+PY
         "$bin/ruff" format --quiet "$stub"
         echo "stubs: wrote $stub; check it with: make check"
         ;;

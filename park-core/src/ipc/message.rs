@@ -185,6 +185,11 @@ pub enum ToHead {
         /// A promised object.
         reply: ObjectId,
     },
+    /// How is scheduling going? Answered by sealing `reply` with encoded statistics.
+    Stats {
+        /// A promised object.
+        reply: ObjectId,
+    },
     /// The task that runs on this worker waits for an object.
     Blocked,
     /// It goes on.

@@ -5,12 +5,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
+use serde::{Deserialize, Serialize};
 
 use crate::actor::call::Caller;
 use crate::actor::registry::ActorRegistry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ObjectId, ParticipantId, TaskId};
-use crate::ipc::message::{ActorSpec, Amounts, Envelope, Submission, ToHead, decode};
+use crate::ipc::message::{ActorSpec, Amounts, Envelope, Submission, ToHead, decode, encode};
 use crate::proc::pool::WorkerPool;
 use crate::proc::zygote::{Zygote, ZygoteCommand};
 use crate::sched::dependency::DependencyTable;
@@ -33,7 +34,7 @@ pub struct WorkerSetup {
 }
 
 /// Numbers about scheduling, for people and tests.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HeadStats {
     /// The zygote's process.
     pub zygote_pid: u32,
@@ -190,16 +191,7 @@ impl Head {
         let mut state = self.lock();
         // Reports that lie in the ring belong into the numbers; a malformed one is the head thread's to complain about.
         let _ = state.drain();
-        let mut worker_pids: Vec<u32> = state.pool.iter().filter_map(|(_, worker)| worker.pid).collect();
-        worker_pids.sort_unstable();
-        HeadStats {
-            zygote_pid: state.zygote.as_ref().map_or(0, Zygote::pid),
-            worker_pids,
-            queued: state.ready.len() + state.waiting.len() + state.pool.backlog(),
-            running: state.pool.running(),
-            resources: state.resources.table(),
-            ..state.counts.clone()
-        }
+        state.stats()
     }
 
     /// The head's own thread: sleeps on its doorbell, handles what others sent, notices sealed objects.
@@ -271,37 +263,52 @@ impl State {
             ToHead::ActorFailed { actor, cause } => self.actor_failed(actor, cause),
             ToHead::ActorReleased { actor } => self.retire_actor(actor),
             ToHead::KillActor { actor, no_restart } => self.kill_actor(actor, no_restart),
-            ToHead::FindActor { name, reply } => {
-                match self.find_actor(&name) {
-                    Ok((actor, class)) => self.reply(reply, &actor, &class),
-                    Err(error) => self.raise(reply, &error),
+            ToHead::FindActor { name, reply } => match self.find_actor(&name) {
+                Ok((actor, class)) => {
+                    let ids = [actor.id(), class.id()];
+                    self.reply(reply, &ids.map(ObjectId::to_bytes).concat(), &ids);
                 }
-                self.store.drop_hold(reply);
-            }
+                Err(error) => {
+                    self.raise(reply, &error);
+                    self.store.drop_hold(reply);
+                }
+            },
+            ToHead::Stats { reply } => self.reply(reply, &encode(&self.stats()).unwrap_or_default(), &[]),
             ToHead::Blocked => self.worker_blocked(from),
             ToHead::Unblocked => self.worker_unblocked(from),
         }
     }
 
-    /// Answers with the ids of an actor's handle and class. The reply object holds both until it is read.
-    fn reply(&self, reply: ObjectId, actor: &ObjectRef, class: &ObjectRef) {
-        let ids = [actor.id(), class.id()];
+    fn stats(&self) -> HeadStats {
+        let mut worker_pids: Vec<u32> = self.pool.iter().filter_map(|(_, worker)| worker.pid).collect();
+        worker_pids.sort_unstable();
+        HeadStats {
+            zygote_pid: self.zygote.as_ref().map_or(0, Zygote::pid),
+            worker_pids,
+            queued: self.ready.len() + self.waiting.len() + self.pool.backlog(),
+            running: self.pool.running(),
+            resources: self.resources.table(),
+            ..self.counts.clone()
+        }
+    }
+
+    /// Answers a question with bytes, and gives the question's hold back. What `nested` names lives until the answer is read.
+    fn reply(&self, reply: ObjectId, bytes: &[u8], nested: &[ObjectId]) {
         let spec = Spec {
-            nested: &ids,
-            ..Spec::raw(2 * ObjectId::SIZE as u64)
+            nested,
+            ..Spec::raw(bytes.len() as u64)
         };
         let written = self
             .store
             .fulfil(reply, spec, &mut never)
             .and_then(|object| match object {
-                Some(mut object) => object
-                    .write(0, &ids.map(ObjectId::to_bytes).concat())
-                    .and_then(|()| object.seal().map(drop)),
+                Some(mut object) => object.write(0, bytes).and_then(|()| object.seal().map(drop)),
                 None => Ok(()),
             });
         if let Err(error) = written {
             self.raise(reply, &error);
         }
+        self.store.drop_hold(reply);
     }
 
     /// Raises a promised object. If even that fails the object stays open, and the store's statistics show it.

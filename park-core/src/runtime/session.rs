@@ -13,10 +13,10 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::{ObjectId, ParticipantId};
 use crate::ipc::handshake;
-use crate::ipc::message::{ActorSpec, Submission, ToHead, ToWorker};
+use crate::ipc::message::{ActorSpec, Submission, ToHead, ToWorker, decode};
 use crate::proc::inbox::Inbox;
 use crate::sched::native::NativePool;
-use crate::store::{Interrupt, ObjectRef, Store};
+use crate::store::{Interrupt, Object, ObjectRef, Store};
 use crate::sys::socket;
 
 use super::head::{Head, HeadStats, WorkerSetup};
@@ -201,16 +201,7 @@ impl Session {
             return head.find_actor(&name);
         }
         let store = &self.inner.store;
-        let reply = store.promise(ParticipantId::HEAD)?;
-        store.send_head(
-            ToHead::FindActor {
-                name,
-                reply: reply.id(),
-            },
-            true,
-        )?;
-        store.wait(&[&reply], 1, Some(Duration::from_secs(60)), interrupt)?;
-        let answer = reply.open()?;
+        let answer = self.ask(|reply| ToHead::FindActor { name, reply }, interrupt)?;
         match answer.bytes().as_chunks::<{ ObjectId::SIZE }>().0 {
             [actor, class] => Ok((
                 store.resolve(ObjectId::from_bytes(*actor))?,
@@ -232,15 +223,21 @@ impl Session {
         self.inner.store.send_head(message, true)
     }
 
-    /// Numbers about scheduling; only the process that opened the session has them.
-    pub fn head_stats(&self) -> Result<HeadStats> {
-        match &self.inner.role {
-            Role::Head { head, .. } => Ok(head.stats()),
-            _ => bail!(
-                Unsupported,
-                "only the process that opened the session has scheduling statistics"
-            ),
+    /// Numbers about scheduling.
+    pub fn head_stats(&self, interrupt: Interrupt<'_>) -> Result<HeadStats> {
+        if let Role::Head { head, .. } = &self.inner.role {
+            return Ok(head.stats());
         }
+        decode(self.ask(|reply| ToHead::Stats { reply }, interrupt)?.bytes())
+    }
+
+    /// Asks the head a question whose answer is an object.
+    fn ask(&self, question: impl FnOnce(ObjectId) -> ToHead, interrupt: Interrupt<'_>) -> Result<Object> {
+        let store = &self.inner.store;
+        let reply = store.promise(ParticipantId::HEAD)?;
+        store.send_head(question(reply.id()), true)?;
+        store.wait(&[&reply], 1, Some(Duration::from_secs(60)), interrupt)?;
+        reply.open()
     }
 
     /// The threads of this process that run native tasks; started on first use.
