@@ -23,7 +23,7 @@ import sys
 
 text = open(sys.argv[1]).read()
 at = text.index("    def ", text.index("class ObjectRef"))
-method = "    @classmethod\n    def __class_getitem__(cls, key: Any, /) -> Any: ...\n"
+method = "    @classmethod\n    def __class_getitem__(cls, key: Any) -> Any: ...\n"
 open(sys.argv[2], "w").write(text[:at] + method + text[at:])
 PY
         "$bin/ruff" format --quiet "$stub"
