@@ -48,7 +48,7 @@ impl State {
         if !self.ready.is_empty() {
             let shapes = self.ready.waiting_shapes();
             // Sending ahead keeps a lease for ever under a steady stream; not while something else waits for the resources.
-            let alone = shapes.len() < 2 && self.actors.in_life(Life::Queued).is_empty();
+            let alone = !self.is_contended(&shapes);
             if !alone && self.pool.backlog() > 0 {
                 for worker in self.pool.ids() {
                     self.take_back(worker, usize::MAX);
@@ -69,6 +69,16 @@ impl State {
             self.even_out();
         }
         self.publish_hint();
+    }
+
+    /// Whether tasks of several shapes, or actors, wait for resources. What can never be placed does not count.
+    fn is_contended(&self, shapes: &[ShapeId]) -> bool {
+        let tasks = shapes
+            .iter()
+            .filter(|shape| self.resources.feasible(self.ready.amounts(**shape)))
+            .count();
+        let mut actors = self.actors.iter().filter(|(_, actor)| actor.life == Life::Queued);
+        tasks > 1 || actors.any(|(_, actor)| self.resources.feasible(&actor.spec.placement))
     }
 
     fn worker_for(&mut self, shape: ShapeId, ahead: bool) -> Option<ParticipantId> {
