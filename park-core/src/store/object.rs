@@ -101,10 +101,17 @@ impl ObjectRef {
             bail!(NotFound, "object {id} is not sealed");
         }
         let meta = slot.meta.load(Ordering::Relaxed).to_le_bytes();
-        let bytes = self.store().payload(slot, 0, slot.len.load(Ordering::Relaxed))?;
+        let format = Format::from_number(meta[0])?;
+        // The words of an actor's handle change while it is sealed (actor_cell.rs): no slice may cover them.
+        let len = if format == Format::Actor {
+            0
+        } else {
+            slot.len.load(Ordering::Relaxed)
+        };
+        let bytes = self.store().payload(slot, 0, len)?;
         Ok(Sealed {
             bytes,
-            format: Format::from_number(meta[0])?,
+            format,
             view: View::from_number(meta[1]),
         })
     }

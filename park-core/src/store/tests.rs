@@ -352,3 +352,25 @@ proptest! {
         prop_assert_eq!(store.references_held() + other.references_held(), 0);
     }
 }
+
+#[test]
+fn an_actors_place_is_read_as_words_and_never_as_bytes() {
+    let store = store(1 << 20);
+    let handle = store.create_actor_handle().unwrap();
+    assert_eq!(store.actor_place(handle.id()).unwrap(), Place::Unbound);
+    let bound = Place::Bound {
+        participant: ParticipantId(7),
+        incarnation: 3,
+    };
+    store.set_actor_place(handle.id(), bound);
+    assert_eq!(store.actor_place(handle.id()).unwrap(), bound);
+    let cause = store.put(b"why").unwrap().id();
+    store.set_actor_place(handle.id(), Place::Dead { cause: Some(cause) });
+    assert_eq!(
+        store.actor_place(handle.id()).unwrap(),
+        Place::Dead { cause: Some(cause) }
+    );
+    assert!(store.get(&handle, None).unwrap().bytes().is_empty());
+    let plain = store.put(&[0; 16]).unwrap();
+    assert_eq!(store.actor_place(plain.id()).unwrap_err().kind(), ErrorKind::NotFound);
+}
