@@ -6,7 +6,7 @@ import time
 import helpers
 import park as ray
 import pytest
-from helpers import ON_RAY, SOON
+from helpers import ON_RAY, SOON, wait_until
 from park.exceptions import RayTaskError
 
 SESSION = {"num_cpus": 2, "resources": {"slot": 2}}
@@ -325,3 +325,33 @@ def test_a_method_of_an_error_is_not_lost():
         ray.get(add.remote(1, "text"), timeout=SOON)
     with pytest.raises(TypeError):
         ray.get(add.remote(1, "text"), timeout=SOON)
+
+
+@pytest.mark.park_only
+def test_ten_thousand_references_as_arguments():
+    """Far more than a ring takes: the message itself becomes an object. The same for an actor's methods and constructor."""
+
+    @ray.remote
+    def count(*values):
+        return sum(values)
+
+    @ray.remote
+    def forward(refs):
+        return ray.get(count.remote(*refs))
+
+    @ray.remote
+    class Counter:
+        def __init__(self, *values):
+            self.start = sum(values)
+
+        def count(self, *values):
+            return self.start + sum(values)
+
+    ones = [ray.put(1) for _ in range(10_000)]
+    assert ray.get(count.remote(*ones), timeout=SOON) == 10_000
+    assert ray.get(forward.remote(ones), timeout=SOON) == 10_000, "submitted from a worker"
+    counter = Counter.remote(*ones)
+    assert ray.get(counter.count.remote(*ones), timeout=SOON) == 20_000
+    before = ray.store_stats()["objects"]
+    ray.get([counter.count.remote(*ones) for _ in range(5)], timeout=SOON)
+    wait_until(lambda: ray.store_stats()["objects"] <= before)

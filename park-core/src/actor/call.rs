@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ObjectId, ParticipantId};
 use crate::ipc::Outbox;
 use crate::ipc::message::{ToWorker, decode, encode, frame, unframe};
+use crate::ipc::parcel::{pack, unpack};
 use crate::store::format::{Format, decode_error};
 use crate::store::{Place, Store};
 use crate::sync::ring::PushError;
@@ -33,9 +34,10 @@ impl Caller {
     pub fn new(store: &Arc<Store>) -> Self {
         let weak = Arc::downgrade(store);
         let outbox = Outbox::new(Box::new(move |actor, record| match weak.upgrade() {
-            Some(store) if store.check_open().is_ok() => {
-                !matches!(deliver(&store, actor, record, &returns_of(record)), Ok(Delivery::Later))
-            }
+            Some(store) if store.check_open().is_ok() => !matches!(
+                deliver(&store, actor, record, &returns_of(&store, record)),
+                Ok(Delivery::Later)
+            ),
             // Nobody is left to answer or to ask.
             _ => true,
         }));
@@ -47,7 +49,8 @@ impl Caller {
 
     /// Sends a `Call`. Its holds and promises are the message's from here on; a dead actor fails the results, not this call.
     pub fn call(&self, actor: ObjectId, message: &ToWorker) -> Result<()> {
-        let record = frame(0, &encode(message)?);
+        let (body, _) = pack(&self.store, &encode(message)?)?;
+        let record = frame(0, &body);
         let returns: &[ObjectId] = if let ToWorker::Call { returns, .. } = message {
             returns
         } else {
@@ -103,29 +106,36 @@ fn assign(store: &Store, returns: &[ObjectId], producer: ParticipantId) {
     returns.iter().for_each(|id| store.assign_producer(*id, producer));
 }
 
-fn returns_of(record: &[u8]) -> Vec<ObjectId> {
-    match parse(record) {
-        Ok((_, ToWorker::Call { returns, .. })) => returns,
+fn returns_of(store: &Arc<Store>, record: &[u8]) -> Vec<ObjectId> {
+    match parse(store, record) {
+        Ok((_, ToWorker::Call { returns, .. }, _)) => returns,
         _ => Vec::new(),
     }
 }
 
-/// The attempt and message of a worker record.
-pub fn parse(record: &[u8]) -> Result<(u32, ToWorker)> {
+/// The attempt and message of a worker record, and the object that held it, if it was long.
+pub fn parse(store: &Arc<Store>, record: &[u8]) -> Result<(u32, ToWorker, Option<ObjectId>)> {
     let (attempt, body) = unframe(record)?;
-    Ok((attempt, decode(body)?))
+    let (message, parcel) = unpack(store, body)?;
+    Ok((attempt, decode(&message)?, parcel))
 }
 
 /// Raises a call's results and gives its holds back.
 pub fn fail_call(store: &Arc<Store>, record: &[u8], error: &Error) {
-    let Ok((_, message)) = parse(record) else { return };
+    let Ok((_, message, parcel)) = parse(store, record) else {
+        return;
+    };
     if let ToWorker::Call { returns, .. } = &message {
         for id in returns {
             // A result that cannot be written stays open; the store's statistics show it.
             let _ = store.fail(*id, error);
         }
     }
-    message.holds().into_iter().for_each(|id| store.drop_hold(id));
+    message
+        .holds()
+        .into_iter()
+        .chain(parcel)
+        .for_each(|id| store.drop_hold(id));
 }
 
 /// The error of a dead actor.

@@ -35,6 +35,8 @@ pub struct Actor {
     pub restarts: u32,
     /// Nobody may restart it: it was killed for good, or its handles are gone.
     pub no_restart: bool,
+    /// Objects that held long creation messages, one for each incarnation.
+    pub parcels: Vec<ObjectId>,
     /// Killed before its process was known: to be killed when it starts.
     pub doomed: bool,
 }

@@ -1,8 +1,10 @@
 //! Putting a record into another participant's ring, and waking it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::message::{ToHead, encode};
+use super::parcel::pack;
 use crate::error::{Result, bail};
 use crate::id::ParticipantId;
 use crate::store::Store;
@@ -18,8 +20,8 @@ impl Store {
 
     /// Sends to the head, waiting for room: the head always drains its ring. `urgent` wakes it; otherwise it hears of the message
     /// when it next looks.
-    pub fn send_head(&self, message: ToHead, urgent: bool) -> Result<()> {
-        let record = encode(&(self.me(), message))?;
+    pub fn send_head(self: &Arc<Self>, message: ToHead, urgent: bool) -> Result<()> {
+        let (record, _) = pack(self, &encode(&(self.me(), message))?)?;
         loop {
             match self.ring(ParticipantId::HEAD).push(self.me(), self.is_dead(), &record) {
                 Ok(()) => {

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::actor::call::{Caller, parse};
 use crate::actor::order::CallOrder;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::id::{ObjectId, TaskId};
 use crate::ipc::message::{ToHead, ToWorker};
 use crate::store::{Interrupt, Store};
@@ -31,6 +31,16 @@ pub struct Job {
     pub message: ToWorker,
     attempt: u32,
     position: Position,
+    /// The object that held the message. A call's message owns it; a task's belongs to the head.
+    parcel: Option<ObjectId>,
+}
+
+impl Job {
+    /// What the message itself owns.
+    fn holds(&self) -> impl Iterator<Item = ObjectId> {
+        let parcel = self.parcel.filter(|_| matches!(self.message, ToWorker::Call { .. }));
+        self.message.holds().into_iter().chain(parcel)
+    }
 }
 
 struct State {
@@ -108,17 +118,27 @@ impl Inbox {
         let mut state = self.state.lock();
         let ring = self.store.ring(self.store.me());
         while let Some((position, record)) = state.reader.next(ring)? {
-            let (attempt, message) = parse(&record)?;
+            let (attempt, message, parcel) = match parse(&self.store, &record) {
+                Ok(parsed) => parsed,
+                // A long task that the head took back and that ended elsewhere: the object that held it is gone with it.
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    state.reader.finish(ring, position)?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let job = Job {
                 message,
                 attempt,
                 position,
+                parcel,
             };
             match &job.message {
                 ToWorker::Call { actor, .. } if *self.actor.lock() != Some(*actor) => {
                     // Sent to this entry when another process had it: pass it on.
                     self.caller.call(*actor, &job.message)?;
                     state.reader.finish(ring, position)?;
+                    job.parcel.into_iter().for_each(|id| self.store.drop_hold(id));
                 }
                 ToWorker::Call { caller, .. } => {
                     let caller = *caller;
@@ -177,7 +197,7 @@ impl Inbox {
             .lock()
             .reader
             .finish(self.store.ring(self.store.me()), job.position)?;
-        job.message.holds().into_iter().for_each(|id| self.store.drop_hold(id));
+        job.holds().for_each(|id| self.store.drop_hold(id));
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use crate::actor::registry::{Actor, Life};
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::{ObjectId, ParticipantId};
 use crate::ipc::message::{ActorSpec, ToWorker, encode, frame};
+use crate::ipc::parcel::pack;
 use crate::proc::pool::Role;
 use crate::store::{ObjectRef, Place};
 use crate::sys::process;
@@ -24,6 +25,7 @@ impl State {
             restarts: 0,
             no_restart: false,
             doomed: false,
+            parcels: Vec::new(),
         });
         if !open.is_empty() {
             self.waiting.add(Work::Actor(id), open);
@@ -54,15 +56,15 @@ impl State {
             return Ok(());
         }
         let (class, args) = (actor.spec.class, actor.spec.args.clone());
-        let create = frame(
-            actor.restarts,
-            &encode(&ToWorker::Create {
-                actor: id,
-                class,
-                args,
-                restarts: actor.restarts,
-            })?,
-        );
+        let create = encode(&ToWorker::Create {
+            actor: id,
+            class,
+            args,
+            restarts: actor.restarts,
+        })?;
+        let (create, parcel) = pack(&self.store, &create)?;
+        actor.parcels.extend(parcel);
+        let create = frame(actor.restarts, &create);
         // An idle worker becomes the actor at once; another is forked only if there is none.
         let worker = match self.pool.take_idle() {
             Some(worker) => worker,
@@ -131,8 +133,7 @@ impl State {
                     actor.life = Life::Retiring;
                 }
                 let participant = actor.participant;
-                let retire = encode(&ToWorker::Retire).map(|body| frame(0, &body));
-                if !retire.is_ok_and(|record| self.store.send(participant, &record).is_ok()) {
+                if !self.send_retire(participant) {
                     self.kill_worker(participant);
                 }
             }
@@ -206,6 +207,7 @@ impl State {
             .spec
             .args
             .holds()
+            .chain(actor.parcels)
             .chain([actor.spec.class])
             .for_each(|id| self.store.drop_hold(id));
     }

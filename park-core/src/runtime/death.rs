@@ -163,7 +163,9 @@ impl State {
 
     /// A call that was queued or running. Callers are told by the rule of the actor's place; retries apply if it comes back.
     fn call_lost_its_actor(&mut self, record: &[u8]) {
-        let Ok((_, mut message)) = parse(record) else { return };
+        let Ok((_, mut message, parcel)) = parse(&self.store, record) else {
+            return;
+        };
         let ToWorker::Call { actor, retries, .. } = &mut message else {
             return;
         };
@@ -179,6 +181,7 @@ impl State {
         }
         // A call that cannot be sent at all (the session closes) fails with the session.
         let _ = self.caller.call(actor, &message);
+        parcel.into_iter().for_each(|id| self.store.drop_hold(id));
     }
 
     /// An attached process left or died.

@@ -12,6 +12,7 @@ use crate::actor::registry::ActorRegistry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ObjectId, ParticipantId, TaskId};
 use crate::ipc::message::{ActorSpec, Amounts, Envelope, Submission, ToHead, decode, encode};
+use crate::ipc::parcel::unpack;
 use crate::proc::pool::WorkerPool;
 use crate::proc::zygote::{Zygote, ZygoteCommand};
 use crate::sched::dependency::DependencyTable;
@@ -230,7 +231,9 @@ impl State {
         let store = self.store.clone();
         let ring = store.ring(ParticipantId::HEAD);
         while let Some((position, record)) = self.reader.next(ring)? {
-            let (from, message) = decode::<Envelope>(&record)?;
+            let (bytes, parcel) = unpack(&store, &record)?;
+            let (from, message) = decode::<Envelope>(&bytes)?;
+            parcel.into_iter().for_each(|id| store.drop_hold(id));
             self.handle(from, message);
             self.reader.finish(ring, position)?;
         }

@@ -9,6 +9,7 @@ use crate::actor::registry::Life;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ParticipantId, TaskId};
 use crate::ipc::message::{Amounts, Submission, ToWorker, encode, frame};
+use crate::ipc::parcel::pack;
 use crate::proc::pool::Role;
 use crate::sched::queue::ShapeId;
 use crate::sched::task::Task;
@@ -22,7 +23,7 @@ impl State {
         self.next_task += 1;
         self.counts.submitted += 1;
         let shape = self.ready.shape(&submission.resources);
-        let (task, dependencies) = Task::new(id, shape, submission)?;
+        let (task, dependencies) = Task::new(&self.store, id, shape, submission)?;
         let open = self.open_among(&dependencies);
         self.tasks.insert(id, task);
         if open.is_empty() {
@@ -186,6 +187,12 @@ impl State {
         }
     }
 
+    /// Asks a worker to end after what is queued; false if its ring is full.
+    pub(super) fn send_retire(&self, id: ParticipantId) -> bool {
+        let packed = encode(&ToWorker::Retire).and_then(|body| pack(&self.store, &body));
+        packed.is_ok_and(|(body, _)| self.store.send(id, &frame(0, &body)).is_ok())
+    }
+
     /// The worker has nothing to do. Blocked tasks made the pool grow; it shrinks again to one idle worker a CPU.
     fn rest(&mut self, id: ParticipantId) {
         let enough = crate::sys::cgroup::cpus().max(self.resources.whole("CPU"));
@@ -193,8 +200,7 @@ impl State {
             self.pool.put_idle(id);
             return;
         }
-        let retire = encode(&ToWorker::Retire).map(|body| frame(0, &body));
-        if retire.is_ok_and(|record| self.store.send(id, &record).is_ok()) {
+        if self.send_retire(id) {
             if let Some(worker) = self.pool.get_mut(id) {
                 worker.role = Role::Surplus;
             }

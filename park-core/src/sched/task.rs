@@ -1,8 +1,12 @@
 //! A task as the head knows it, from submission until its holds are given back.
 
+use std::sync::Arc;
+
 use crate::error::Result;
 use crate::id::{ObjectId, ParticipantId, TaskId};
 use crate::ipc::message::{Submission, ToWorker, encode};
+use crate::ipc::parcel::pack;
+use crate::store::Store;
 
 use super::queue::ShapeId;
 
@@ -31,7 +35,12 @@ pub struct Task {
 
 impl Task {
     /// Takes a submission over, with its holds. Also returns the references whose values it needs.
-    pub fn new(id: TaskId, shape: ShapeId, submission: Submission) -> Result<(Self, Vec<ObjectId>)> {
+    pub fn new(
+        store: &Arc<Store>,
+        id: TaskId,
+        shape: ShapeId,
+        submission: Submission,
+    ) -> Result<(Self, Vec<ObjectId>)> {
         let Submission {
             function,
             args,
@@ -45,12 +54,16 @@ impl Task {
         holds.extend(args.holds());
         holds.extend(&returns);
         let dependencies = args.dependencies.clone();
-        let body = encode(&ToWorker::Run {
-            task: id,
-            function,
-            args,
-            returns: returns.clone(),
-        })?;
+        let (body, parcel) = pack(
+            store,
+            &encode(&ToWorker::Run {
+                task: id,
+                function,
+                args,
+                returns: returns.clone(),
+            })?,
+        )?;
+        holds.extend(parcel);
         Ok((
             Self {
                 id,
