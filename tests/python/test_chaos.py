@@ -83,8 +83,8 @@ def test_answers_are_right_while_workers_are_killed(fresh):
     def store_is_empty_again():
         gc.collect()
         stats = ray.store_stats()
-        # What remains is definitions, and at most one object for each death: what was being handed over at that instant (the window
-        # between a count and its ledger entry, park-core/src/store/README.md).
+        # A loose bound. Live workers keep definitions of their own; with all of them gone three objects remained in most runs, but
+        # one run in eight kept more than five, and why is not known: a leak of a kill in mid-submission is the first suspect.
         return stats["objects"] <= 8 + kills and stats["promised"] <= kills
 
     wait_until(store_is_empty_again, 10)
