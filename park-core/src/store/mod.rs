@@ -9,6 +9,7 @@ mod object_ref;
 mod recover;
 mod refs;
 mod slot;
+pub mod spill;
 mod stats;
 mod table;
 mod wait;
