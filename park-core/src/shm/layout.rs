@@ -5,7 +5,7 @@ use super::alloc::ArenaRoot;
 use super::participant::Participant;
 use crate::error::{Result, bail};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Doorbell, RobustMutex, Shared};
+use crate::sync::{Doorbell, RobustMutex, Shared, WaitingLine};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"PARKSHM1");
 const VERSION: u32 = 1;
@@ -51,6 +51,8 @@ pub struct Header {
     _pad: AtomicU32,
     /// Rung when memory or slots come back.
     pub space: Doorbell,
+    /// Producers, and objects to be restored, that wait for memory.
+    pub line: WaitingLine,
 }
 
 // SAFETY: `repr(C)` over `Shared` fields; offsets are pinned by the assertions below.
@@ -61,7 +63,8 @@ const _: () = {
     assert!(std::mem::offset_of!(Header, state) == 40);
     assert!(std::mem::offset_of!(Header, free_lock) == 56);
     assert!(std::mem::offset_of!(Header, space) == 72);
-    assert!(size_of::<Header>() == 80);
+    assert!(std::mem::offset_of!(Header, line) == 80);
+    assert!(size_of::<Header>() == 80 + 24 + 64 * 40 && size_of::<Header>() as u64 <= PAGE);
     assert!(size_of::<Participant>() == 256);
 };
 

@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -59,7 +59,7 @@ pub struct Store {
     fork_epoch: u32,
     closed: AtomicBool,
     pub(super) cache: Mutex<Vec<u32>>,
-    full_wait: Duration,
+    pub(super) full_wait: Duration,
     pub(super) spin: SpinPolicy,
     head: Option<OwnedFd>,
     /// Kept open as long as the store: its end tells the head that this process has left.
@@ -444,29 +444,7 @@ impl Store {
                 self.capacity()
             );
         }
-        let deadline = Instant::now() + self.full_wait;
-        loop {
-            let ticket = self.header().space.ticket();
-            match MutableObject::lend(self, index, generation, spec) {
-                Err(error) if error.kind() == ErrorKind::StoreFull => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if spec.len + 128 > self.capacity() {
-                        bail!(
-                            StoreFull,
-                            "the object of {} bytes is larger than the store of {} bytes",
-                            spec.len,
-                            self.capacity()
-                        );
-                    }
-                    if left.is_zero() {
-                        return Err(self.full_error(spec.len, &error));
-                    }
-                    interrupt()?;
-                    self.check_open()?;
-                    self.header().space.wait(ticket, Some(left.min(super::wait::TICK)));
-                }
-                other => return other,
-            }
-        }
+        let stored = super::refs::stored_len(spec.len, u32::try_from(spec.nested.len()).unwrap_or(u32::MAX));
+        self.with_room(stored, interrupt, || MutableObject::lend(self, index, generation, spec))
     }
 }

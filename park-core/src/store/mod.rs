@@ -8,6 +8,8 @@ mod object;
 mod object_ref;
 mod recover;
 mod refs;
+mod report;
+mod room;
 mod slot;
 pub mod spill;
 mod stats;
@@ -21,6 +23,7 @@ pub use mutable::MutableObject;
 pub use object::{Object, Sealed};
 pub use object_ref::ObjectRef;
 pub use recover::Orphan;
+pub use report::{Holder, MemoryReport, ObjectRow, Party};
 pub use stats::StoreStats;
 pub use wait::{Interrupt, never};
 

@@ -16,6 +16,11 @@ impl Store {
         layout.ledger(&self.control, participant.index(), index)
     }
 
+    /// How many references a participant holds.
+    pub(super) fn ledger_of(&self, participant: ParticipantId, index: u32) -> u32 {
+        self.ledger(participant, index).load(Ordering::Relaxed)
+    }
+
     /// The first reference on a slot that this process has CACHED or is about to write.
     pub(super) fn start_reference(&self, index: u32) {
         let slot = self.slot(index);

@@ -1,9 +1,8 @@
-//! Numbers about the store, and the text of a full one.
+//! Numbers about the store.
 
 use super::Store;
 use super::slot::Phase;
-use crate::error::{Error, ErrorKind};
-use crate::id::{ObjectId, ParticipantId};
+use crate::id::ParticipantId;
 use crate::sync::atomic::Ordering;
 
 /// A snapshot; each number is exact for some recent moment.
@@ -62,36 +61,5 @@ impl Store {
         self.participant(self.me())
             .bytes_shared
             .fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Says what was asked for, what is in use, and by whom.
-    pub(super) fn full_error(&self, asked: u64, cause: &Error) -> Error {
-        let mut holders: Vec<(u64, u32)> = (0..self.slots_used())
-            .filter(|index| self.slot(*index).offset.load(Ordering::Relaxed) != 0)
-            .map(|index| (self.stored_len(self.slot(index)), index))
-            .collect();
-        holders.sort_unstable_by(|a, b| b.cmp(a));
-        let (used, _) = self.layout.arena_root(&self.control).usage();
-        let mut text = format!(
-            "the store is full: asked for {asked} bytes, {used} of {} bytes are in use by {} objects ({cause}); largest:",
-            self.capacity(),
-            holders.len()
-        );
-        for (len, index) in holders.into_iter().take(3) {
-            let slot = self.slot(index);
-            let Ok(state) = slot.state() else { continue };
-            let id = ObjectId {
-                session: self.session(),
-                index,
-                generation: state.generation,
-            };
-            let pid = self.participant(state.owner).pid.load(Ordering::Relaxed);
-            let refs = slot.refs.load(Ordering::Relaxed);
-            text.push_str(&format!(
-                " {id} ({len} bytes, {:?}, made by process {pid}, {refs} references)",
-                state.phase
-            ));
-        }
-        Error::new(ErrorKind::StoreFull, text)
     }
 }

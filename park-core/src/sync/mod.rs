@@ -7,6 +7,7 @@
 //! | `doorbell` | "something changed, look again" with sleepers counted | one participant sleeps, all ring |
 //! | `robust_mutex` | a lock whose owner may be killed | short critical sections on derived data |
 //! | `spin` | a bounded look before a sleep | everyone |
+//! | `waiting_line` | who waits for the same thing gets it in order | everyone |
 //! | `ring` | many producers, one consumer, records stay until their work is done | producers: all; consumer: its owner |
 #![allow(unsafe_code, reason = "marks the types that may live in shared memory")]
 
@@ -16,12 +17,14 @@ pub mod futex;
 pub mod ring;
 pub mod robust_mutex;
 pub mod spin;
+pub mod waiting_line;
 
 pub use doorbell::Doorbell;
 pub use futex::Wake;
 pub use ring::{Ring, RingReader};
 pub use robust_mutex::{RobustGuard, RobustMutex};
 pub use spin::SpinPolicy;
+pub use waiting_line::{Turn, WaitingLine};
 
 /// Types that may be placed over raw shared bytes.
 ///
