@@ -1,8 +1,10 @@
 #![doc = include_str!("README.md")]
 
 mod actor_cell;
+mod count;
 pub mod format;
 mod handle;
+mod journal;
 mod mutable;
 mod object;
 mod object_ref;

@@ -10,8 +10,8 @@ use super::{ObjectRef, Store};
 use crate::error::{Result, bail};
 use crate::sync::atomic::Ordering;
 
-/// A borrowed view of a sealed object, valid while the `ObjectRef` is borrowed.
-#[derive(Clone, Copy, Debug)]
+/// A borrowed view of a sealed object, valid while the `ObjectRef` is borrowed. It pins the object.
+#[derive(Debug)]
 pub struct Sealed<'a> {
     /// The payload.
     pub bytes: &'a [u8],
@@ -19,10 +19,20 @@ pub struct Sealed<'a> {
     pub format: Format,
     /// For tensors: the Python type.
     pub view: View,
+    store: &'a Store,
+    index: u32,
+}
+
+impl Drop for Sealed<'_> {
+    fn drop(&mut self) {
+        if !self.store.is_forked() {
+            self.store.unpin(self.index);
+        }
+    }
 }
 
 /// A sealed object that keeps itself alive: as long as one exists, anywhere, its bytes stay where they are.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Object {
     reference: ObjectRef,
     address: *const u8,
@@ -38,8 +48,12 @@ unsafe impl Sync for Object {}
 
 impl Object {
     pub(super) fn new(reference: ObjectRef) -> Result<Self> {
-        let Sealed { bytes, format, view } = reference.sealed()?;
-        let (address, len) = (bytes.as_ptr(), bytes.len());
+        let sealed = reference.sealed()?;
+        let (address, len) = (sealed.bytes.as_ptr(), sealed.bytes.len());
+        let (format, view) = (sealed.format, sealed.view);
+        // A pin of its own, in place of the borrowed one that goes at the end of this function.
+        reference.store().pin(reference.id().index);
+        drop(sealed);
         Ok(Self {
             reference,
             address,
@@ -89,6 +103,26 @@ impl Object {
     }
 }
 
+impl Clone for Object {
+    fn clone(&self) -> Self {
+        let reference = self.reference.clone();
+        if !reference.store().is_forked() {
+            reference.store().pin(reference.id().index);
+        }
+        Self { reference, ..*self }
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        let store = self.reference.store();
+        // In a forked child the pin belongs to the parent.
+        if !store.is_forked() {
+            store.unpin(self.reference.id().index);
+        }
+    }
+}
+
 impl ObjectRef {
     /// A borrowed view of the object, which must be sealed. An ERROR object is a view too.
     pub fn sealed(&self) -> Result<Sealed<'_>> {
@@ -97,6 +131,15 @@ impl ObjectRef {
             self.store().check_open()?;
         }
         let slot = self.store().checked_slot(id)?;
+        // Pinned first and looked at second: whoever wants to move the bytes does it the other way round (`Store::pin`).
+        self.store().pin(id.index);
+        let mut view = Sealed {
+            bytes: &[],
+            format: Format::Raw,
+            view: View::Numpy,
+            store: self.store(),
+            index: id.index,
+        };
         if !slot.is_sealed(id.generation) {
             bail!(NotFound, "object {id} is not sealed");
         }
@@ -108,12 +151,10 @@ impl ObjectRef {
         } else {
             slot.len.load(Ordering::Relaxed)
         };
-        let bytes = self.store().payload(slot, 0, len)?;
-        Ok(Sealed {
-            bytes,
-            format,
-            view: View::from_number(meta[1]),
-        })
+        view.bytes = self.store().payload(slot, 0, len)?;
+        view.format = format;
+        view.view = View::from_number(meta[1]);
+        Ok(view)
     }
 
     /// A view that keeps the object alive; ERROR objects become their error.
@@ -123,6 +164,7 @@ impl ObjectRef {
             return Err(decode_error(sealed.bytes));
         }
         self.store().count_shared(sealed.bytes.len() as u64);
+        drop(sealed);
         Object::new(self.clone())
     }
 }
@@ -130,7 +172,10 @@ impl ObjectRef {
 impl Store {
     /// Bytes of a slot's stored payload. The caller knows that the slot is sealed or being freed by itself.
     pub(super) fn payload(&self, slot: &Slot, start: u64, len: u64) -> Result<&[u8]> {
-        let stored = self.stored_len(slot);
+        let stored = match slot.offset.load(Ordering::Relaxed) {
+            0 => super::slot::INLINE_BYTES as u64,
+            _ => slot.block_bytes(),
+        };
         let Some(end) = start.checked_add(len).filter(|end| *end <= stored) else {
             bail!(Corrupt, "object of {stored} bytes was asked for {len} bytes at {start}");
         };

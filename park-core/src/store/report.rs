@@ -1,7 +1,7 @@
 //! Who holds the store's memory: the text of a full store, and what `park memory` prints.
 
 use std::fmt::Write;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::Store;
 use super::slot::{Phase, Slot};
@@ -12,9 +12,7 @@ use crate::sync::atomic::Ordering;
 /// Who takes part in a session, and as what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Party {
-    /// The session itself, in the process that opened it: objects of tasks that wait or run.
-    Head,
-    /// The program in the process that opened the session.
+    /// The process that opened the session: its program, and what tasks that wait or run refer to.
     Driver,
     /// Any other process: a worker, or one that attached.
     Process,
@@ -26,7 +24,6 @@ impl Party {
     /// In words.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Head => "session",
             Self::Driver => "driver",
             Self::Process => "process",
             Self::Nobody => "messages and other objects",
@@ -54,7 +51,7 @@ pub struct Holder {
 pub struct ObjectRow {
     /// Which.
     pub id: ObjectId,
-    /// Its payload and the references in it.
+    /// What it takes in the arena.
     pub bytes: u64,
     /// Where it is in its life.
     pub phase: &'static str,
@@ -96,17 +93,17 @@ fn phase_name(phase: Phase) -> &'static str {
 struct Sums {
     bytes: u64,
     objects: u64,
-    born: u64,
+    born: u32,
 }
 
 impl Sums {
     const NONE: Self = Self {
         bytes: 0,
         objects: 0,
-        born: u64::MAX,
+        born: u32::MAX,
     };
 
-    fn add(&mut self, bytes: u64, born: u64) {
+    fn add(&mut self, bytes: u64, born: u32) {
         self.bytes += bytes;
         self.objects += 1;
         self.born = self.born.min(born);
@@ -116,14 +113,12 @@ impl Sums {
 impl Store {
     /// Who holds the memory: by process, and the `most` largest objects.
     pub fn memory_report(&self, most: usize) -> MemoryReport {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
-        let age = |born: u64| Duration::from_millis(now.saturating_sub(born));
+        let now = self.age();
+        let age = |born: u32| Duration::from_secs(now.saturating_sub(born).into());
         let slots = self.slots_used();
         let mut largest: Vec<(u64, u32)> = (0..slots)
             .filter(|index| has_memory(self.slot(*index)))
-            .map(|index| (self.stored_len(self.slot(index)), index))
+            .map(|index| (self.slot(index).block_bytes(), index))
             .collect();
         let objects = largest.len() as u64;
         let mut holders = Vec::new();
@@ -132,7 +127,7 @@ impl Store {
             let participant = ParticipantId(number);
             let mut sums = Sums::NONE;
             for (bytes, index) in &largest {
-                if self.ledger_of(participant, *index) > 0 {
+                if self.held_by(participant, *index).0 > 0 {
                     held[*index as usize] = true;
                     sums.add(*bytes, self.slot(*index).born.load(Ordering::Relaxed));
                 }
@@ -140,8 +135,7 @@ impl Store {
             if sums.objects > 0 {
                 holders.push(Holder {
                     party: match participant {
-                        ParticipantId::HEAD => Party::Head,
-                        ParticipantId::DRIVER => Party::Driver,
+                        ParticipantId::HEAD | ParticipantId::DRIVER => Party::Driver,
                         _ => Party::Process,
                     },
                     pid: self.participant(participant).pid.load(Ordering::Relaxed),
@@ -178,7 +172,7 @@ impl Store {
                 },
                 bytes,
                 phase: phase_name(state.phase),
-                refs: slot.refs.load(Ordering::Relaxed),
+                refs: self.count(index).get(),
                 age: age(slot.born.load(Ordering::Relaxed)),
                 creator: self.participant(state.owner).pid.load(Ordering::Relaxed),
             })

@@ -4,6 +4,7 @@
 pub mod cgroup;
 pub mod clock;
 pub mod disk;
+pub mod failpoint;
 pub mod fork;
 pub mod futex;
 pub mod memfd;
