@@ -200,6 +200,7 @@ impl Head {
         let bell = &self.store.participant(ParticipantId::HEAD).doorbell;
         loop {
             let ticket = bell.ticket();
+            self.store.tend_spilling();
             {
                 let mut state = self.lock();
                 if state.closed {

@@ -129,6 +129,18 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
         Ok(allocation)
     }
 
+    /// Whether `allocate` would find a block for so many bytes now.
+    pub fn has_room(&self, len: u64) -> Result<bool> {
+        let guard = self.root.lock.lock(self.me, &self.is_dead);
+        if guard.recovered() {
+            self.rebuild()?;
+        }
+        match block_size(len) {
+            Some(size) => self.find(size).map(|found| found.is_some()),
+            None => Ok(false),
+        }
+    }
+
     /// Takes the bytes back; `take` reads and clears the owner's slot inside the critical section.
     pub fn release(&self, take: impl FnOnce() -> Option<u64>) -> Result<()> {
         let guard = self.root.lock.lock(self.me, &self.is_dead);

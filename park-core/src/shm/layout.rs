@@ -2,6 +2,7 @@
 
 use super::Segment;
 use super::alloc::ArenaRoot;
+use super::board::Board;
 use super::journal::{Journal, LIST};
 use super::participant::Participant;
 use crate::error::{Result, bail};
@@ -55,6 +56,8 @@ pub struct Header {
     pub space: Doorbell,
     /// Producers, and objects to be restored, that wait for memory.
     pub line: WaitingLine,
+    /// Between the spiller and everyone.
+    pub board: Board,
 }
 
 // SAFETY: `repr(C)` over `Shared` fields; offsets are pinned by the assertions below.
@@ -66,7 +69,8 @@ const _: () = {
     assert!(std::mem::offset_of!(Header, free_lock) == 56);
     assert!(std::mem::offset_of!(Header, space) == 72);
     assert!(std::mem::offset_of!(Header, line) == 80);
-    assert!(size_of::<Header>() == 80 + 24 + 64 * 40 && size_of::<Header>() as u64 <= PAGE);
+    assert!(std::mem::offset_of!(Header, board) == 80 + 24 + 64 * 40);
+    assert!(size_of::<Header>() == 2664 + 304 && size_of::<Header>() as u64 <= PAGE);
     assert!(size_of::<Participant>() == 256);
 };
 

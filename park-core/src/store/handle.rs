@@ -5,12 +5,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::format::{Format, TensorSpec, View, encode_error};
 use super::slot::{PROMISED, Phase, Slot, State};
+use super::spill::SpillThread;
 use super::{Interrupt, MutableObject, Object, ObjectRef, never};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, bail};
@@ -69,6 +70,8 @@ pub struct Store {
     /// Kept open as long as the store: its end tells the head that this process has left.
     _membership: Option<OwnedFd>,
     pub(super) actor_freed: OnceLock<ActorFreed>,
+    /// In the head process, if its session may spill.
+    pub(super) spill_thread: OnceLock<SpillThread>,
 }
 
 impl std::fmt::Debug for Store {
@@ -157,6 +160,7 @@ impl Store {
             head,
             _membership: membership,
             actor_freed: OnceLock::new(),
+            spill_thread: OnceLock::new(),
         }
     }
 
@@ -298,6 +302,7 @@ impl Store {
             self.participant(ParticipantId(index)).doorbell.ring();
         }
         self.header().space.ring();
+        self.board().bell.ring();
     }
 
     pub(crate) fn participants_used(&self) -> u16 {
@@ -428,8 +433,12 @@ impl Store {
 
     /// Waits for an object and returns a view that keeps it alive. ERROR objects come back as their error.
     pub fn get(self: &Arc<Self>, object: &ObjectRef, timeout: Option<Duration>) -> Result<Object> {
+        let started = Instant::now();
         self.wait(std::slice::from_ref(&object), 1, timeout, &mut never)?;
-        object.open()
+        object.open_within(
+            timeout.map(|timeout| timeout.saturating_sub(started.elapsed())),
+            &mut never,
+        )
     }
 
     /// Whether an object of this id is sealed now.

@@ -2,6 +2,7 @@
 
 mod actor_cell;
 mod count;
+mod evict;
 pub mod format;
 mod handle;
 mod journal;
@@ -12,7 +13,7 @@ mod recover;
 mod refs;
 mod report;
 mod room;
-mod slot;
+pub(crate) mod slot;
 pub mod spill;
 mod stats;
 mod table;

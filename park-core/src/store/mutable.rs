@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use super::format::KEPT;
 use super::handle::Spec;
 use super::journal::Second;
 use super::refs::{fits_inline, stored_len};
-use super::slot::{BLOCK_UNIT, PROMISED, Phase, Slot, State};
+use super::slot::{PROMISED, Phase, Slot, State};
 use super::{ObjectRef, Store};
 use crate::error::{Result, bail};
 use crate::id::{ObjectId, ParticipantId};
@@ -38,14 +39,7 @@ impl MutableObject {
         slot.len.store(spec.len, Ordering::Relaxed);
         fail_point!("object.create.described");
         if !fits_inline(stored) {
-            store.allocator(store.me()).allocate(stored, |got| {
-                // `offset` last: it is what makes the block this slot's.
-                let units = u32::try_from(got.len / BLOCK_UNIT).unwrap_or(u32::MAX);
-                slot.block.store(units, Ordering::Relaxed);
-                fail_point!("object.create.sized");
-                slot.offset.store(got.offset, Ordering::Relaxed);
-                fail_point!("object.create.placed");
-            })?;
+            store.place(slot, stored)?;
         }
         let mut object = Self {
             store: store.clone(),
@@ -132,6 +126,11 @@ impl MutableObject {
     /// Address of the payload, `len()` bytes, 64-byte aligned. Valid until this value is sealed, aborted or dropped.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.address
+    }
+
+    /// The object will never be moved to disk: whoever reads it must not wait for that.
+    pub(crate) fn keep_in_memory(&mut self) {
+        self.store.slot(self.index).meta.fetch_or(KEPT, Ordering::Relaxed);
     }
 
     /// Makes the object immutable and visible, and wakes everyone who waits for it.

@@ -37,7 +37,7 @@ impl Store {
             };
             match seen.phase {
                 // Its count reached zero and the process died before it could act on that.
-                Phase::Sealed | Phase::Pending if slot.is_unreferenced() => {
+                Phase::Sealed | Phase::Pending | Phase::Spilled if slot.is_unreferenced() => {
                     self.reclaim(index, Some(seen.generation), self.me())
                 }
                 _ if seen.owner != dead => {}
@@ -62,6 +62,8 @@ impl Store {
                     orphans.push(Orphan { id })
                 }
                 Phase::Freeing => {
+                    // It may have been on disk, and its owner may have died before it said so.
+                    self.tell_spiller_freed();
                     let mut stack = Vec::new();
                     self.empty(index, seen, &mut stack);
                     self.recycle(index, seen.generation, self.me());

@@ -54,7 +54,8 @@ impl Store {
             slot.state().is_ok_and(|s| {
                 // What is written and was never promised is its writer's alone: the reaper frees it without asking who refers to it.
                 let open = s.phase == Phase::Writing && s.flags & PROMISED != 0;
-                s.generation == id.generation && (open || matches!(s.phase, Phase::Pending | Phase::Sealed))
+                let exists = open || s.phase == Phase::Pending || slot.is_sealed(id.generation);
+                s.generation == id.generation && exists
             })
         };
         if !current() || self.change(id.index, 1, Second::Ledger).is_none() {
@@ -96,7 +97,7 @@ impl Store {
             let slot = self.slot(index);
             while let Ok(seen) = slot.state() {
                 if generation.is_some_and(|g| g != seen.generation)
-                    || !matches!(seen.phase, Phase::Sealed | Phase::Pending)
+                    || !matches!(seen.phase, Phase::Sealed | Phase::Pending | Phase::Spilled)
                 {
                     break;
                 }
@@ -108,6 +109,9 @@ impl Store {
                 };
                 if slot.advance(seen, freeing) {
                     fail_point!("object.free.begun");
+                    if seen.phase == Phase::Spilled {
+                        self.tell_spiller_freed();
+                    }
                     self.empty(index, freeing, &mut stack);
                     self.recycle(index, freeing.generation, me);
                     break;

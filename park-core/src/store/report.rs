@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::Store;
-use super::slot::{Phase, Slot};
+use super::slot::Phase;
 use crate::error::{Error, ErrorKind};
 use crate::id::{ObjectId, ParticipantId};
 use crate::sync::atomic::Ordering;
@@ -31,18 +31,22 @@ impl Party {
     }
 }
 
-/// What one process keeps in memory. An object that two hold counts for both.
+/// What one process keeps. An object that two hold counts for both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// As what it takes part.
     pub party: Party,
     /// Its process id; 0 for nobody.
     pub pid: u32,
-    /// Bytes of the objects that it holds.
+    /// Bytes in memory of the objects that it holds.
     pub bytes: u64,
     /// How many these are.
     pub objects: u64,
-    /// How long ago the oldest of them was made.
+    /// Bytes of those that it looks at right now, so that they cannot go to disk.
+    pub pinned: u64,
+    /// Bytes of objects that it holds and that are on disk.
+    pub spilled: u64,
+    /// How long ago the oldest of all these was made.
     pub oldest: Duration,
 }
 
@@ -51,12 +55,14 @@ pub struct Holder {
 pub struct ObjectRow {
     /// Which.
     pub id: ObjectId,
-    /// What it takes in the arena.
+    /// What it takes, in memory or on disk.
     pub bytes: u64,
     /// Where it is in its life.
     pub phase: &'static str,
     /// References to it, of all kinds.
     pub refs: u32,
+    /// Views of its bytes.
+    pub pins: u32,
     /// How long ago it was made.
     pub age: Duration,
     /// The process that made it.
@@ -72,10 +78,30 @@ pub struct MemoryReport {
     pub used: u64,
     /// Objects with bytes in the arena.
     pub objects: u64,
-    /// Who holds them, most bytes first.
+    /// Bytes of those that somebody looks at.
+    pub pinned: u64,
+    /// Bytes of objects that are on disk.
+    pub spilled: u64,
+    /// Objects that are on disk.
+    pub spilled_objects: u64,
+    /// Why nothing more can be spilled, if so.
+    pub trouble: Option<String>,
+    /// Threads that wait for memory.
+    pub waiting: usize,
+    /// Who holds all this, most bytes in memory first.
     pub holders: Vec<Holder>,
-    /// The largest of them, largest first.
+    /// The largest objects, those in memory first, largest first.
     pub largest: Vec<ObjectRow>,
+}
+
+/// An object that takes memory or disk space.
+struct Entry {
+    index: u32,
+    bytes: u64,
+    on_disk: bool,
+    born: u32,
+    pins: u32,
+    held: bool,
 }
 
 fn phase_name(phase: Phase) -> &'static str {
@@ -84,106 +110,122 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Pending => "pending",
         Phase::Writing => "writing",
         Phase::Sealed => "sealed",
+        Phase::Evicting => "going to disk",
+        Phase::Spilled => "on disk",
+        Phase::Restoring => "coming from disk",
         Phase::Freeing => "freeing",
-    }
-}
-
-/// The sums for one holder while they grow.
-#[derive(Clone, Copy)]
-struct Sums {
-    bytes: u64,
-    objects: u64,
-    born: u32,
-}
-
-impl Sums {
-    const NONE: Self = Self {
-        bytes: 0,
-        objects: 0,
-        born: u32::MAX,
-    };
-
-    fn add(&mut self, bytes: u64, born: u32) {
-        self.bytes += bytes;
-        self.objects += 1;
-        self.born = self.born.min(born);
     }
 }
 
 impl Store {
     /// Who holds the memory: by process, and the `most` largest objects.
     pub fn memory_report(&self, most: usize) -> MemoryReport {
-        let now = self.age();
-        let age = |born: u32| Duration::from_secs(now.saturating_sub(born).into());
-        let slots = self.slots_used();
-        let mut largest: Vec<(u64, u32)> = (0..slots)
-            .filter(|index| has_memory(self.slot(*index)))
-            .map(|index| (self.slot(index).block_bytes(), index))
+        let mut entries: Vec<Entry> = (0..self.slots_used()).filter_map(|index| self.entry(index)).collect();
+        let mut holders: Vec<Holder> = (0..self.participants_used())
+            .filter_map(|number| self.holder(ParticipantId(number), &mut entries))
             .collect();
-        let objects = largest.len() as u64;
-        let mut holders = Vec::new();
-        let mut held = vec![false; slots as usize];
-        for number in 0..self.participants_used() {
-            let participant = ParticipantId(number);
-            let mut sums = Sums::NONE;
-            for (bytes, index) in &largest {
-                if self.held_by(participant, *index).0 > 0 {
-                    held[*index as usize] = true;
-                    sums.add(*bytes, self.slot(*index).born.load(Ordering::Relaxed));
-                }
-            }
-            if sums.objects > 0 {
-                holders.push(Holder {
-                    party: match participant {
-                        ParticipantId::HEAD | ParticipantId::DRIVER => Party::Driver,
-                        _ => Party::Process,
-                    },
-                    pid: self.participant(participant).pid.load(Ordering::Relaxed),
-                    bytes: sums.bytes,
-                    objects: sums.objects,
-                    oldest: age(sums.born),
-                });
-            }
-        }
-        let mut sums = Sums::NONE;
-        for (bytes, index) in largest.iter().filter(|(_, index)| !held[*index as usize]) {
-            sums.add(*bytes, self.slot(*index).born.load(Ordering::Relaxed));
-        }
-        if sums.objects > 0 {
-            holders.push(Holder {
-                party: Party::Nobody,
-                pid: 0,
-                bytes: sums.bytes,
-                objects: sums.objects,
-                oldest: age(sums.born),
-            });
-        }
-        holders.sort_by_key(|holder| std::cmp::Reverse(holder.bytes));
-        largest.sort_unstable_by(|a, b| b.cmp(a));
-        largest.truncate(most);
-        let rows = largest.into_iter().filter_map(|(bytes, index)| {
-            let slot = self.slot(index);
-            let state = slot.state().ok()?;
-            Some(ObjectRow {
-                id: ObjectId {
-                    session: self.session(),
-                    index,
-                    generation: state.generation,
-                },
-                bytes,
-                phase: phase_name(state.phase),
-                refs: self.count(index).get(),
-                age: age(slot.born.load(Ordering::Relaxed)),
-                creator: self.participant(state.owner).pid.load(Ordering::Relaxed),
-            })
-        });
+        let unheld = entries.iter().filter(|entry| !entry.held).map(|entry| (entry, 0));
+        holders.extend(self.sum_up(Party::Nobody, 0, unheld));
+        holders.sort_by_key(|holder| std::cmp::Reverse((holder.bytes, holder.spilled)));
+        entries.sort_unstable_by_key(|entry| (entry.on_disk, std::cmp::Reverse(entry.bytes)));
+        let total = |wanted: fn(&Entry) -> bool| {
+            let found = entries.iter().filter(|entry| wanted(entry));
+            found.fold((0, 0), |(bytes, count), entry| (bytes + entry.bytes, count + 1))
+        };
+        let (spilled, spilled_objects) = total(|entry| entry.on_disk);
         MemoryReport {
             capacity: self.capacity(),
             used: self.layout.arena_root(&self.control).usage().0,
-            objects,
+            objects: total(|entry| !entry.on_disk).1,
+            pinned: total(|entry| entry.pins > 0).0,
+            spilled,
+            spilled_objects,
+            trouble: self.board().trouble().map(|trouble| trouble.to_string()),
+            waiting: self.header().line.len(),
             holders,
-            largest: rows.collect(),
+            largest: entries.iter().take(most).filter_map(|entry| self.row(entry)).collect(),
         }
+    }
+
+    fn entry(&self, index: u32) -> Option<Entry> {
+        let slot = self.slot(index);
+        let on_disk = slot.state().ok()?.phase == Phase::Spilled;
+        let in_memory = slot.offset.load(Ordering::Relaxed) != 0;
+        (on_disk || in_memory).then(|| Entry {
+            index,
+            bytes: if on_disk {
+                slot.len.load(Ordering::Relaxed)
+            } else {
+                slot.block_bytes()
+            },
+            on_disk,
+            born: slot.born.load(Ordering::Relaxed),
+            pins: 0,
+            held: false,
+        })
+    }
+
+    fn holder(&self, participant: ParticipantId, entries: &mut [Entry]) -> Option<Holder> {
+        let mut held = Vec::new();
+        for entry in entries {
+            let (refs, pins) = self.held_by(participant, entry.index);
+            entry.pins = entry.pins.saturating_add(pins);
+            entry.held |= refs > 0;
+            if refs > 0 {
+                held.push((&*entry, pins));
+            }
+        }
+        let party = match participant {
+            ParticipantId::HEAD | ParticipantId::DRIVER => Party::Driver,
+            _ => Party::Process,
+        };
+        let pid = self.participant(participant).pid.load(Ordering::Relaxed);
+        self.sum_up(party, pid, held.into_iter())
+    }
+
+    fn sum_up<'a>(&self, party: Party, pid: u32, held: impl Iterator<Item = (&'a Entry, u32)>) -> Option<Holder> {
+        let (mut bytes, mut objects, mut pinned, mut spilled, mut born) = (0, 0, 0, 0, None);
+        for (entry, pins) in held {
+            born = born.min(Some(entry.born)).or(Some(entry.born));
+            if entry.on_disk {
+                spilled += entry.bytes;
+            } else {
+                bytes += entry.bytes;
+                objects += 1;
+                pinned += if pins > 0 { entry.bytes } else { 0 };
+            }
+        }
+        Some(Holder {
+            party,
+            pid,
+            bytes,
+            objects,
+            pinned,
+            spilled,
+            oldest: self.time_since(born?),
+        })
+    }
+
+    fn row(&self, entry: &Entry) -> Option<ObjectRow> {
+        let slot = self.slot(entry.index);
+        let state = slot.state().ok()?;
+        Some(ObjectRow {
+            id: ObjectId {
+                session: self.session(),
+                index: entry.index,
+                generation: state.generation,
+            },
+            bytes: entry.bytes,
+            phase: phase_name(state.phase),
+            refs: self.count(entry.index).get(),
+            pins: entry.pins,
+            age: self.time_since(entry.born),
+            creator: self.participant(state.owner).pid.load(Ordering::Relaxed),
+        })
+    }
+
+    fn time_since(&self, born: u32) -> Duration {
+        Duration::from_secs(self.age().saturating_sub(born).into())
     }
 
     /// Says what was asked for, what is in use, and by whom.
@@ -192,50 +234,50 @@ impl Store {
     }
 }
 
-fn has_memory(slot: &Slot) -> bool {
-    slot.offset.load(Ordering::Relaxed) != 0
-}
-
 impl MemoryReport {
     /// Why `asked` bytes were not to be had.
     fn full_text(&self, asked: u64, cause: &str) -> String {
         let mut text = format!(
-            "the store is full: asked for {asked} bytes, {} of {} bytes are in use by {} objects ({cause}); held by:",
-            self.used, self.capacity, self.objects
+            "the store is full: asked for {asked} bytes, {} of {} bytes are in use by {} objects ({cause}), {} of them in objects \
+             that somebody looks at; {} bytes are on disk",
+            self.used, self.capacity, self.objects, self.pinned, self.spilled
         );
-        for holder in self.holders.iter().take(4) {
+        // Writing to a string cannot fail.
+        if let Some(trouble) = &self.trouble {
+            let _ = write!(text, ", and no more can be spilled: {trouble}");
+        }
+        let mut holders = Vec::new();
+        for holder in self.holders.iter().filter(|holder| holder.objects > 0).take(4) {
             let Holder {
                 party,
                 pid,
                 bytes,
                 objects,
                 oldest,
+                ..
             } = holder;
             let who = match party {
                 Party::Nobody => party.name().to_owned(),
                 _ => format!("{} {pid}", party.name()),
             };
-            // Writing to a string cannot fail.
-            let _ = write!(
-                text,
-                " {who} ({bytes} bytes in {objects} objects, the oldest made {:.1} s ago),",
-                oldest.as_secs_f64()
-            );
+            holders.push(format!(
+                "{who} ({bytes} bytes in {objects} objects, the oldest made {} s ago)",
+                oldest.as_secs()
+            ));
         }
-        text.push_str(" largest:");
+        let mut rows = Vec::new();
         for row in &self.largest {
-            let _ = write!(
-                text,
-                " {} ({} bytes, {}, made by process {} {:.1} s ago, {} references),",
+            rows.push(format!(
+                "{} ({} bytes, {}, made by process {} {} s ago, {} references)",
                 row.id,
                 row.bytes,
                 row.phase,
                 row.creator,
-                row.age.as_secs_f64(),
+                row.age.as_secs(),
                 row.refs
-            );
+            ));
         }
-        text.truncate(text.trim_end_matches([',', ':']).len());
+        let _ = write!(text, "; held by: {}; largest: {}", holders.join(", "), rows.join(", "));
         text
     }
 }

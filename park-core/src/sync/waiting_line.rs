@@ -3,7 +3,7 @@
 //! ```text
 //! taken    u64  bit i: place i is in the line.             Set and cleared by its owner; cleared by the reaper of a dead owner.
 //! tickets  u64  tickets given out so far.                  Added to by who joins.
-//! served   u64  how many left with what they came for.     Added to by who leaves.
+//! left     u64  how many left.                             Added to by who leaves, with what it came for or without.
 //! places   64 x
 //!   owner  u32  participant + 1, or 0: nobody's.           0 -> me by CAS; me -> 0 by me, or by the reaper.
 //!   ticket u64  the owner's number in the line.            Written by the owner before it sets the bit, as is what follows.
@@ -49,7 +49,7 @@ struct Place {
 pub struct WaitingLine {
     taken: AtomicU64,
     tickets: AtomicU64,
-    served: AtomicU64,
+    left: AtomicU64,
     places: [Place; PLACES],
 }
 
@@ -85,7 +85,7 @@ impl WaitingLine {
         Self {
             taken: AtomicU64::new(0),
             tickets: AtomicU64::new(0),
-            served: AtomicU64::new(0),
+            left: AtomicU64::new(0),
             places: std::array::from_fn(|_| Place {
                 owner: AtomicU32::new(0),
                 _pad: AtomicU32::new(0),
@@ -107,9 +107,9 @@ impl WaitingLine {
         self.taken.load(Ordering::Relaxed).count_ones() as usize
     }
 
-    /// How many were served so far. As long as it grows, waiting makes sense.
-    pub fn served(&self) -> u64 {
-        self.served.load(Ordering::Relaxed)
+    /// How many left so far. As long as it grows, waiting makes sense.
+    pub fn departures(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
     }
 
     /// Whether one that does not stand in the line may try to get `asked` right now.
@@ -190,6 +190,7 @@ impl WaitingLine {
     /// Whether others are left in the line.
     fn clear(&self, at: usize) -> bool {
         let left = self.taken.fetch_and(!(1 << at), Ordering::AcqRel) & !(1 << at);
+        self.left.fetch_add(1, Ordering::Relaxed);
         self.places[at].owner.store(0, Ordering::Release);
         left != 0
     }
@@ -212,11 +213,6 @@ impl Turn<'_> {
     /// Whether this is the place of `waiting`.
     pub fn is(&self, waiting: &Waiting) -> bool {
         (self.place, self.ticket) == (waiting.place, waiting.ticket)
-    }
-
-    /// Leaves with what it came for.
-    pub fn serve(self) {
-        self.line.served.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -243,12 +239,11 @@ mod tests {
         assert!(a.is_first(0, NOBODY) && !b.is_first(0, NOBODY));
         assert_eq!(line.first(0, NOBODY).unwrap().asked, 1600);
         let rung = bell.ticket();
-        a.serve();
+        drop(a);
         assert!(bell.rung_since(rung) && b.is_first(0, NOBODY));
-        assert_eq!(line.served(), 1);
+        assert_eq!(line.departures(), 1);
         drop(b);
         assert!(line.is_empty());
-        assert_eq!(line.served(), 1, "leaving is not being served");
     }
 
     #[test]
@@ -324,7 +319,7 @@ mod loom_tests {
             // Were a ring lost, the model would report a deadlock.
             bell.wait(ticket, None);
         }
-        turn.serve();
+        drop(turn);
         things.store(1, Ordering::Release);
         bell.ring();
     }
@@ -340,7 +335,7 @@ mod loom_tests {
             take_and_return(&shared, 2);
             other.join().unwrap();
             assert!(shared.0.is_empty());
-            assert_eq!(shared.0.served(), 2);
+            assert_eq!(shared.0.departures(), 2);
         });
     }
 

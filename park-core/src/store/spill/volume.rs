@@ -64,7 +64,7 @@ struct SpillFile {
 pub struct Volume {
     parent: PathBuf,
     session: u64,
-    limit: u64,
+    limit: Option<u64>,
     directory: Option<Directory>,
     files: BTreeMap<u32, SpillFile>,
     next: u32,
@@ -73,8 +73,9 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Files below `parent`, of at most `limit` bytes together. Nothing is made yet.
-    pub fn new(parent: PathBuf, session: u64, limit: u64) -> Self {
+    /// Files below `parent`, of at most `limit` bytes together; without a limit, of 90 % of what is free there as the first one is
+    /// made. Nothing is made yet.
+    pub fn new(parent: PathBuf, session: u64, limit: Option<u64>) -> Self {
         Self {
             parent,
             session,
@@ -92,11 +93,6 @@ impl Volume {
         self.bytes
     }
 
-    /// Bytes that may be on disk.
-    pub fn limit(&self) -> u64 {
-        self.limit
-    }
-
     /// Which file an object is in, for people.
     pub fn path_of(&self, location: Location) -> PathBuf {
         let directory = self.directory.as_ref().map_or(self.parent.as_path(), Directory::path);
@@ -106,8 +102,10 @@ impl Volume {
     /// Writes an object. On refusal nothing has changed.
     pub fn append(&mut self, head: RecordHead, stored: &[u8]) -> Result<Location, Refusal> {
         let len = RECORD_HEAD + stored.len() as u64;
-        if self.bytes.saturating_add(len) > self.limit {
-            return Err(Refusal::Limit { limit: self.limit });
+        if let Some(limit) = self.limit
+            && self.bytes.saturating_add(len) > limit
+        {
+            return Err(Refusal::Limit { limit });
         }
         let number = match self.files.last_key_value() {
             Some((number, last)) if last.end < FILE_BYTES => *number,
@@ -134,6 +132,7 @@ impl Volume {
             Some(directory) => directory,
             none => none.insert(Directory::create(&self.parent, self.session)?),
         };
+        self.limit.get_or_insert(directory.free_bytes() / 10 * 9);
         let number = self.next;
         let file = directory.create_file(number)?;
         if let Err(error) = file.write_all_at(&file_head(number, self.session), 0) {
@@ -262,7 +261,7 @@ mod tests {
     #[test]
     fn objects_come_back_and_leave_no_file() {
         let parent = tempfile::tempdir().unwrap();
-        let mut volume = Volume::new(parent.path().into(), 7, 1 << 30);
+        let mut volume = Volume::new(parent.path().into(), 7, Some(1 << 30));
         assert_eq!(
             fs::read_dir(parent.path()).unwrap().count(),
             0,
@@ -293,7 +292,7 @@ mod tests {
     #[test]
     fn damage_is_noticed() {
         let parent = tempfile::tempdir().unwrap();
-        let mut volume = Volume::new(parent.path().into(), 7, 1 << 30);
+        let mut volume = Volume::new(parent.path().into(), 7, Some(1 << 30));
         let a = volume.append(head(1, 5000), &bytes(5000, 1)).unwrap();
         let b = volume.append(head(2, 5000), &bytes(5000, 2)).unwrap();
         let path = volume.path_of(a);
@@ -309,7 +308,7 @@ mod tests {
     #[test]
     fn the_limit_holds_and_space_comes_back() {
         let parent = tempfile::tempdir().unwrap();
-        let mut volume = Volume::new(parent.path().into(), 7, 100_000);
+        let mut volume = Volume::new(parent.path().into(), 7, Some(100_000));
         let first = volume.append(head(1, 60_000), &bytes(60_000, 1)).unwrap();
         let refused = volume.append(head(2, 60_000), &bytes(60_000, 2)).unwrap_err();
         assert_eq!(refused, Refusal::Limit { limit: 100_000 });
@@ -323,7 +322,7 @@ mod tests {
     #[test]
     fn large_amounts_are_grouped_into_files() {
         let parent = tempfile::tempdir().unwrap();
-        let mut volume = Volume::new(parent.path().into(), 7, 1 << 30);
+        let mut volume = Volume::new(parent.path().into(), 7, Some(1 << 30));
         let content = bytes(40 << 20, 5);
         let put: Vec<_> = (0..5)
             .map(|index| volume.append(head(index, content.len()), &content).unwrap())
@@ -335,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_parent_that_cannot_be_is_a_refusal() {
-        let mut volume = Volume::new("/proc/nowhere".into(), 7, 1 << 30);
+        let mut volume = Volume::new("/proc/nowhere".into(), 7, Some(1 << 30));
         assert!(matches!(
             volume.append(head(1, 10), &bytes(10, 1)).unwrap_err(),
             Refusal::Disk { errno } if errno != 0
