@@ -25,7 +25,7 @@ pub const STATE_OPEN: u32 = 0;
 /// The session was shut down; nothing new may start.
 pub const STATE_CLOSED: u32 = 1;
 
-/// The first page of the control segment.
+/// The first two pages of the control segment.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Header {
@@ -58,6 +58,8 @@ pub struct Header {
     pub line: WaitingLine,
     /// Between the spiller and everyone.
     pub board: Board,
+    /// Who brings several objects back from disk (store/spill/restore.rs).
+    pub gatherers: WaitingLine,
 }
 
 // SAFETY: `repr(C)` over `Shared` fields; offsets are pinned by the assertions below.
@@ -70,7 +72,8 @@ const _: () = {
     assert!(std::mem::offset_of!(Header, space) == 72);
     assert!(std::mem::offset_of!(Header, line) == 80);
     assert!(std::mem::offset_of!(Header, board) == 80 + 24 + 64 * 40);
-    assert!(size_of::<Header>() == 2664 + 304 && size_of::<Header>() as u64 <= PAGE);
+    assert!(std::mem::offset_of!(Header, gatherers) == 2664 + 304);
+    assert!(size_of::<Header>() as u64 <= Layout::ARENA_ROOT);
     assert!(size_of::<Participant>() == 256);
 };
 
@@ -91,8 +94,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    const ARENA_ROOT: u64 = PAGE;
-    const PARTICIPANTS: u64 = 4 * PAGE;
+    const ARENA_ROOT: u64 = 2 * PAGE;
+    const PARTICIPANTS: u64 = 5 * PAGE;
     /// Bytes of each participant's journal: its lanes, then the list of its transfer lane.
     const JOURNAL: u64 = 2 * PAGE;
 

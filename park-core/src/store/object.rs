@@ -134,7 +134,9 @@ impl ObjectRef {
             if let Some(sealed) = self.look()? {
                 return Ok(sealed);
             }
-            self.restore(timeout, interrupt)?;
+            if !self.restore(timeout, interrupt)? {
+                self.store().wait(&[self], 1, timeout, interrupt)?;
+            }
         }
     }
 

@@ -23,6 +23,7 @@ impl Store {
     pub(crate) fn recover(self: &Arc<Self>, dead: ParticipantId) -> Vec<Orphan> {
         self.finish_operations(dead);
         self.header().line.remove(dead);
+        self.header().gatherers.remove(dead);
         self.header().space.ring();
         self.settle_ledger(dead);
         let mut orphans = Vec::new();

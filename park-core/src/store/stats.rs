@@ -18,6 +18,12 @@ pub struct StoreStats {
     pub objects: u64,
     /// Promised objects that are not sealed yet.
     pub promised: u64,
+    /// Bytes on disk.
+    pub spilled: u64,
+    /// Objects that were written to disk so far.
+    pub objects_spilled: u64,
+    /// Objects that were read back from disk so far.
+    pub objects_restored: u64,
     /// Payload bytes that any process copied into or out of the store.
     pub bytes_copied: u64,
     /// Payload bytes that any process read in place.
@@ -32,11 +38,14 @@ impl Store {
             capacity: self.capacity(),
             used,
             peak,
+            spilled: self.board().bytes.load(Ordering::Relaxed),
+            objects_spilled: self.board().out.load(Ordering::Relaxed),
+            objects_restored: self.board().back.load(Ordering::Relaxed),
             ..StoreStats::default()
         };
         for index in 0..self.slots_used() {
             match self.slot(index).state().map(|state| state.phase) {
-                Ok(Phase::Sealed) => stats.objects += 1,
+                Ok(Phase::Sealed | Phase::Evicting | Phase::Spilled | Phase::Restoring) => stats.objects += 1,
                 Ok(Phase::Pending | Phase::Writing) => stats.promised += 1,
                 _ => {}
             }

@@ -1,13 +1,4 @@
-//! Objects on disk: what does not fit into memory waits in files until somebody reads it.
-//!
-//! | file | what |
-//! |---|---|
-//! | `file` | the format of a spill file, parsed without trust |
-//! | `directory` | the session's own directory, and sweeping those that killed sessions left behind |
-//! | `volume` | the files together: append, read back, forget, how much at most |
-//! | `spiller` | the thread that moves objects out and back, in the head process |
-//! | `start` | offering, starting, asking and ending that thread |
-//! | `restore` | every process's side: wanting an object back, and waiting for it |
+#![doc = include_str!("README.md")]
 
 pub mod directory;
 pub mod file;

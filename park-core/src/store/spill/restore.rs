@@ -18,7 +18,9 @@ use crate::store::format::{Format, KEPT, encode_error};
 use crate::store::slot::{BLOCK_UNIT, INLINE_BYTES, PROMISED, Phase, REMADE, Slot, State, WANTED, WATCHED, Want};
 use crate::store::wait::TICK;
 use crate::store::{Interrupt, ObjectRef, Store};
+use crate::sync::Turn;
 use crate::sync::atomic::Ordering;
+use crate::sys::clock;
 use crate::sys::failpoint::fail_point;
 
 impl ObjectRef {
@@ -28,8 +30,17 @@ impl ObjectRef {
         self.store().slot(id.index).is_resident(id.generation)
     }
 
-    /// Waits until a sealed object is in memory. It may be on disk again when this returns, if nobody looks at it.
-    pub fn restore(&self, timeout: Option<Duration>, interrupt: Interrupt<'_>) -> Result<()> {
+    /// Whether the object is sealed and an error: known without its bytes.
+    pub fn is_error(&self) -> bool {
+        let id = self.id();
+        let slot = self.store().slot(id.index);
+        let meta = slot.meta.load(Ordering::Relaxed).to_le_bytes();
+        slot.is_sealed(id.generation) && meta[0] == Format::Error as u8
+    }
+
+    /// Waits until a sealed object is in memory. It may be on disk again when this returns, if nobody looks at it. False if it was
+    /// lost on disk and is being made again: then it is to be waited for like any that is not made yet.
+    pub fn restore(&self, timeout: Option<Duration>, interrupt: Interrupt<'_>) -> Result<bool> {
         let (store, id) = (self.store(), self.id());
         let slot = store.slot(id.index);
         let bell = &store.participant(store.me()).doorbell;
@@ -39,12 +50,8 @@ impl ObjectRef {
         loop {
             let ticket = bell.ticket();
             match slot.want(id.generation, store.me())? {
-                Want::Here => return Ok(()),
-                // Lost, and being made again.
-                Want::Open => {
-                    store.wait(&[self], 1, left(), interrupt)?;
-                    continue;
-                }
+                Want::Here => return Ok(true),
+                Want::Open => return Ok(false),
                 Want::Moving => patience = store.patience(),
                 Want::Asked => {
                     store.board().wish(id.index);
@@ -71,7 +78,34 @@ impl ObjectRef {
     }
 }
 
+/// A gatherer that was stopped holds the others up for so long.
+const GATHER_MS: u64 = 30_000;
+
 impl Store {
+    /// The right to bring several objects back and keep them, one process after another: two that each hold half of what they
+    /// need, and wait for room for the other half, would wait for ever. `None` if all are in memory. Ends when dropped.
+    pub fn gather(&self, objects: &[&ObjectRef], interrupt: Interrupt<'_>) -> Result<Option<Turn<'_>>> {
+        if objects.len() < 2 || objects.iter().all(|object| object.is_resident()) {
+            return Ok(None);
+        }
+        let (line, space) = (&self.header().gatherers, &self.header().space);
+        let until = || clock::now_ms().saturating_add(GATHER_MS);
+        let Some(turn) = line.join(self.me(), 0, until(), space) else {
+            // As many as there are CPUs gather at most; should all places be taken, going on at once risks no more than an error.
+            return Ok(None);
+        };
+        loop {
+            let ticket = space.ticket();
+            turn.stay(until());
+            if turn.is_first(clock::now_ms(), self.is_dead()) {
+                return Ok(Some(turn));
+            }
+            interrupt()?;
+            self.check_head()?;
+            space.wait(ticket, Some(TICK));
+        }
+    }
+
     /// Whether a sealed object's bytes could live elsewhere.
     pub(super) fn may_be_spilled(&self, slot: &Slot) -> bool {
         let meta = slot.meta.load(Ordering::Relaxed);
@@ -83,6 +117,12 @@ impl Store {
                 format,
                 Ok(Format::Raw | Format::Pickle5 | Format::Tensor | Format::Arrow)
             )
+    }
+
+    /// Whether an object is sealed, and could be on disk now or later.
+    pub(crate) fn may_go_to_disk(&self, id: ObjectId) -> bool {
+        let Ok(slot) = self.checked_slot(id) else { return false };
+        slot.is_sealed(id.generation) && (!slot.is_resident(id.generation) || self.may_be_spilled(slot))
     }
 
     pub(super) fn id_of(&self, index: u32, generation: u32) -> ObjectId {

@@ -407,3 +407,82 @@ fn look(store: &Store, fresh: &mut HashMap<u32, (u32, Instant)>, index: u32) -> 
     }
     Look::Cold(slot.block_bytes())
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::id::ParticipantId;
+    use crate::store::slot::{Slot, State, Want};
+    use crate::sync::Doorbell;
+    use crate::sync::atomic::{AtomicU64, fence};
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// A slot, the reader's ledger word, its doorbell, and the block: 1 while the bytes are there.
+    struct Shared(Slot, AtomicU64, Doorbell, AtomicU64);
+
+    fn sealed() -> Arc<Shared> {
+        let slot = Slot::new();
+        slot.assign(State {
+            generation: 1,
+            owner: ParticipantId(1),
+            flags: 0,
+            phase: Phase::Sealed,
+        });
+        Arc::new(Shared(slot, AtomicU64::new(0), Doorbell::new(), AtomicU64::new(1)))
+    }
+
+    /// As `move_out_held`, `Store::come_back` and `bring_back` do it.
+    fn evict_and_restore(Shared(slot, pins, bell, block): &Shared) {
+        let wake = |flags: u8| {
+            if flags & WATCHED != 0 && slot.take_watchers() != 0 {
+                bell.ring();
+            }
+        };
+        assert!(slot.shift(1, Phase::Sealed, Phase::Evicting, 0).is_some());
+        fence(Ordering::SeqCst);
+        if pins.load(Ordering::SeqCst) > 0 {
+            wake(slot.shift(1, Phase::Evicting, Phase::Sealed, WATCHED | WANTED).unwrap());
+            return;
+        }
+        block.store(0, Ordering::Relaxed);
+        slot.shift(1, Phase::Evicting, Phase::Spilled, 0).unwrap();
+        slot.shift(1, Phase::Spilled, Phase::Restoring, 0).unwrap();
+        block.store(1, Ordering::Relaxed);
+        wake(
+            slot.shift(1, Phase::Restoring, Phase::Sealed, WATCHED | WANTED)
+                .unwrap(),
+        );
+    }
+
+    /// A reader that found the object in memory keeps it there; one that did not is rung when it is back.
+    ///
+    /// The four accesses that decide it are SeqCst, which loom reads as acquire and release; it knows SeqCst fences only, so here one
+    /// stands between the two accesses of each side.
+    #[test]
+    fn loom_pin_or_evict() {
+        loom::model(|| {
+            let shared = sealed();
+            let spiller = {
+                let shared = shared.clone();
+                thread::spawn(move || evict_and_restore(&shared))
+            };
+            let Shared(slot, pins, bell, block) = &*shared;
+            loop {
+                pins.fetch_add(1, Ordering::SeqCst);
+                fence(Ordering::SeqCst);
+                if slot.is_resident(1) {
+                    assert_eq!(block.load(Ordering::Relaxed), 1, "the bytes went while somebody looked");
+                    pins.fetch_sub(1, Ordering::Release);
+                    break;
+                }
+                pins.fetch_sub(1, Ordering::Release);
+                let ticket = bell.ticket();
+                if slot.want(1, ParticipantId(2)).unwrap() != Want::Here {
+                    bell.wait(ticket, None);
+                }
+            }
+            spiller.join().unwrap();
+        });
+    }
+}
