@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 mod actor_cell;
+mod audit;
 mod count;
 pub mod format;
 mod handle;
@@ -16,6 +17,7 @@ mod table;
 mod wait;
 
 pub use actor_cell::Place;
+pub use audit::Audit;
 pub use format::{DType, Format, TensorSpec, View};
 pub use handle::{Spec, Store};
 pub use mutable::MutableObject;
