@@ -65,9 +65,14 @@ impl Caller {
         let record = frame(0, &body);
         let returns = returns_of(message);
         let holds = owned(message, parcel);
-        if self.outbox.holds_calls_to(actor)
-            || deliver(&self.store, actor, &record, returns, &holds)? == Delivery::Later
-        {
+        let delivered = if self.outbox.holds_calls_to(actor) {
+            Delivery::Later
+        } else {
+            deliver(&self.store, actor, &record, returns, &holds)
+                // What it names was the message's: nobody else would give it back.
+                .inspect_err(|error| fail_call(&self.store, &record, error))?
+        };
+        if delivered == Delivery::Later {
             assign(&self.store, returns, self.store.me());
             self.outbox.push(actor, record);
         }

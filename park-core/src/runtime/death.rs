@@ -200,7 +200,12 @@ impl State {
             return;
         }
         self.store.declare_dead(id);
-        for orphan in self.store.recover(id) {
+        let undone = self.store.ring(id).unfinished().unwrap_or_default();
+        let orphans = self.store.recover(id);
+        for record in undone {
+            self.call_lost_its_actor(&record);
+        }
+        for orphan in orphans {
             self.raise(
                 orphan.id,
                 &Error::new(

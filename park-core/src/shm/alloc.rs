@@ -353,5 +353,7 @@ impl ArenaRoot {
     }
 }
 
+pub mod walk;
+
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use parking_lot::MutexGuard;
 
 use super::Store;
-use super::count::{Count, Stamp};
+use super::count::{Count, Lanes, Stamp};
 use super::slot::Slot;
 use crate::id::{ObjectId, ParticipantId};
 use crate::shm::journal::{Journal, LANES, LIST, Lane, TRANSFER};
@@ -42,13 +42,109 @@ const FINISH: u32 = 6;
 /// A SEND whose record was never published: whoever took over the ring's lock has said so.
 const ABANDONED: u32 = 7;
 
-/// The second word of a change.
+/// Whose reference a change is about.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Second {
-    /// This process's ledger entry for the slot.
+    /// This process's.
     Ledger,
-    /// The number of references inside the object in this slot.
+    /// That of the object in this slot.
     Nested(u32),
+}
+
+/// The second word of a change.
+#[derive(Clone, Copy, Debug)]
+enum SecondWord<'a> {
+    Ledger(&'a AtomicU64),
+    Nested(&'a AtomicU32, u32),
+}
+
+impl SecondWord<'_> {
+    fn get(self) -> u32 {
+        match self {
+            Self::Ledger(word) => references(word.load(Ordering::Relaxed)),
+            Self::Nested(word, _) => word.load(Ordering::Relaxed),
+        }
+    }
+
+    fn add(self, change: i64) {
+        match self {
+            Self::Ledger(word) => {
+                word.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+            }
+            // Changed by one process at a time: the object's writer, or whoever frees it.
+            Self::Nested(word, _) if change > 0 => {
+                word.fetch_add(1, Ordering::Relaxed);
+            }
+            Self::Nested(word, _) => {
+                word.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// A lane, and whose it is.
+#[derive(Clone, Copy, Debug)]
+struct Owned<'a> {
+    who: ParticipantId,
+    number: usize,
+    lane: &'a Lane,
+}
+
+/// One change on its way: `open`, `count`, `enter`, `close`. A process can die between any two of them.
+#[derive(Debug)]
+struct Operation<'a> {
+    owned: Owned<'a>,
+    number: u64,
+    count: Count<'a>,
+    second: SecondWord<'a>,
+    change: i64,
+}
+
+impl<'a> Operation<'a> {
+    fn open(owned: Owned<'a>, count: Count<'a>, second: SecondWord<'a>, change: i64) -> Self {
+        let Owned { who, number, lane } = owned;
+        let operation = lane.next_operation(who, number, count.stamp());
+        let (kind, parent) = match second {
+            SecondWord::Ledger(_) => (if change > 0 { TAKE } else { GIVE }, 0),
+            SecondWord::Nested(_, parent) => (if change > 0 { NEST } else { UNNEST }, parent),
+        };
+        lane.slot.store(count.slot, Ordering::Relaxed);
+        lane.kind.store(kind, Ordering::Relaxed);
+        lane.parent.store(parent, Ordering::Relaxed);
+        lane.before.store(second.get(), Ordering::Relaxed);
+        lane.begin(operation);
+        Self {
+            owned,
+            number: operation,
+            count,
+            second,
+            change,
+        }
+    }
+
+    fn count<'j>(&self, lanes: &impl Lanes<'j>) -> Option<u32> {
+        let stamp = Stamp::new(self.owned.who, self.owned.number, self.number);
+        self.count.change(self.change, stamp, lanes)
+    }
+
+    fn enter(&self) {
+        self.second.add(self.change);
+    }
+
+    fn close(self) {
+        self.owned.lane.end(self.number);
+    }
+}
+
+/// For an operation that a dead process left open: if the count was changed and the second word was not, changes the second word.
+fn finish_dead(owned: Owned<'_>, operation: u64, count: Count<'_>, second: SecondWord<'_>) {
+    let lane = owned.lane;
+    if count.was_changed(owned.who, owned.number, lane, operation)
+        && second.get() == lane.before.load(Ordering::Relaxed)
+    {
+        let up = matches!(lane.kind.load(Ordering::Relaxed), TAKE | NEST);
+        second.add(if up { 1 } else { -1 });
+    }
 }
 
 /// References in a ledger word; pins lie above.
@@ -89,55 +185,32 @@ impl Store {
     pub(super) fn change(&self, index: u32, change: i64, second: Second) -> Option<u32> {
         let count = self.count(index);
         let lanes = |who| self.journal(who);
-        if change < 0
-            && matches!(second, Second::Ledger)
-            && references(self.ledger(self.me(), index).load(Ordering::Relaxed)) == 0
-        {
+        let second = match second {
+            Second::Ledger => SecondWord::Ledger(self.ledger(self.me(), index)),
+            Second::Nested(parent) => SecondWord::Nested(&self.slot(parent).nested, parent),
+        };
+        if change < 0 && second.get() == 0 {
             // Not ours to give: a record of a hostile process named it, or the words were scribbled over.
             return None;
         }
         if self.is_head() {
             let count = count.change(change, Stamp::NOBODY, &lanes)?;
-            self.change_second(self.me(), index, change, second);
+            second.add(change);
             return Some(count);
         }
         let number = lane_of(index);
         let (_guard, lane) = self.my_lane(number);
-        let operation = lane.next_operation(self.me(), number, count.stamp());
-        let (kind, parent, before) = match second {
-            Second::Ledger => {
-                let before = references(self.ledger(self.me(), index).load(Ordering::Relaxed));
-                (if change > 0 { TAKE } else { GIVE }, 0, before)
-            }
-            Second::Nested(parent) => {
-                let before = self.slot(parent).nested.load(Ordering::Relaxed);
-                (if change > 0 { NEST } else { UNNEST }, parent, before)
-            }
-        };
-        lane.slot.store(index, Ordering::Relaxed);
-        lane.kind.store(kind, Ordering::Relaxed);
-        lane.parent.store(parent, Ordering::Relaxed);
-        lane.before.store(before, Ordering::Relaxed);
-        lane.begin(operation);
+        let who = self.me();
+        let operation = Operation::open(Owned { who, number, lane }, count, second, change);
         fail_point!("reference.change.opened");
-        let counted = count.change(change, Stamp::new(self.me(), number, operation), &lanes);
+        let counted = operation.count(&lanes);
         if counted.is_some() {
             fail_point!("reference.change.counted");
-            self.change_second(self.me(), index, change, second);
+            operation.enter();
             fail_point!("reference.change.entered");
         }
-        lane.end(operation);
+        operation.close();
         counted
-    }
-
-    fn change_second(&self, who: ParticipantId, index: u32, change: i64, second: Second) {
-        match second {
-            Second::Ledger => {
-                self.ledger(who, index)
-                    .fetch_add(change.cast_unsigned(), Ordering::Relaxed);
-            }
-            Second::Nested(parent) => add(&self.slot(parent).nested, change),
-        }
     }
 
     // --- transfers ------------------------------------------------------------------------------------------------------------
@@ -325,24 +398,21 @@ impl Store {
     }
 
     fn finish_change(&self, dead: ParticipantId, number: usize, lane: &Lane, operation: u64) {
-        let index = lane.slot.load(Ordering::Relaxed);
-        if index >= self.layout.max_objects || !self.count(index).was_changed(dead, number, lane, operation) {
+        let (index, parent) = (lane.slot.load(Ordering::Relaxed), lane.parent.load(Ordering::Relaxed));
+        if index >= self.layout.max_objects || parent >= self.layout.max_objects {
             return;
         }
-        let before = lane.before.load(Ordering::Relaxed);
-        let parent = lane.parent.load(Ordering::Relaxed);
-        let kind = lane.kind.load(Ordering::Relaxed);
-        let change = if matches!(kind, TAKE | NEST) { 1 } else { -1 };
-        let second = match kind {
-            TAKE | GIVE if references(self.ledger(dead, index).load(Ordering::Relaxed)) == before => Second::Ledger,
-            NEST | UNNEST
-                if parent < self.layout.max_objects && self.slot(parent).nested.load(Ordering::Relaxed) == before =>
-            {
-                Second::Nested(parent)
-            }
+        let second = match lane.kind.load(Ordering::Relaxed) {
+            TAKE | GIVE => SecondWord::Ledger(self.ledger(dead, index)),
+            NEST | UNNEST => SecondWord::Nested(&self.slot(parent).nested, parent),
             _ => return,
         };
-        self.change_second(dead, index, change, second);
+        let owned = Owned {
+            who: dead,
+            number,
+            lane,
+        };
+        finish_dead(owned, operation, self.count(index), second);
     }
 
     fn finish_transfer(self: &Arc<Self>, dead: ParticipantId, lane: &Lane, operation: u64) {
@@ -405,18 +475,12 @@ impl Store {
     }
 }
 
-/// `nested` of a slot is changed by one process at a time: its writer, or whoever frees it.
-fn add(word: &AtomicU32, change: i64) {
-    if change > 0 {
-        word.fetch_add(1, Ordering::Relaxed);
-    } else {
-        word.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Slot {
     /// Nothing refers to this slot yet, or any more.
     pub(super) fn is_unreferenced(&self) -> bool {
         self.counts.load(Ordering::Acquire) & u64::from(u32::MAX) == 0
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

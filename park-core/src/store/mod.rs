@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 mod actor_cell;
+mod audit;
 mod count;
 mod evict;
 pub mod format;
@@ -20,6 +21,7 @@ mod table;
 mod wait;
 
 pub use actor_cell::Place;
+pub use audit::Audit;
 pub use format::{DType, Format, TensorSpec, View};
 pub use handle::{Spec, Store};
 pub use mutable::MutableObject;

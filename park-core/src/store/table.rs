@@ -127,6 +127,26 @@ impl Store {
         header.free_slots.store(first, Ordering::Relaxed);
     }
 
+    /// The free list, first to last, at most as many as there are slots.
+    pub(super) fn free_list(&self) -> Vec<u32> {
+        let _guard = self.lock_free_list();
+        let mut listed = Vec::new();
+        let mut next = self.header().free_slots.load(Ordering::Relaxed);
+        while let Some(index) = next.checked_sub(1).filter(|index| *index < self.layout.max_objects) {
+            listed.push(index);
+            if listed.len() > self.slots_used() as usize {
+                break;
+            }
+            next = self.slot(index).next_free().load(Ordering::Relaxed);
+        }
+        listed
+    }
+
+    /// Whether an object in this phase is complete, wherever its bytes are.
+    pub(super) fn is_whole(&self, phase: Phase) -> bool {
+        phase == Phase::Sealed
+    }
+
     pub(super) fn slots_used(&self) -> u32 {
         self.header()
             .slots_used

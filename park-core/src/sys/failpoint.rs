@@ -24,9 +24,28 @@ pub fn arm(name: &str, passes: u32) {
     PASSES.store(passes, Ordering::SeqCst);
 }
 
+/// Names of the fail points passed since `trace`, in order.
+#[cfg(feature = "failpoints")]
+static TRACE: Mutex<Option<Vec<String>>> = Mutex::new(None);
+
+/// From now on, remembers the fail points that are passed, and returns those remembered so far.
+#[cfg(feature = "failpoints")]
+pub fn trace() -> Vec<String> {
+    TRACING.store(true, Ordering::SeqCst);
+    TRACE.lock().replace(Vec::new()).unwrap_or_default()
+}
+
+#[cfg(feature = "failpoints")]
+static TRACING: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
 /// What `fail_point!` expands to.
 #[cfg(feature = "failpoints")]
 pub fn hit(name: &str) {
+    if TRACING.load(Ordering::Relaxed)
+        && let Some(trace) = TRACE.lock().as_mut()
+    {
+        trace.push(name.to_owned());
+    }
     if PASSES.load(Ordering::Relaxed) == u32::MAX || ARMED.lock().as_deref() != Some(name) {
         return;
     }
