@@ -14,7 +14,8 @@ from park.exceptions import GetTimeoutError, ObjectLostError, ObjectStoreFullErr
 
 np = pytest.importorskip("numpy")
 
-CAPACITY = 64 * MB
+SIZE = 2 * MB
+CAPACITY = 16 * SIZE
 pytestmark = pytest.mark.park_only
 
 
@@ -36,15 +37,8 @@ def files(parent):
     return [os.path.join(at, name) for at, _, names in os.walk(parent) for name in names]
 
 
-def numbers(seed, size=4 * MB):
+def numbers(seed, size=SIZE):
     return np.random.default_rng(seed).integers(0, 256, size, np.uint8)
-
-
-def push_out(count=40):
-    """Make room by force: what nobody looked at lately goes to disk."""
-    kept = [ray.put(bytes([number]) * (4 * MB)) for number in range(count)]
-    del kept
-    gc.collect()
 
 
 def test_ten_times_the_capacity(spilling, tmp_path):
@@ -69,7 +63,7 @@ def test_ten_times_the_capacity_through_tasks(spilling):
 
     @ray.remote
     def make(seed):
-        return np.random.default_rng(seed).integers(0, 256, 4 * MB, np.uint8)
+        return np.random.default_rng(seed).integers(0, 256, SIZE, np.uint8)
 
     @ray.remote
     def total(*arrays):
@@ -84,7 +78,7 @@ def test_ten_times_the_capacity_through_tasks(spilling):
 def test_a_session_that_fits_touches_no_disk(spilling, tmp_path):
     spilling()
     refs = [ray.put(numbers(seed)) for seed in range(10)]
-    assert all(len(ray.get(ref)) == 4 * MB for ref in refs)
+    assert all(len(ray.get(ref)) == SIZE for ref in refs)
     assert os.listdir(tmp_path) == []
 
 
@@ -102,11 +96,11 @@ def test_views_stay_valid(spilling):
 
 def test_many_readers_of_what_fits_one_at_a_time(spilling):
     spilling()
-    refs = [ray.put(numbers(seed, 40 * MB)) for seed in range(6)]
+    refs = [ray.put(numbers(seed, 10 * SIZE)) for seed in range(6)]
     wrong = []
 
     def read(seed):
-        if not np.array_equal(ray.get(refs[seed], timeout=SOON), numbers(seed, 40 * MB)):
+        if not np.array_equal(ray.get(refs[seed], timeout=SOON), numbers(seed, 10 * SIZE)):
             wrong.append(seed)
 
     threads = [threading.Thread(target=read, args=(seed,)) for seed in range(6)]
@@ -132,13 +126,13 @@ def test_get_waits_for_room_no_longer_than_it_was_told(spilling):
 
 
 def test_the_limit_is_a_full_store(spilling):
-    spilling(_object_spilling_limit=32 * MB)
+    spilling(_object_spilling_limit=8 * SIZE)
     refs = []
     with pytest.raises(ObjectStoreFullError, match="as much on disk as it may have"):
         for seed in range(100):
             refs.append(ray.put(numbers(seed)))
     assert 20 < len(refs) < 25
-    assert ray.store_stats()["spilled"] <= 32 * MB
+    assert ray.store_stats()["spilled"] <= 8 * SIZE
     while refs:
         seed = len(refs) - 1
         assert np.array_equal(ray.get(refs.pop()), numbers(seed))
@@ -155,7 +149,7 @@ def test_a_directory_that_cannot_be_written(spilling):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_full_disk(fresh, tmp_path):
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(tmp_path)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", str(tmp_path)], capture_output=True)
     if mounted.returncode != 0:
         pytest.skip(f"no mounts here: {mounted.stderr.decode()}")
     try:
@@ -176,10 +170,10 @@ def test_a_full_disk(fresh, tmp_path):
 
 
 def damage(parent):
-    """Flip a byte in the middle of every record of four megabytes."""
+    """Flip a byte in the middle of every record."""
     for name in files(parent):
         with open(name, "r+b") as file:
-            for at in range(2 * MB, os.path.getsize(name), 4 * MB):
+            for at in range(SIZE // 2, os.path.getsize(name), SIZE):
                 file.seek(at)
                 byte = file.read(1)
                 file.seek(at)
@@ -208,7 +202,7 @@ def test_a_damaged_result_is_made_again(spilling, tmp_path):
 
     @ray.remote
     def make(seed):
-        return np.random.default_rng(seed).integers(0, 256, 4 * MB, np.uint8)
+        return np.random.default_rng(seed).integers(0, 256, SIZE, np.uint8)
 
     @ray.remote
     def length(array):
@@ -217,7 +211,7 @@ def test_a_damaged_result_is_made_again(spilling, tmp_path):
     refs = [make.remote(seed) for seed in range(40)]
     ray.wait(refs, num_returns=40, timeout=SOON)
     damage(tmp_path)
-    assert ray.get([length.remote(ref) for ref in refs[:5]], timeout=SOON) == [4 * MB] * 5
+    assert ray.get([length.remote(ref) for ref in refs[:5]], timeout=SOON) == [SIZE] * 5
     for seed, ref in enumerate(refs):
         assert np.array_equal(ray.get(ref, timeout=SOON), numbers(seed))
     assert ray.runtime_stats()["tasks_retried"] > 20
@@ -228,7 +222,7 @@ def test_a_damaged_result_of_a_task_without_retries_is_lost(spilling, tmp_path):
 
     @ray.remote(max_retries=0)
     def make(seed):
-        return np.random.default_rng(seed).integers(0, 256, 4 * MB, np.uint8)
+        return np.random.default_rng(seed).integers(0, 256, SIZE, np.uint8)
 
     refs = [make.remote(seed) for seed in range(40)]
     ray.wait(refs, num_returns=40, timeout=SOON)
@@ -258,7 +252,7 @@ def test_a_killed_session_is_swept_by_the_next(tmp_path):
     program = f"""
         import numpy as np
         start(num_cpus=1, object_store_memory={CAPACITY}, _object_spilling_directory=sys.argv[1])
-        refs = [ray.put(np.zeros({4 * MB}, np.uint8)) for _ in range(30)]
+        refs = [ray.put(np.zeros({SIZE}, np.uint8)) for _ in range(30)]
         say("spilled")
         input()
     """
@@ -280,7 +274,7 @@ def test_memory_command(spilling):
     command = [sys.executable, "-m", "park", "memory", "--address", session]
     told = json.loads(subprocess.run([*command, "--json"], capture_output=True, check=True, timeout=SOON).stdout)[0]
     assert told["address"] == session and told["capacity"] == CAPACITY
-    assert told["spilled"] > 10 * 4 * MB and told["pinned"] >= 4 * MB
+    assert told["spilled"] > 10 * SIZE and told["pinned"] >= SIZE
     driver = next(holder for holder in told["holders"] if holder["pid"] == os.getpid())
     assert driver["who"] == "driver" and driver["objects"] + told["objects_spilled"] == 30
     assert any(row["views"] == 1 for row in told["largest"])

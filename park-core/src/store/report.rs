@@ -127,7 +127,7 @@ impl Store {
         let unheld = entries.iter().filter(|entry| !entry.held).map(|entry| (entry, 0));
         holders.extend(self.sum_up(Party::Nobody, 0, unheld));
         holders.sort_by_key(|holder| std::cmp::Reverse((holder.bytes, holder.spilled)));
-        entries.sort_unstable_by_key(|entry| (entry.on_disk, std::cmp::Reverse(entry.bytes)));
+        entries.sort_unstable_by_key(|entry| (entry.on_disk, std::cmp::Reverse((entry.bytes, entry.pins))));
         let total = |wanted: fn(&Entry) -> bool| {
             let found = entries.iter().filter(|entry| wanted(entry));
             found.fold((0, 0), |(bytes, count), entry| (bytes + entry.bytes, count + 1))

@@ -45,7 +45,7 @@ const REST: Duration = Duration::from_secs(1);
 const WISH: Duration = Duration::from_millis(500);
 /// An object that came back stays for so long, unless somebody looks at it before.
 const FRESH: Duration = Duration::from_secs(2);
-/// More than was asked for goes at once, so that the next producers need not wait: at most this, and at most a 16th of the arena.
+/// More than was asked for goes at once, so that the next producers need not wait: at most this, and at most an 8th of the arena.
 const SLACK: u64 = 64 << 20;
 
 /// An object on disk.
@@ -219,7 +219,7 @@ impl<'a> Spiller<'a> {
 
     /// Moves some objects to disk. False if none can go.
     fn evict(&mut self, asked: u64) -> bool {
-        let slack = SLACK.min(self.store.capacity() / 16);
+        let slack = SLACK.min(self.store.capacity() / 8);
         let (store, fresh) = (self.store, &mut self.fresh);
         let victims = self
             .clock
