@@ -61,11 +61,9 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 def render(told: dict[str, Any]) -> str:
     """A report as text."""
-    lines = [
-        f"session {told['address']}",
-        f"memory  {_size(told['used'])} of {_size(told['capacity'])} in {told['objects']} objects, {_size(told['pinned'])} looked at; "
-        f"disk {_size(told['spilled'])} in {told['objects_spilled']} objects; {told['waiting']} waiting",
-    ]
+    memory = f"{_size(told['used'])} of {_size(told['capacity'])} in {told['objects']} objects, {_size(told['pinned'])} looked at"
+    disk = f"{_size(told['spilled'])} in {told['objects_spilled']} objects"
+    lines = [f"session {told['address']}", f"memory  {memory}; disk {disk}; {told['waiting']} waiting"]
     if told["trouble"]:
         lines.append(f"spilling has stopped: {told['trouble']}")
     if told["holders"]:
@@ -122,7 +120,9 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     memory = commands.add_parser("memory", help="who holds a session's memory")
     memory.add_argument("--address", help="the session, as park.init() returned it; by default all of this user's")
-    memory.add_argument("--watch", type=float, metavar="SECONDS", help="print it again and again, so many seconds apart")
+    memory.add_argument(
+        "--watch", type=float, metavar="SECONDS", help="print it again and again, so many seconds apart"
+    )
     memory.add_argument("--json", action="store_true", help="one list of reports as JSON")
     chosen = parser.parse_args(arguments)
     if chosen.watch is not None and not chosen.watch > 0:

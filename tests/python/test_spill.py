@@ -116,8 +116,8 @@ def test_get_waits_for_room_no_longer_than_it_was_told(spilling):
     refs = [ray.put(numbers(seed)) for seed in range(40)]
     views = []
     with pytest.raises((ObjectStoreFullError, GetTimeoutError)):
-        for ref in refs:
-            views.append(ray.get(ref, timeout=0.5))
+        while len(views) < len(refs):
+            views.append(ray.get(refs[len(views)], timeout=0.5))
     assert len(views) >= 12
     assert all(np.array_equal(view, numbers(seed)) for seed, view in enumerate(views))
     del views
@@ -129,8 +129,8 @@ def test_the_limit_is_a_full_store(spilling):
     spilling(_object_spilling_limit=8 * SIZE)
     refs = []
     with pytest.raises(ObjectStoreFullError, match="as much on disk as it may have"):
-        for seed in range(100):
-            refs.append(ray.put(numbers(seed)))
+        while len(refs) < 100:
+            refs.append(ray.put(numbers(len(refs))))
     assert 20 < len(refs) < 25
     assert ray.store_stats()["spilled"] <= 8 * SIZE
     while refs:
@@ -142,8 +142,8 @@ def test_a_directory_that_cannot_be_written(spilling):
     spilling(_object_spilling_directory="/proc/nowhere")
     refs = []
     with pytest.raises(ObjectStoreFullError, match="could not be written"):
-        for seed in range(100):
-            refs.append(ray.put(numbers(seed)))
+        while len(refs) < 100:
+            refs.append(ray.put(numbers(len(refs))))
     assert all(np.array_equal(ray.get(ref), numbers(seed)) for seed, ref in enumerate(refs))
 
 
@@ -153,11 +153,16 @@ def test_a_full_disk(fresh, tmp_path):
     if mounted.returncode != 0:
         pytest.skip(f"no mounts here: {mounted.stderr.decode()}")
     try:
-        fresh(num_cpus=1, object_store_memory=CAPACITY, _object_spilling_directory=str(tmp_path), _object_spilling_limit=1 << 40)
+        fresh(
+            num_cpus=1,
+            object_store_memory=CAPACITY,
+            _object_spilling_directory=str(tmp_path),
+            _object_spilling_limit=1 << 40,
+        )
         refs = []
         with pytest.raises(ObjectStoreFullError, match="No space left on device"):
-            for seed in range(100):
-                refs.append(ray.put(numbers(seed)))
+            while len(refs) < 100:
+                refs.append(ray.put(numbers(len(refs))))
         assert 15 < len(refs) < 25
         while refs:
             seed = len(refs) - 1
