@@ -27,5 +27,8 @@ pub use recover::Orphan;
 pub use stats::StoreStats;
 pub use wait::{Interrupt, never};
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
+
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;

@@ -2,7 +2,8 @@
 //!
 //! | file | what | who may touch it |
 //! |---|---|---|
-//! | `atomic` | std's atomics, or loom's under `cfg(loom)` | everyone |
+//! | `atomic` | std's atomics, or loom's or shuttle's under their `cfg` | everyone |
+//! | `mutex` | parking_lot's lock, or shuttle's: among threads of one process | the store |
 //! | `futex` | wait and wake on an atomic word, modelled under loom | this module only |
 //! | `doorbell` | "something changed, look again" with sleepers counted | one participant sleeps, all ring |
 //! | `robust_mutex` | a lock whose owner may be killed | short critical sections on derived data |
@@ -13,12 +14,14 @@
 pub mod atomic;
 pub mod doorbell;
 pub mod futex;
+pub mod mutex;
 pub mod ring;
 pub mod robust_mutex;
 pub mod spin;
 
 pub use doorbell::Doorbell;
 pub use futex::Wake;
+pub use mutex::{Mutex, MutexGuard};
 pub use ring::{Ring, RingReader};
 pub use robust_mutex::{RobustGuard, RobustMutex};
 pub use spin::SpinPolicy;
