@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 mod actor_cell;
+mod channel_cell;
 pub mod format;
 mod handle;
 mod mutable;
@@ -21,6 +22,7 @@ pub use object::{Object, Sealed};
 pub use object_ref::ObjectRef;
 pub use recover::Orphan;
 pub use stats::StoreStats;
+pub(crate) use wait::TICK;
 pub use wait::{Interrupt, never};
 
 #[cfg(all(test, not(loom)))]
