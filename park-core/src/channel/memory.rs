@@ -229,7 +229,7 @@ impl Channel {
         self.read.wrapping_add(self.offset(position) + size_of::<SlotHeader>())
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(super) fn header_words(&self) -> &[AtomicU64] {
         // SAFETY: as in `open`.
         unsafe { std::slice::from_raw_parts(self.header.cast(), size_of::<Header>() / 8) }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::Channel;
 use super::reader::Seated;
 use crate::error::{Result, bail};
 use crate::store::format::TENSOR_HEADER;
@@ -89,6 +90,11 @@ impl Message {
         // published (Acquire) and our tail is not beyond it while `self` lives, so the writer, which waits for every tail before
         // it uses a slot again, leaves the bytes alone: README.md, "no torn read".
         unsafe { std::slice::from_raw_parts(address, self.len) }
+    }
+
+    /// The channel it came by.
+    pub fn channel(&self) -> &Channel {
+        self.seat.channel()
     }
 
     /// What the payload means.

@@ -14,5 +14,7 @@ pub use message::{Kind, Message};
 pub use reader::ChannelReader;
 pub use writer::{ChannelWriter, Draft, Unfinished};
 
+#[cfg(all(test, loom))]
+mod models;
 #[cfg(all(test, not(loom)))]
 mod tests;
