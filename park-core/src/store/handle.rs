@@ -268,7 +268,7 @@ impl Store {
 
     /// As `check_open`, and in a process that joined by itself also asks the system whether the head still lives. Workers need not
     /// ask: they die with it.
-    pub(super) fn check_head(&self) -> Result<()> {
+    pub(crate) fn check_head(&self) -> Result<()> {
         self.check_open()?;
         if self.head.as_ref().is_some_and(|head| process::has_ended(head.as_fd())) {
             bail!(SessionClosed, "the process that opened the park session has ended");
