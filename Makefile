@@ -27,7 +27,7 @@ EXTENSION_SOURCES := $(shell find park-core/src park-py -name '*.rs' 2>/dev/null
 # preemptions is the usual one: nearly all known bugs of this kind show with two, and the state space stays small.
 LOOM := LOOM_MAX_PREEMPTIONS=2 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p park-core --release --lib loom_
 
-.PHONY: help setup extension demo test quick check bench bench-ray install header stubs clean FORCE
+.PHONY: help setup extension demo test quick check bench bench-ray install header abi stubs clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -109,6 +109,10 @@ install: ## build libpark and install it for C and C++ under PREFIX (default /us
 header: ## write include/park.h from park-c (cbindgen)
 	PARK_HEADER=write cargo test --quiet -p park-tests --test header
 	@git --no-pager diff --stat -- include/park.h || true
+
+abi: ## write tests/c/abi.txt, the copy of the C ABI that is committed: additions only
+	PARK_ABI=write cargo test --quiet -p park-tests --test arch abi::
+	@git --no-pager diff --stat -- tests/c/abi.txt || true
 
 stubs: $(STAMPS)/packages ## write the generated part of python/park/_park.pyi
 	bash tests/tools/stubs.sh write $(BIN)

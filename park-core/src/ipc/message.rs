@@ -194,6 +194,11 @@ pub enum ToHead {
     Blocked,
     /// It goes on.
     Unblocked,
+    /// A read-only process gave back the last reference: the object is FREEING by the head (no hold).
+    Free {
+        /// The object.
+        object: ObjectId,
+    },
 }
 
 /// A record in the head's ring names its sender.

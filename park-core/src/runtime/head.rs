@@ -279,6 +279,7 @@ impl State {
             ToHead::Stats { reply } => self.reply(reply, &encode(&self.stats()).unwrap_or_default(), &[]),
             ToHead::Blocked => self.worker_blocked(from),
             ToHead::Unblocked => self.worker_unblocked(from),
+            ToHead::Free { object } => self.store.finish_freeing(object),
         }
     }
 

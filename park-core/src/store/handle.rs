@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::format::{Format, TensorSpec, View, encode_error};
+use super::read_only::HandOver;
 use super::slot::{PROMISED, Phase, Slot, State};
 use super::{Interrupt, MutableObject, Object, ObjectRef, never};
 use crate::config::Config;
@@ -65,6 +66,7 @@ pub struct Store {
     /// Kept open as long as the store: its end tells the head that this process has left.
     _membership: Option<OwnedFd>,
     pub(super) actor_freed: OnceLock<ActorFreed>,
+    pub(super) hand_over: OnceLock<HandOver>,
 }
 
 impl std::fmt::Debug for Store {
@@ -103,7 +105,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Joins a session through descriptors received from its head, as participant `me`.
+    /// Joins a session through descriptors received from its head, as participant `me`. With a descriptor of the arena that was
+    /// opened for reading only, the process may look, and make nothing.
     pub fn join(
         control: OwnedFd,
         arena: OwnedFd,
@@ -152,6 +155,7 @@ impl Store {
             head,
             _membership: membership,
             actor_freed: OnceLock::new(),
+            hand_over: OnceLock::new(),
         }
     }
 
@@ -168,6 +172,11 @@ impl Store {
     /// Bytes of the arena.
     pub fn capacity(&self) -> u64 {
         self.layout.arena_bytes
+    }
+
+    /// How many objects may exist at once.
+    pub fn max_objects(&self) -> u32 {
+        self.layout.max_objects
     }
 
     /// The control segment's descriptor, then the arena's.
@@ -304,6 +313,7 @@ impl Store {
 
     /// Lends room for one object. Waits for room as long as the configuration says, then fails with `StoreFull`.
     pub fn create(self: &Arc<Self>, spec: Spec<'_>, interrupt: Interrupt<'_>) -> Result<MutableObject> {
+        self.check_writable()?;
         self.check_head()?;
         let index = self.take_slot()?;
         let slot = self.slot(index);
@@ -337,6 +347,7 @@ impl Store {
 
     /// Promises an object that participant `producer` will make. The caller gets a reference; the promise owns a hold on top.
     pub fn promise(self: &Arc<Self>, producer: ParticipantId) -> Result<ObjectRef> {
+        self.check_writable()?;
         self.check_head()?;
         let index = self.take_slot()?;
         let slot = self.slot(index);
@@ -359,6 +370,7 @@ impl Store {
         spec: Spec<'_>,
         interrupt: Interrupt<'_>,
     ) -> Result<Option<MutableObject>> {
+        self.check_writable()?;
         if !self.checked_slot(id)?.begin_promised(id.generation, self.me)? {
             return Ok(None);
         }

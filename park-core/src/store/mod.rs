@@ -6,6 +6,7 @@ mod handle;
 mod mutable;
 mod object;
 mod object_ref;
+mod read_only;
 mod recover;
 mod refs;
 mod slot;

@@ -68,7 +68,8 @@ impl MutableObject {
         for (at, id) in spec.nested.iter().enumerate() {
             if let Err(error) = self.store.hold(*id) {
                 spec.nested[..at].iter().for_each(|held| self.store.drop_hold(*held));
-                // The caller aborts what is lent; `nested` still says 0, so the held ones are not given back twice.
+                // The caller aborts what is lent, so this value must not; `nested` still says 0, so the held ones are not given back twice.
+                self.done = true;
                 return Err(error);
             }
         }

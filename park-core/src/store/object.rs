@@ -70,6 +70,13 @@ impl Object {
         &self.reference
     }
 
+    /// The references that the object holds, as references of the caller's own.
+    pub fn nested(&self) -> Result<Vec<ObjectRef>> {
+        let store = self.reference.store();
+        let slot = store.checked_slot(self.reference.id())?;
+        store.nested_ids(slot).into_iter().map(|id| store.resolve(id)).collect()
+    }
+
     /// Type and shape of a TENSOR object, and its elements.
     pub fn tensor(&self) -> Result<(TensorSpec, &[u8])> {
         if self.format != Format::Tensor {

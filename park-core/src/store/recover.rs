@@ -36,6 +36,8 @@ impl Store {
                 Phase::Sealed if slot.refs.load(Ordering::Acquire) == 0 => {
                     self.reclaim(index, Some(seen.generation), self.me())
                 }
+                // Handed over by a read-only process, perhaps the dead one before it could say so.
+                Phase::Freeing if seen.owner == ParticipantId::HEAD => self.finish_freeing(id),
                 _ if seen.owner != dead => {}
                 Phase::Cached => free.push(index),
                 Phase::Writing => {

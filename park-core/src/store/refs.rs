@@ -106,14 +106,18 @@ impl Store {
                     break;
                 }
                 let freeing = State {
-                    owner: me,
+                    owner: self.freer(me),
                     flags: seen.flags & PROMISED,
                     phase: Phase::Freeing,
                     ..seen
                 };
                 if slot.advance(seen, freeing) {
-                    self.empty(slot, freeing, &mut stack);
-                    self.recycle(index, freeing.generation, me);
+                    if self.is_read_only() {
+                        self.tell_head(index, freeing.generation);
+                    } else {
+                        self.empty(slot, freeing, &mut stack);
+                        self.recycle(index, freeing.generation, me);
+                    }
                     break;
                 }
             }
