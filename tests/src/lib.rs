@@ -1,3 +1,4 @@
 //! Shared helpers of the tests that span crates or processes.
 
 pub mod cxx;
+pub mod role;

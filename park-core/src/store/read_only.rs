@@ -74,3 +74,105 @@ impl Store {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::error::ErrorKind;
+    use crate::shm::participant;
+    use crate::store::{Spec, never};
+    use crate::sync::atomic::Ordering;
+    use crate::sys::memfd;
+
+    /// A store, and a membership of it that may only look.
+    fn pair() -> (Arc<Store>, Arc<Store>) {
+        let config = Config::default().capacity(1 << 20).max_objects(4096);
+        let store = Arc::new(Store::open(&config, 7).unwrap());
+        let looker = ParticipantId(2);
+        store
+            .participant(looker)
+            .state
+            .store(participant::LIVE, Ordering::Release);
+        store.header().participants_used.fetch_max(3, Ordering::AcqRel);
+        let [control, arena] = store.fds();
+        let (control, arena) = (control.try_clone_to_owned().unwrap(), memfd::read_only(arena).unwrap());
+        assert!(!memfd::is_writable(arena.as_fd()).unwrap());
+        let looker = Arc::new(Store::join(control, arena, looker, None, None).unwrap());
+        (store, looker)
+    }
+
+    /// An object of the looker's alone, which holds another one, both with memory in the arena.
+    fn last_reference(store: &Arc<Store>, looker: &Arc<Store>) -> crate::store::ObjectRef {
+        let inner = store.put(&[1; 1000]).unwrap();
+        let spec = Spec {
+            nested: &[inner.id()],
+            ..Spec::raw(2000)
+        };
+        let outer = store.create(spec, &mut never).unwrap().seal().unwrap();
+        looker.resolve(outer.id()).unwrap()
+    }
+
+    #[test]
+    fn it_reads_and_makes_nothing() {
+        let (store, looker) = pair();
+        let reference = store.put(&[7; 1000]).unwrap();
+        let promised = store.promise(store.me()).unwrap();
+        let seen = looker.resolve(reference.id()).unwrap();
+        assert_eq!(looker.get(&seen, None).unwrap().bytes(), [7; 1000]);
+        assert!(looker.contains(reference.id()) && looker.is_read_only() && !store.is_read_only());
+        let denied = [
+            looker.put(b"x").map(drop),
+            looker.create(Spec::raw(1000), &mut never).map(drop),
+            looker.promise(looker.me()).map(drop),
+            looker.fulfil(promised.id(), Spec::raw(1), &mut never).map(drop),
+            looker.fail(promised.id(), &crate::error::Error::new(ErrorKind::TaskFailed, "x")),
+        ];
+        for result in denied {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::PermissionDenied);
+        }
+        // It waits as everybody does.
+        let seen = looker.resolve(promised.id()).unwrap();
+        let waiter = std::thread::spawn(move || seen.store().clone().get(&seen, None).unwrap().bytes().to_vec());
+        let mut object = store.fulfil(promised.id(), Spec::raw(4), &mut never).unwrap().unwrap();
+        object.write(0, b"made").unwrap();
+        object.seal().unwrap();
+        assert_eq!(waiter.join().unwrap(), b"made");
+    }
+
+    #[test]
+    fn the_head_frees_what_its_last_reference_kept() {
+        let (store, looker) = pair();
+        let told = store.clone();
+        looker.on_hand_over(Box::new(move |id| told.finish_freeing(id)));
+        let reference = last_reference(&store, &looker);
+        let id = reference.id();
+        assert_eq!(store.stats().objects, 2);
+        drop(reference);
+        assert_eq!((store.stats().objects, store.stats().used), (0, 0));
+        assert_eq!(store.resolve(id).unwrap_err().kind(), ErrorKind::NotFound);
+        // Twice, or about what is not being freed: nothing happens.
+        let alive = store.put(&[1; 1000]).unwrap();
+        store.finish_freeing(id);
+        store.finish_freeing(alive.id());
+        assert_eq!(store.get(&alive, None).unwrap().bytes(), [1; 1000]);
+    }
+
+    #[test]
+    fn killed_before_it_could_tell_it_leaves_nothing() {
+        let (store, looker) = pair();
+        // Nobody listens: as if it were killed after its CAS.
+        drop(last_reference(&store, &looker));
+        assert_ne!(store.stats().used, 0);
+        let dead = looker.me();
+        store
+            .participant(dead)
+            .state
+            .store(participant::DEAD, Ordering::Release);
+        std::mem::forget(looker);
+        assert!(store.recover(dead).is_empty());
+        assert_eq!((store.stats().objects, store.stats().used), (0, 0));
+    }
+}
