@@ -35,16 +35,20 @@ impl MutableObject {
         let stored = stored_len(spec.len, count);
         slot.nested.store(0, Ordering::Relaxed);
         slot.len.store(stored, Ordering::Relaxed);
-        if !fits_inline(stored) {
-            store
+        // From what was allocated, never from what the slot says: others can write there, and `write` trusts address and length.
+        let address = if fits_inline(stored) {
+            slot.inline.as_ptr().cast_mut().cast()
+        } else {
+            let lent = store
                 .allocator(store.me())
                 .allocate(stored, |got| slot.offset.store(got.offset, Ordering::Relaxed))?;
-        }
+            store.arena.write_address(lent.offset, stored)?
+        };
         let mut object = Self {
             store: store.clone(),
             index,
             generation,
-            address: store.write_address(slot)?,
+            address,
             len: stored,
             done: false,
         };
@@ -203,14 +207,6 @@ impl Store {
             if slot.advance(seen, back) {
                 return;
             }
-        }
-    }
-
-    /// Where a slot's payload is written.
-    pub(super) fn write_address(&self, slot: &Slot) -> Result<*mut u8> {
-        match slot.offset.load(Ordering::Relaxed) {
-            0 => Ok(slot.inline.as_ptr().cast_mut().cast()),
-            offset => self.arena.write_address(offset, self.stored_len(slot)),
         }
     }
 

@@ -144,6 +144,7 @@ impl Store {
         let address = match slot.offset.load(Ordering::Relaxed) {
             0 if end <= super::slot::INLINE_BYTES as u64 => slot.inline.as_ptr().cast::<u8>(),
             0 => bail!(Corrupt, "object of {stored} bytes has no memory"),
+            odd if !odd.is_multiple_of(64) => bail!(Corrupt, "object lies at {odd}, which is not aligned"),
             offset => self.arena.read_address(offset, stored)?,
         };
         let (start, len) = (usize::try_from(start).unwrap_or(0), usize::try_from(len).unwrap_or(0));

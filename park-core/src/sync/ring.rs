@@ -100,7 +100,9 @@ impl<'a> Ring<'a> {
             return Err(PushError::TooLong);
         }
         // A recovered lock needs no repair: `head` only moves over whole records.
-        let _guard = self.cursors.lock.lock(me, is_dead);
+        let Ok(_guard) = self.cursors.lock.lock(me, is_dead) else {
+            return Err(PushError::Closed);
+        };
         if self.cursors.closed.load(Ordering::Relaxed) != 0 {
             return Err(PushError::Closed);
         }
@@ -109,20 +111,20 @@ impl<'a> Ring<'a> {
         let tail = self.cursors.tail.load(Ordering::Acquire);
         let to_end = self.capacity() - head % self.capacity();
         let pad = if need > to_end { to_end } else { 0 };
-        if head.wrapping_sub(tail) + pad + need > self.capacity() {
+        if head.wrapping_sub(tail).saturating_add(pad + need) > self.capacity() {
             return Err(PushError::Full);
         }
         if pad > 0 {
             self.word(head).store(PAD | ((pad - 1) * 8), Ordering::Relaxed);
         }
-        let start = head + pad;
+        let start = head.wrapping_add(pad);
         let mut chunks = record.chunks_exact(8);
-        let mut at = start + 1;
+        let mut at = start.wrapping_add(1);
         for chunk in &mut chunks {
             let mut word = [0; 8];
             word.copy_from_slice(chunk);
             self.word(at).store(u64::from_le_bytes(word), Ordering::Relaxed);
-            at += 1;
+            at = at.wrapping_add(1);
         }
         let rest = chunks.remainder();
         if !rest.is_empty() {
@@ -132,7 +134,7 @@ impl<'a> Ring<'a> {
         }
         self.word(start).store(LIVE | record.len() as u64, Ordering::Relaxed);
         // Publishes header and payload together.
-        self.cursors.head.store(start + need, Ordering::Release);
+        self.cursors.head.store(start.wrapping_add(need), Ordering::Release);
         Ok(())
     }
 
@@ -144,7 +146,7 @@ impl<'a> Ring<'a> {
             .head
             .load(Ordering::Relaxed)
             .wrapping_sub(self.cursors.tail.load(Ordering::Acquire));
-        if used + 2 * words_for(need) > self.capacity() {
+        if used.saturating_add(2 * words_for(need)) > self.capacity() {
             self.cursors.space.wait(ticket, Some(timeout));
         }
     }
@@ -156,6 +158,7 @@ impl<'a> Ring<'a> {
 
     /// Refuses further pushes. Everything pushed before is visible afterwards.
     pub fn close(&self, me: ParticipantId, is_dead: impl Fn(ParticipantId) -> bool) {
+        // Where the lock cannot be had no producer gets it either: nothing is being pushed.
         let _guard = self.cursors.lock.lock(me, is_dead);
         self.cursors.closed.store(1, Ordering::Relaxed);
         self.cursors.space.ring();
@@ -163,6 +166,7 @@ impl<'a> Ring<'a> {
 
     /// Empties the ring and accepts pushes again. Only for a ring whose consumer is gone and whose records were taken.
     pub fn reopen(&self, me: ParticipantId, is_dead: impl Fn(ParticipantId) -> bool) {
+        // As in `close`.
         let _guard = self.cursors.lock.lock(me, is_dead);
         let head = self.cursors.head.load(Ordering::Relaxed);
         self.cursors.tail.store(head, Ordering::Release);
@@ -180,7 +184,7 @@ impl<'a> Ring<'a> {
             if kind == LIVE {
                 records.push(self.copy(at, len));
             }
-            at += words_for(len);
+            at = at.wrapping_add(words_for(len));
         }
         Ok(records)
     }
@@ -204,7 +208,12 @@ impl<'a> Ring<'a> {
     fn copy(&self, at: u64, len: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(len.next_multiple_of(8));
         for word in 0..len.div_ceil(8) as u64 {
-            bytes.extend_from_slice(&self.word(at + 1 + word).load(Ordering::Relaxed).to_le_bytes());
+            bytes.extend_from_slice(
+                &self
+                    .word(at.wrapping_add(1 + word))
+                    .load(Ordering::Relaxed)
+                    .to_le_bytes(),
+            );
         }
         bytes.truncate(len);
         bytes
@@ -231,7 +240,7 @@ impl RingReader {
         while self.next != head {
             let at = self.next;
             let (kind, len) = ring.header(at, head)?;
-            self.next = at + words_for(len);
+            self.next = at.wrapping_add(words_for(len));
             if kind == LIVE {
                 return Ok(Some((Position(at), ring.copy(at, len))));
             }
@@ -250,7 +259,7 @@ impl RingReader {
             if kind == LIVE {
                 break;
             }
-            tail += words_for(len);
+            tail = tail.wrapping_add(words_for(len));
         }
         if tail != before {
             ring.cursors.tail.store(tail, Ordering::Release);
