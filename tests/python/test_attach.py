@@ -509,7 +509,7 @@ def test_a_guest_that_only_looks_reads_and_makes_nothing(name):
     ray.attach(sys.argv[1], read_only=True)
     theirs = ref_of(sys.argv[2])
     say(len(ray.get(theirs)["data"]), ray.wait([theirs])[0] == [theirs])
-    for make in (lambda: ray.put(1), lambda: ray.put(b"x" * 500_000), lambda: ray.remote(len).remote("abc")):
+    for make in (lambda: ray.put(1), lambda: ray.put(b"x" * 500_000), lambda: ray.remote(lambda: 1).remote()):
         try:
             make()
         except PeerRefusedError as error:

@@ -124,7 +124,7 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
             self.link(rest, found - size)?;
         }
         self.word(block, SIZE)?.store(size, Ordering::Relaxed);
-        let used = self.root.used.fetch_add(size, Ordering::Relaxed) + size;
+        let used = self.root.used.fetch_add(size, Ordering::Relaxed).wrapping_add(size);
         self.root.peak.fetch_max(used, Ordering::Relaxed);
         let allocation = Allocation {
             offset: block + HEADER,

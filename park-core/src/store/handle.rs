@@ -208,7 +208,7 @@ impl Store {
     }
 
     pub(crate) fn is_dead(&self) -> impl Fn(ParticipantId) -> bool + '_ {
-        |id| u32::from(id.0) >= MAX_PARTICIPANTS || self.participant(id).is_dead()
+        |id| u32::from(id.0) >= MAX_PARTICIPANTS || !self.participant(id).is_live()
     }
 
     pub(super) fn allocator(

@@ -3,6 +3,7 @@
 mod actor_cell;
 pub mod format;
 mod handle;
+mod locks;
 mod mutable;
 mod object;
 mod object_ref;

@@ -20,6 +20,7 @@ pub struct Orphan {
 impl Store {
     /// Gives back everything `dead` held, and returns the promises that it leaves open.
     pub(crate) fn recover(self: &Arc<Self>, dead: ParticipantId) -> Vec<Orphan> {
+        self.pass_through_locks();
         self.settle_ledger(dead);
         let mut orphans = Vec::new();
         let mut free = Vec::new();

@@ -156,6 +156,11 @@ impl<'a> Ring<'a> {
         self.cursors.head.load(Ordering::Acquire) == reader.next
     }
 
+    /// Takes the lock and gives it back, so that it names no dead producer any more. It guards nothing that needs a repair.
+    pub(crate) fn pass_through_lock(&self, me: ParticipantId, is_dead: impl Fn(ParticipantId) -> bool) {
+        let _guard = self.cursors.lock.lock(me, is_dead);
+    }
+
     /// Refuses further pushes. Everything pushed before is visible afterwards.
     pub fn close(&self, me: ParticipantId, is_dead: impl Fn(ParticipantId) -> bool) {
         // Where the lock cannot be had no producer gets it either: nothing is being pushed.
