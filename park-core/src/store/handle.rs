@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::format::{Format, TensorSpec, View, encode_error};
+use super::read_only::HandOver;
 use super::slot::{PROMISED, Phase, Slot, State};
 use super::{Interrupt, MutableObject, Object, ObjectRef, never};
 use crate::config::Config;
@@ -67,6 +68,7 @@ pub struct Store {
     /// Kept open as long as the store: its end tells the head that this process has left.
     _membership: Option<OwnedFd>,
     pub(super) actor_freed: OnceLock<ActorFreed>,
+    pub(super) hand_over: OnceLock<HandOver>,
 }
 
 impl std::fmt::Debug for Store {
@@ -105,7 +107,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Joins a session through descriptors received from its head, as participant `me`.
+    /// Joins a session through descriptors received from its head, as participant `me`. With a descriptor of the arena that was
+    /// opened for reading only, the process may look, and make nothing.
     pub fn join(
         control: OwnedFd,
         arena: OwnedFd,
@@ -155,6 +158,7 @@ impl Store {
             head,
             _membership: membership,
             actor_freed: OnceLock::new(),
+            hand_over: OnceLock::new(),
         }
     }
 
@@ -182,6 +186,11 @@ impl Store {
     /// Bytes of the arena.
     pub fn capacity(&self) -> u64 {
         self.layout.arena_bytes
+    }
+
+    /// How many objects may exist at once.
+    pub fn max_objects(&self) -> u32 {
+        self.layout.max_objects
     }
 
     /// The control segment's descriptor, then the arena's.
@@ -213,7 +222,20 @@ impl Store {
     }
 
     pub(crate) fn is_dead(&self) -> impl Fn(ParticipantId) -> bool + '_ {
-        |id| u32::from(id.0) >= MAX_PARTICIPANTS || self.participant(id).is_dead()
+        |id| u32::from(id.0) >= MAX_PARTICIPANTS || !self.participant(id).is_live() || self.has_ended_unnoticed(id)
+    }
+
+    /// The head must not wait for a lock of a process that has ended and that only the head itself can declare dead.
+    fn has_ended_unnoticed(&self, id: ParticipantId) -> bool {
+        if !self.is_head() || id <= ParticipantId::DRIVER {
+            return false;
+        }
+        match self.participant(id).pid.load(Ordering::Relaxed) {
+            // Not started yet, or a second membership of this process.
+            0 => false,
+            pid if pid == process::pid() => false,
+            pid => process::watch(pid).map_or(true, |pidfd| process::has_ended(pidfd.as_fd())),
+        }
     }
 
     pub(super) fn allocator(
@@ -319,6 +341,7 @@ impl Store {
 
     /// Lends room for one object. Waits for room as long as the configuration says, then fails with `StoreFull`.
     pub fn create(self: &Arc<Self>, spec: Spec<'_>, interrupt: Interrupt<'_>) -> Result<MutableObject> {
+        self.check_writable()?;
         self.check_head()?;
         let index = self.take_slot()?;
         let slot = self.slot(index);
@@ -353,6 +376,7 @@ impl Store {
 
     /// Promises an object that participant `producer` will make. The caller gets a reference; the promise owns a hold on top.
     pub fn promise(self: &Arc<Self>, producer: ParticipantId) -> Result<ObjectRef> {
+        self.check_writable()?;
         self.check_head()?;
         let index = self.take_slot()?;
         let slot = self.slot(index);
@@ -376,6 +400,7 @@ impl Store {
         spec: Spec<'_>,
         interrupt: Interrupt<'_>,
     ) -> Result<Option<MutableObject>> {
+        self.check_writable()?;
         if !self.checked_slot(id)?.begin_promised(id.generation, self.me)? {
             return Ok(None);
         }

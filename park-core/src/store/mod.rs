@@ -2,14 +2,16 @@
 
 mod actor_cell;
 mod audit;
-mod count;
 mod channel_cell;
+mod count;
 pub mod format;
 mod handle;
 mod journal;
+mod locks;
 mod mutable;
 mod object;
 mod object_ref;
+mod read_only;
 mod recover;
 mod refs;
 mod slot;

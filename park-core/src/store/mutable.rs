@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::handle::Spec;
 use super::journal::Second;
 use super::refs::{fits_inline, stored_len};
-use super::slot::{BLOCK_UNIT, PROMISED, Phase, Slot, State};
+use super::slot::{BLOCK_UNIT, PROMISED, Phase, State};
 use super::{ObjectRef, Store};
 use crate::error::{Result, bail};
 use crate::id::{ObjectId, ParticipantId};
@@ -37,8 +37,11 @@ impl MutableObject {
         slot.nested.store(0, Ordering::Relaxed);
         slot.len.store(spec.len, Ordering::Relaxed);
         fail_point!("object.create.described");
-        if !fits_inline(stored) {
-            store.allocator(store.me()).allocate(stored, |got| {
+        // From what was allocated, never from what the slot says: others can write there, and `write` trusts address and length.
+        let address = if fits_inline(stored) {
+            slot.inline.as_ptr().cast_mut().cast()
+        } else {
+            let lent = store.allocator(store.me()).allocate(stored, |got| {
                 // `offset` last: it is what makes the block this slot's.
                 let units = u32::try_from(got.len / BLOCK_UNIT).unwrap_or(u32::MAX);
                 slot.block.store(units, Ordering::Relaxed);
@@ -46,12 +49,13 @@ impl MutableObject {
                 slot.offset.store(got.offset, Ordering::Relaxed);
                 fail_point!("object.create.placed");
             })?;
-        }
+            store.arena.write_address(lent.offset, stored)?
+        };
         let mut object = Self {
             store: store.clone(),
             index,
             generation,
-            address: store.write_address(slot)?,
+            address,
             len: stored,
             done: false,
         };
@@ -208,14 +212,6 @@ impl Store {
             if slot.advance(seen, back) {
                 return;
             }
-        }
-    }
-
-    /// Where a slot's payload is written.
-    pub(super) fn write_address(&self, slot: &Slot) -> Result<*mut u8> {
-        match slot.offset.load(Ordering::Relaxed) {
-            0 => Ok(slot.inline.as_ptr().cast_mut().cast()),
-            offset => self.arena.write_address(offset, slot.block_bytes()),
         }
     }
 

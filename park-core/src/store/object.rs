@@ -84,6 +84,13 @@ impl Object {
         &self.reference
     }
 
+    /// The references that the object holds, as references of the caller's own.
+    pub fn nested(&self) -> Result<Vec<ObjectRef>> {
+        let store = self.reference.store();
+        let slot = store.checked_slot(self.reference.id())?;
+        store.nested_ids(slot).into_iter().map(|id| store.resolve(id)).collect()
+    }
+
     /// Type and shape of a TENSOR object, and its elements.
     pub fn tensor(&self) -> Result<(TensorSpec, &[u8])> {
         if self.format != Format::Tensor {
@@ -182,6 +189,7 @@ impl Store {
         let address = match slot.offset.load(Ordering::Relaxed) {
             0 if end <= super::slot::INLINE_BYTES as u64 => slot.inline.as_ptr().cast::<u8>(),
             0 => bail!(Corrupt, "object of {stored} bytes has no memory"),
+            odd if !odd.is_multiple_of(64) => bail!(Corrupt, "object lies at {odd}, which is not aligned"),
             offset => self.arena.read_address(offset, stored)?,
         };
         let (start, len) = (usize::try_from(start).unwrap_or(0), usize::try_from(len).unwrap_or(0));
