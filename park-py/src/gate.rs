@@ -104,6 +104,28 @@ pub(crate) fn block<T: Send>(
     }
 }
 
+/// Whether this process runs a task now.
+pub(crate) fn runs_task() -> bool {
+    RUNS_TASK.load(Ordering::Relaxed)
+}
+
+/// As `block`, for a call that will wait: the CPU of the task, if this process runs one, serves others meanwhile.
+pub(crate) fn block_idle<T: Send>(
+    py: Python<'_>,
+    call: impl FnOnce(&mut dyn FnMut() -> park_core::Result<()>) -> park_core::Result<T> + Send,
+) -> PyResult<T> {
+    let session = if runs_task() { current() } else { None };
+    block(py, |interrupt| {
+        let Some(session) = session else {
+            return call(interrupt);
+        };
+        session.set_blocked(true)?;
+        let result = call(interrupt);
+        session.set_blocked(false)?;
+        result
+    })
+}
+
 /// Waits until a sealed object is in memory: it may be on disk. A task keeps its CPU meanwhile, or the next task would start, bring
 /// in some of its arguments, wait in its turn, and so on until all memory is held by tasks that wait for more.
 pub(crate) fn bring_in(py: Python<'_>, object: &ObjectRef, timeout: Option<Duration>) -> PyResult<()> {
@@ -111,7 +133,7 @@ pub(crate) fn bring_in(py: Python<'_>, object: &ObjectRef, timeout: Option<Durat
         return Ok(());
     }
     // Lost on disk and being made again, which may need this task's CPU.
-    blocked(py, |interrupt| object.store().wait(&[object], 1, timeout, interrupt)).map(drop)
+    block_idle(py, |interrupt| object.store().wait(&[object], 1, timeout, interrupt)).map(drop)
 }
 
 /// The right to bring these objects in one after another and keep them (`Store::gather`).
@@ -134,26 +156,5 @@ pub(crate) fn wait_for(
     if ready >= need || timeout == Some(Duration::ZERO) {
         return Ok(ready);
     }
-    blocked(py, |interrupt| store.wait_some(refs, need, timeout, interrupt))
-}
-
-/// `block`, and the task's CPU serves others meanwhile.
-fn blocked<T: Send>(
-    py: Python<'_>,
-    call: impl FnOnce(&mut dyn FnMut() -> park_core::Result<()>) -> park_core::Result<T> + Send,
-) -> PyResult<T> {
-    let session = if RUNS_TASK.load(Ordering::Relaxed) {
-        current()
-    } else {
-        None
-    };
-    block(py, |interrupt| {
-        let Some(session) = session else {
-            return call(interrupt);
-        };
-        session.set_blocked(true)?;
-        let result = call(interrupt);
-        session.set_blocked(false)?;
-        result
-    })
+    block_idle(py, |interrupt| store.wait_some(refs, need, timeout, interrupt))
 }

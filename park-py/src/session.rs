@@ -81,11 +81,18 @@ pub(crate) fn init(
     Ok(address)
 }
 
-/// Joins the session at `address` from an unrelated process.
+/// Joins the session at `address` from an unrelated process; `read_only` to look at objects and make none.
 #[pyfunction]
-pub(crate) fn attach(py: Python<'_>, address: &str) -> PyResult<()> {
+pub(crate) fn attach(py: Python<'_>, address: &str, read_only: bool) -> PyResult<()> {
     forget_fork();
-    let session = py.detach(|| Session::attach(address)).or_raise(py)?;
+    let join = || {
+        if read_only {
+            Session::attach_read_only(address)
+        } else {
+            Session::attach(address)
+        }
+    };
+    let session = py.detach(join).or_raise(py)?;
     open(session)
 }
 

@@ -82,9 +82,9 @@ class Resources:
     def __new__(cls, /, amounts: dict) -> Resources: ...
     def __repr__(self, /) -> str: ...
 
-def attach(address: str) -> None:
+def attach(address: str, read_only: bool) -> None:
     """
-    Joins the session at `address` from an unrelated process.
+    Joins the session at `address` from an unrelated process; `read_only` to look at objects and make none.
     """
 
 def call_actor(

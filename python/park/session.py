@@ -168,10 +168,13 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
         _namespace = None
 
 
-def attach(session: str) -> None:
+def attach(session: str, *, read_only: bool = False) -> None:
     """Join a session that another process of this user has opened, to share objects with it: put, get and wait.
 
-    `session` is what `init` returned there as `address_info["session"]`. `shutdown` leaves the session again.
+    `session` is what `init` returned there as `address_info["session"]`. `shutdown` leaves the session again. With `read_only`
+    objects can be found, awaited, read and let go of; `put` and whatever else would make one, run a task or call an actor raises
+    `PeerRefusedError`, and a stray write into an object's memory faults. This guards the session against mistakes of this process, not
+    against malice: it runs as the same user.
     """
     if not isinstance(session, str):
         raise TypeError(f"a session is named by a string, got {type(session)}")
@@ -180,7 +183,7 @@ def attach(session: str) -> None:
             raise RuntimeError("a session is open in this process already; call park.shutdown() before park.attach()")
         if _park.role() != "none":
             _park.shutdown()
-        _park.attach(session)
+        _park.attach(session, read_only)
         _close_at_exit()
 
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,9 @@ pub struct HeadStats {
     /// Total and free amount of each resource.
     pub resources: Vec<(String, f64, f64)>,
 }
+
+/// A bell whose word was scribbled over is not heard: the head looks by itself this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// What waits for objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -229,7 +233,7 @@ impl Head {
                 state.notice_sealed();
                 state.pump();
             }
-            bell.wait(ticket, None);
+            bell.wait(ticket, Some(LONGEST_SLEEP));
         }
     }
 }
@@ -310,6 +314,7 @@ impl State {
             ToHead::Stats { reply } => self.reply(reply, &encode(&self.stats()).unwrap_or_default(), &[]),
             ToHead::Blocked => self.worker_blocked(from),
             ToHead::Unblocked => self.worker_unblocked(from),
+            ToHead::Free { object } => self.store.finish_freeing(object),
         }
     }
 

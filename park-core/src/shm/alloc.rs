@@ -97,7 +97,7 @@ fn block_size(len: u64) -> Option<u64> {
 impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'_, Dead, Live> {
     /// Lends `len` bytes and records them in the owner's slot through `record`, inside the critical section.
     pub fn allocate(&self, len: u64, record: impl FnOnce(Allocation)) -> Result<Allocation> {
-        let guard = self.root.lock.lock(self.me, &self.is_dead);
+        let guard = self.root.lock.lock(self.me, &self.is_dead)?;
         if guard.recovered() {
             self.rebuild()?;
         }
@@ -105,6 +105,12 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
         let size = block_size(len).ok_or_else(full)?;
         let block = self.find(size)?.ok_or_else(full)?;
         let found = self.size(block)? & !FREE;
+        if found < size {
+            bail!(
+                Corrupt,
+                "arena block at {block} shrank from {size} bytes or more to {found}"
+            );
+        }
         self.unlink(block, found)?;
         let size = if found - size >= MIN_BLOCK { size } else { found };
         if let Err(error) = self.warm(block + size) {
@@ -118,7 +124,7 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
             self.link(rest, found - size)?;
         }
         self.word(block, SIZE)?.store(size, Ordering::Relaxed);
-        let used = self.root.used.fetch_add(size, Ordering::Relaxed) + size;
+        let used = self.root.used.fetch_add(size, Ordering::Relaxed).wrapping_add(size);
         self.root.peak.fetch_max(used, Ordering::Relaxed);
         // The whole block, so that a rebuild finds exactly what was lent.
         let allocation = Allocation {
@@ -131,7 +137,7 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
 
     /// Whether `allocate` would find a block for so many bytes now.
     pub fn has_room(&self, len: u64) -> Result<bool> {
-        let guard = self.root.lock.lock(self.me, &self.is_dead);
+        let guard = self.root.lock.lock(self.me, &self.is_dead)?;
         if guard.recovered() {
             self.rebuild()?;
         }
@@ -143,7 +149,7 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
 
     /// Takes the bytes back; `take` reads and clears the owner's slot inside the critical section.
     pub fn release(&self, take: impl FnOnce() -> Option<u64>) -> Result<()> {
-        let guard = self.root.lock.lock(self.me, &self.is_dead);
+        let guard = self.root.lock.lock(self.me, &self.is_dead)?;
         if guard.recovered() {
             self.rebuild()?;
         }
@@ -183,7 +189,7 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
 
     /// Sets up a fresh arena: one free block. Also what remains after `rebuild` of an arena without live objects.
     pub fn format(&self) -> Result<()> {
-        let _guard = self.root.lock.lock(self.me, &self.is_dead);
+        let _guard = self.root.lock.lock(self.me, &self.is_dead)?;
         self.rebuild()
     }
 
@@ -212,7 +218,7 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
             let Some(size) = block_size(allocation.len) else {
                 bail!(Corrupt, "a slot claims {} bytes", allocation.len)
             };
-            if block < at || block + size > end || !block.is_multiple_of(GRANULE) {
+            if block < at || block.checked_add(size).is_none_or(|stop| stop > end) || !block.is_multiple_of(GRANULE) {
                 bail!(
                     Corrupt,
                     "a slot claims {size} bytes at {block}, which overlap another slot's or the arena's end"

@@ -41,8 +41,8 @@ pub struct Participant {
 unsafe impl Shared for Participant {}
 
 impl Participant {
-    /// Whether the head has declared this process dead.
-    pub fn is_dead(&self) -> bool {
-        self.state.load(Ordering::Acquire) == DEAD
+    /// Whether a process has this entry, as far as the head knows. What an entry that is not in use seems to hold, nobody holds.
+    pub fn is_live(&self) -> bool {
+        self.state.load(Ordering::Acquire) == LIVE
     }
 }

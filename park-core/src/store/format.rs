@@ -8,6 +8,7 @@
 //! ARROW    an Arrow IPC stream
 //! ERROR    i32 kind, u32 message length, message (UTF-8), bytes that one language understands
 //! ACTOR    the handle object of an actor (actor/README.md); not readable as data
+//! CHANNEL  slots that are written over and over (channel/README.md); not readable as data, never moved or spilled
 //! ```
 //! All integers are little-endian. Lengths read back are checked against the object's length.
 
@@ -32,6 +33,8 @@ pub enum Format {
     Error = 4,
     /// The handle of an actor.
     Actor = 5,
+    /// The memory of a channel.
+    Channel = 6,
 }
 
 impl Format {
@@ -44,6 +47,7 @@ impl Format {
             3 => Self::Arrow,
             4 => Self::Error,
             5 => Self::Actor,
+            6 => Self::Channel,
             _ => bail!(Corrupt, "object has format {number}"),
         })
     }
@@ -239,7 +243,9 @@ pub fn decode_error(bytes: &[u8]) -> Error {
         let (len, rest) = rest.split_first_chunk::<4>()?;
         let (message, detail) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
         let kind = ErrorKind::from_number(i32::from_le_bytes(*kind))?;
-        Some(Error::new(kind, String::from_utf8_lossy(message)).with_detail(detail.to_vec()))
+        // Copied before it is checked: what lies in shared memory may change between the two.
+        let message = message.to_vec();
+        Some(Error::new(kind, String::from_utf8_lossy(&message)).with_detail(detail.to_vec()))
     };
     parsed().unwrap_or_else(|| {
         Error::new(

@@ -7,9 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use super::format::{Format, TensorSpec, View, encode_error};
+use super::read_only::HandOver;
 use super::slot::{PROMISED, Phase, Slot, State};
 use super::spill::SpillThread;
 use super::{Interrupt, MutableObject, Object, ObjectRef, never};
@@ -21,7 +20,7 @@ use crate::shm::journal::LANES;
 use crate::shm::layout::{MAX_PARTICIPANTS, STATE_CLOSED, STATE_OPEN};
 use crate::shm::{Allocation, Arena, Header, Layout, Participant, Segment};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Ring, SpinPolicy};
+use crate::sync::{Mutex, Ring, SpinPolicy};
 use crate::sys::failpoint::fail_point;
 use crate::sys::{cgroup, fork, process};
 
@@ -72,6 +71,7 @@ pub struct Store {
     pub(super) actor_freed: OnceLock<ActorFreed>,
     /// In the head process, if its session may spill.
     pub(super) spill_thread: OnceLock<SpillThread>,
+    pub(super) hand_over: OnceLock<HandOver>,
 }
 
 impl std::fmt::Debug for Store {
@@ -110,7 +110,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Joins a session through descriptors received from its head, as participant `me`.
+    /// Joins a session through descriptors received from its head, as participant `me`. With a descriptor of the arena that was
+    /// opened for reading only, the process may look, and make nothing.
     pub fn join(
         control: OwnedFd,
         arena: OwnedFd,
@@ -161,6 +162,7 @@ impl Store {
             _membership: membership,
             actor_freed: OnceLock::new(),
             spill_thread: OnceLock::new(),
+            hand_over: OnceLock::new(),
         }
     }
 
@@ -188,6 +190,11 @@ impl Store {
     /// Bytes of the arena.
     pub fn capacity(&self) -> u64 {
         self.layout.arena_bytes
+    }
+
+    /// How many objects may exist at once.
+    pub fn max_objects(&self) -> u32 {
+        self.layout.max_objects
     }
 
     /// The control segment's descriptor, then the arena's.
@@ -219,7 +226,20 @@ impl Store {
     }
 
     pub(crate) fn is_dead(&self) -> impl Fn(ParticipantId) -> bool + '_ {
-        |id| u32::from(id.0) >= MAX_PARTICIPANTS || self.participant(id).is_dead()
+        |id| u32::from(id.0) >= MAX_PARTICIPANTS || !self.participant(id).is_live() || self.has_ended_unnoticed(id)
+    }
+
+    /// The head must not wait for a lock of a process that has ended and that only the head itself can declare dead.
+    fn has_ended_unnoticed(&self, id: ParticipantId) -> bool {
+        if !self.is_head() || id <= ParticipantId::DRIVER {
+            return false;
+        }
+        match self.participant(id).pid.load(Ordering::Relaxed) {
+            // Not started yet, or a second membership of this process.
+            0 => false,
+            pid if pid == process::pid() => false,
+            pid => process::watch(pid).map_or(true, |pidfd| process::has_ended(pidfd.as_fd())),
+        }
     }
 
     pub(super) fn allocator(
@@ -274,7 +294,7 @@ impl Store {
 
     /// As `check_open`, and in a process that joined by itself also asks the system whether the head still lives. Workers need not
     /// ask: they die with it.
-    pub(super) fn check_head(&self) -> Result<()> {
+    pub(crate) fn check_head(&self) -> Result<()> {
         self.check_open()?;
         if self.head.as_ref().is_some_and(|head| process::has_ended(head.as_fd())) {
             bail!(SessionClosed, "the process that opened the park session has ended");
@@ -284,7 +304,8 @@ impl Store {
 
     /// Whether this handle was inherited through `fork()`.
     pub fn is_forked(&self) -> bool {
-        fork::crossed(self.fork_epoch)
+        // In a shuttle test a thread that unwinds plays a process that was killed: it, too, must not touch what it leaves behind.
+        fork::crossed(self.fork_epoch) || (cfg!(shuttle) && std::thread::panicking())
     }
 
     /// Refuses new work in this process from now on. Views and references stay valid until dropped.
@@ -325,6 +346,7 @@ impl Store {
 
     /// Lends room for one object. Waits for room as long as the configuration says, then fails with `StoreFull`.
     pub fn create(self: &Arc<Self>, spec: Spec<'_>, interrupt: Interrupt<'_>) -> Result<MutableObject> {
+        self.check_writable()?;
         self.check_head()?;
         let index = self.take_slot()?;
         let slot = self.slot(index);
@@ -359,6 +381,7 @@ impl Store {
 
     /// Promises an object that participant `producer` will make. The caller gets a reference; the promise owns a hold on top.
     pub fn promise(self: &Arc<Self>, producer: ParticipantId) -> Result<ObjectRef> {
+        self.check_writable()?;
         self.check_head()?;
         let index = self.take_slot()?;
         let slot = self.slot(index);
@@ -382,6 +405,7 @@ impl Store {
         spec: Spec<'_>,
         interrupt: Interrupt<'_>,
     ) -> Result<Option<MutableObject>> {
+        self.check_writable()?;
         if !self.checked_slot(id)?.begin_promised(id.generation, self.me)? {
             return Ok(None);
         }

@@ -2,14 +2,17 @@
 
 mod actor_cell;
 mod audit;
+mod channel_cell;
 mod count;
 mod evict;
 pub mod format;
 mod handle;
 mod journal;
+mod locks;
 mod mutable;
 mod object;
 mod object_ref;
+mod read_only;
 mod recover;
 mod refs;
 mod report;
@@ -30,7 +33,11 @@ pub use object_ref::ObjectRef;
 pub use recover::Orphan;
 pub use report::{Holder, MemoryReport, ObjectRow, Party};
 pub use stats::StoreStats;
+pub(crate) use wait::TICK;
 pub use wait::{Interrupt, never};
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
+
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;

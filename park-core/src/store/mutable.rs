@@ -7,7 +7,7 @@ use super::format::KEPT;
 use super::handle::Spec;
 use super::journal::Second;
 use super::refs::{fits_inline, stored_len};
-use super::slot::{PROMISED, Phase, Slot, State};
+use super::slot::{PROMISED, Phase, State};
 use super::{ObjectRef, Store};
 use crate::error::{Result, bail};
 use crate::id::{ObjectId, ParticipantId};
@@ -38,14 +38,18 @@ impl MutableObject {
         slot.nested.store(0, Ordering::Relaxed);
         slot.len.store(spec.len, Ordering::Relaxed);
         fail_point!("object.create.described");
-        if !fits_inline(stored) {
-            store.place(slot, stored)?;
-        }
+        // From what was allocated, never from what the slot says: others can write there, and `write` trusts address and length.
+        let address = if fits_inline(stored) {
+            slot.inline.as_ptr().cast_mut().cast()
+        } else {
+            let lent = store.place(slot, stored)?;
+            store.arena.write_address(lent.offset, stored)?
+        };
         let mut object = Self {
             store: store.clone(),
             index,
             generation,
-            address: store.write_address(slot)?,
+            address,
             len: stored,
             done: false,
         };
@@ -207,14 +211,6 @@ impl Store {
             if slot.advance(seen, back) {
                 return;
             }
-        }
-    }
-
-    /// Where a slot's payload is written.
-    pub(super) fn write_address(&self, slot: &Slot) -> Result<*mut u8> {
-        match slot.offset.load(Ordering::Relaxed) {
-            0 => Ok(slot.inline.as_ptr().cast_mut().cast()),
-            offset => self.arena.write_address(offset, slot.block_bytes()),
         }
     }
 

@@ -83,6 +83,13 @@ impl Object {
         &self.reference
     }
 
+    /// The references that the object holds, as references of the caller's own.
+    pub fn nested(&self) -> Result<Vec<ObjectRef>> {
+        let store = self.reference.store();
+        let slot = store.checked_slot(self.reference.id())?;
+        store.nested_ids(slot).into_iter().map(|id| store.resolve(id)).collect()
+    }
+
     /// Type and shape of a TENSOR object, and its elements.
     pub fn tensor(&self) -> Result<(TensorSpec, &[u8])> {
         if self.format != Format::Tensor {
@@ -165,8 +172,8 @@ impl ObjectRef {
         slot.touch(id.generation);
         let meta = slot.meta.load(Ordering::Relaxed).to_le_bytes();
         let format = Format::from_number(meta[0])?;
-        // The words of an actor's handle change while it is sealed (actor_cell.rs): no slice may cover them.
-        let len = if format == Format::Actor {
+        // These change while they are sealed (actor_cell.rs, channel_cell.rs): no slice may cover them.
+        let len = if matches!(format, Format::Actor | Format::Channel) {
             0
         } else {
             slot.len.load(Ordering::Relaxed)
@@ -206,6 +213,7 @@ impl Store {
         let address = match slot.offset.load(Ordering::Relaxed) {
             0 if end <= super::slot::INLINE_BYTES as u64 => slot.inline.as_ptr().cast::<u8>(),
             0 => bail!(Corrupt, "object of {stored} bytes has no memory"),
+            odd if !odd.is_multiple_of(64) => bail!(Corrupt, "object lies at {odd}, which is not aligned"),
             offset => self.arena.read_address(offset, stored)?,
         };
         let (start, len) = (usize::try_from(start).unwrap_or(0), usize::try_from(len).unwrap_or(0));

@@ -21,6 +21,7 @@ pub struct Orphan {
 impl Store {
     /// Gives back everything `dead` held, and returns the promises that it leaves open.
     pub(crate) fn recover(self: &Arc<Self>, dead: ParticipantId) -> Vec<Orphan> {
+        self.pass_through_locks();
         self.finish_operations(dead);
         self.header().line.remove(dead);
         self.header().gatherers.remove(dead);
@@ -41,6 +42,8 @@ impl Store {
                 Phase::Sealed | Phase::Pending | Phase::Spilled if slot.is_unreferenced() => {
                     self.reclaim(index, Some(seen.generation), self.me())
                 }
+                // Handed over by a read-only process, perhaps the dead one before it could say so.
+                Phase::Freeing if seen.owner == ParticipantId::HEAD => self.finish_freeing(id),
                 _ if seen.owner != dead => {}
                 Phase::Cached => free.push(index),
                 Phase::Writing => {

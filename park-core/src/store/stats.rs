@@ -52,8 +52,12 @@ impl Store {
         }
         for index in 0..self.participants_used() {
             let entry = self.participant(ParticipantId(index));
-            stats.bytes_copied += entry.bytes_copied.load(Ordering::Relaxed);
-            stats.bytes_shared += entry.bytes_shared.load(Ordering::Relaxed);
+            stats.bytes_copied = stats
+                .bytes_copied
+                .wrapping_add(entry.bytes_copied.load(Ordering::Relaxed));
+            stats.bytes_shared = stats
+                .bytes_shared
+                .wrapping_add(entry.bytes_shared.load(Ordering::Relaxed));
         }
         stats
     }

@@ -1,9 +1,10 @@
 //! Anonymous shared memory: sized once, then sealed against shrinking, so that no peer can turn a mapping into SIGBUS.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{
-    FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
+    FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fcntl_getfl,
+    fstat, ftruncate, memfd_create, open,
 };
 
 use crate::error::{Error, ErrorKind, Result, bail};
@@ -34,6 +35,28 @@ pub fn verify(fd: impl AsFd) -> Result<u64> {
     let stat = fstat(&fd).map_err(|error| Error::new(ErrorKind::Io, format!("cannot stat a segment: {error}")))?;
     u64::try_from(stat.st_size)
         .map_err(|_| Error::new(ErrorKind::BadSegment, "the segment received has a negative size"))
+}
+
+/// The same memory under a descriptor that cannot be mapped for writing.
+pub fn read_only(fd: impl AsFd) -> Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|error| {
+        Error::new(
+            ErrorKind::Io,
+            format!("cannot reopen a segment for reading only: {error}"),
+        )
+    })
+}
+
+/// Whether memory may be mapped for writing through this descriptor.
+pub fn is_writable(fd: impl AsFd) -> Result<bool> {
+    let flags = fcntl_getfl(&fd).map_err(|error| {
+        Error::new(
+            ErrorKind::Io,
+            format!("cannot ask for a segment's access mode: {error}"),
+        )
+    })?;
+    Ok(flags & OFlags::RWMODE == OFlags::RDWR)
 }
 
 /// Makes the kernel commit pages `[offset, offset + len)` now, so that writing to them later cannot fail.

@@ -23,7 +23,7 @@ pub struct Walk {
 impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'_, Dead, Live> {
     /// Compares the blocks with what `owners`, asked under the lock, says that slots own.
     pub fn walk(&self, owners: impl FnOnce() -> Vec<Allocation>) -> Result<Walk> {
-        let guard = self.root.lock.lock(self.me, &self.is_dead);
+        let guard = self.root.lock.lock(self.me, &self.is_dead)?;
         if guard.recovered() {
             self.rebuild()?;
         }

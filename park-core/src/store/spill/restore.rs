@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::{ObjectId, ParticipantId};
+use crate::shm::Allocation;
 use crate::shm::board::OFF;
 use crate::store::format::{Format, KEPT, encode_error};
 use crate::store::slot::{BLOCK_UNIT, INLINE_BYTES, PROMISED, Phase, REMADE, Slot, State, WANTED, WATCHED, Want};
@@ -139,17 +140,15 @@ impl Store {
     }
 
     /// Lends a block to a slot.
-    pub(in crate::store) fn place(&self, slot: &Slot, len: u64) -> Result<()> {
-        self.allocator(self.me())
-            .allocate(len, |got| {
-                // `offset` last: it is what makes the block this slot's.
-                let units = u32::try_from(got.len / BLOCK_UNIT).unwrap_or(u32::MAX);
-                slot.block.store(units, Ordering::Relaxed);
-                fail_point!("object.create.sized");
-                slot.offset.store(got.offset, Ordering::Relaxed);
-                fail_point!("object.create.placed");
-            })
-            .map(drop)
+    pub(in crate::store) fn place(&self, slot: &Slot, len: u64) -> Result<Allocation> {
+        self.allocator(self.me()).allocate(len, |got| {
+            // `offset` last: it is what makes the block this slot's.
+            let units = u32::try_from(got.len / BLOCK_UNIT).unwrap_or(u32::MAX);
+            slot.block.store(units, Ordering::Relaxed);
+            fail_point!("object.create.sized");
+            slot.offset.store(got.offset, Ordering::Relaxed);
+            fail_point!("object.create.placed");
+        })
     }
 
     /// EVICTING or RESTORING -> SEALED, without these flags; whoever waits is rung.
@@ -165,24 +164,26 @@ impl Store {
     /// RESTORING -> SEALED, as an error that everyone reads. Gives the hold back.
     pub(crate) fn give_up_lost(self: &Arc<Self>, id: ObjectId, error: &Error) {
         let slot = self.slot(id.index);
+        let inline = slot.inline.as_ptr().cast_mut().cast();
         let mut bytes = encode_error(error);
-        if bytes.len() > INLINE_BYTES && self.place(slot, bytes.len() as u64).is_err() {
+        let placed = if bytes.len() <= INLINE_BYTES {
+            Ok(inline)
+        } else {
+            let placed = self.place(slot, bytes.len() as u64);
+            placed.and_then(|lent| self.arena.write_address(lent.offset, bytes.len() as u64))
+        };
+        let address = placed.unwrap_or_else(|_| {
             // No room even for the text: the kind fits into the slot itself.
             bytes = encode_error(&Error::new(ErrorKind::ObjectLost, ""));
-        }
-        self.fill_restoring(slot, &bytes);
-        self.come_back(id, Phase::Restoring, WATCHED | WANTED);
-        self.drop_hold(id);
-    }
-
-    fn fill_restoring(&self, slot: &Slot, bytes: &[u8]) {
+            inline
+        });
         slot.meta.store(u32::from(Format::Error as u8), Ordering::Relaxed);
         slot.len.store(bytes.len() as u64, Ordering::Relaxed);
-        if let Ok(address) = self.write_address(slot) {
-            // SAFETY: as long as the block that was just placed, or short enough for the slot itself; nobody else touches either while
-            // the slot is RESTORING.
-            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address, bytes.len()) };
-        }
+        // SAFETY: as long as the block that was just lent, or short enough for the slot itself; nobody else touches either while the
+        // slot is RESTORING.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address, bytes.len()) };
+        self.come_back(id, Phase::Restoring, WATCHED | WANTED);
+        self.drop_hold(id);
     }
 
     /// Says that an object was freed which may have been on disk.
