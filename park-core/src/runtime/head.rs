@@ -19,7 +19,7 @@ use crate::sched::dependency::DependencyTable;
 use crate::sched::queue::ReadyQueue;
 use crate::sched::resource::Resources;
 use crate::sched::task::Task;
-use crate::store::{ObjectRef, Spec, Store, never};
+use crate::store::{IdleTrim, ObjectRef, Spec, Store, never};
 use crate::sync::RingReader;
 use crate::sync::atomic::Ordering;
 
@@ -195,9 +195,11 @@ impl Head {
         state.stats()
     }
 
-    /// The head's own thread: sleeps on its doorbell, handles what others sent, notices sealed objects.
+    /// The head's own thread: sleeps on its doorbell, handles what others sent, notices sealed objects,
+    /// and gives memory back when the store is idle.
     pub(super) fn run(&self) {
         let bell = &self.store.participant(ParticipantId::HEAD).doorbell;
+        let mut idle = IdleTrim::default();
         loop {
             let ticket = bell.ticket();
             {
@@ -213,7 +215,7 @@ impl Head {
                 state.notice_sealed();
                 state.pump();
             }
-            bell.wait(ticket, None);
+            bell.wait(ticket, idle.step(&self.store));
         }
     }
 }

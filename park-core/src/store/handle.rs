@@ -13,7 +13,7 @@ use super::{Interrupt, MutableObject, Object, ObjectRef, never};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::{ObjectId, ParticipantId};
-use crate::shm::alloc::Allocator;
+use crate::shm::alloc::{Allocator, address_bytes};
 use crate::shm::journal::LANES;
 use crate::shm::layout::{MAX_PARTICIPANTS, STATE_CLOSED, STATE_OPEN};
 use crate::shm::{Allocation, Arena, Header, Layout, Participant, Segment};
@@ -62,6 +62,8 @@ pub struct Store {
     /// One thread of this process at a time writes a lane of its journal.
     pub(super) lanes: [Mutex<()>; LANES + 1],
     full_wait: Duration,
+    /// Whether huge pages were asked for and the machine allows them.
+    pub(super) huge_pages: AtomicBool,
     pub(super) spin: SpinPolicy,
     head: Option<OwnedFd>,
     /// Kept open as long as the store: its end tells the head that this process has left.
@@ -82,9 +84,14 @@ impl Store {
     /// Creates the segments of a new session; this process is its head and driver.
     pub fn open(config: &Config, session: u64) -> Result<Self> {
         let capacity = config.checked_capacity(cgroup::memory_limit() / 10 * 3)?;
-        let layout = Layout::new(config.checked_max_objects()?, capacity, session);
+        let addresses = if config.reserves() {
+            capacity
+        } else {
+            address_bytes(capacity)
+        };
+        let layout = Layout::new(config.checked_max_objects()?, addresses, session);
         let control = Segment::create("park-control", layout.control_bytes())?;
-        let arena = Arena::create("park-arena", capacity)?;
+        let arena = Arena::create("park-arena", addresses)?;
         layout.write_header(&control, process::pid())?;
         let store = Self::assemble(
             control,
@@ -101,7 +108,7 @@ impl Store {
             entry.state.store(crate::shm::participant::LIVE, Ordering::Release);
         }
         store.header().participants_used.store(2, Ordering::Relaxed);
-        store.allocator(ParticipantId::HEAD).format()?;
+        store.set_up_arena(config, capacity)?;
         Ok(store)
     }
 
@@ -129,6 +136,7 @@ impl Store {
             head,
         );
         store.participant(me).pid.store(process::pid(), Ordering::Relaxed);
+        store.follow_huge_pages();
         Ok(store)
     }
 
@@ -151,6 +159,7 @@ impl Store {
             cache: Mutex::new(Vec::new()),
             lanes: Default::default(),
             full_wait,
+            huge_pages: AtomicBool::new(false),
             spin: SpinPolicy::default(),
             head,
             _membership: membership,
@@ -179,9 +188,12 @@ impl Store {
         self.layout.session
     }
 
-    /// Bytes of the arena.
+    /// Bytes that objects may take.
     pub fn capacity(&self) -> u64 {
-        self.layout.arena_bytes
+        self.layout
+            .arena_root(&self.control)
+            .capacity()
+            .min(self.layout.arena_bytes)
     }
 
     /// The control segment's descriptor, then the arena's.
@@ -223,6 +235,7 @@ impl Store {
         Allocator {
             root: self.layout.arena_root(&self.control),
             arena: &self.arena,
+            map: self.layout.page_map(&self.control),
             me,
             is_dead: self.is_dead(),
             live: || self.live_allocations(),

@@ -159,6 +159,9 @@ impl Store {
             });
             debug_assert!(taken.is_ok(), "{taken:?}");
             fail_point!("object.free.released");
+            if taken.is_ok_and(|watched| watched) {
+                self.wake_trimmer();
+            }
             self.header().space.ring();
         }
     }

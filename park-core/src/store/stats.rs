@@ -9,12 +9,16 @@ use crate::sync::atomic::Ordering;
 /// A snapshot; each number is exact for some recent moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
-    /// Bytes of the arena.
+    /// Bytes that objects may take.
     pub capacity: u64,
     /// Bytes lent, allocator overhead included. Payloads of up to 64 bytes take none.
     pub used: u64,
     /// The most bytes that were lent at once.
     pub peak: u64,
+    /// The largest object that could be stored right now.
+    pub largest_free: u64,
+    /// Bytes of memory that the arena takes from the system.
+    pub resident: u64,
     /// Sealed objects.
     pub objects: u64,
     /// Promised objects that are not sealed yet.
@@ -33,6 +37,12 @@ impl Store {
             capacity: self.capacity(),
             used,
             peak,
+            // A corrupt arena lends nothing.
+            largest_free: self
+                .allocator(self.me())
+                .free_extent()
+                .map_or(0, |(largest, _)| largest),
+            resident: self.resident(),
             ..StoreStats::default()
         };
         for index in 0..self.slots_used() {

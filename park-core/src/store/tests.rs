@@ -374,3 +374,54 @@ fn an_actors_place_is_read_as_words_and_never_as_bytes() {
     let plain = store.put(&[0; 16]).unwrap();
     assert_eq!(store.actor_place(plain.id()).unwrap_err().kind(), ErrorKind::NotFound);
 }
+
+#[test]
+fn free_memory_is_given_back_by_hand_and_when_idle() {
+    let store = store(64 << 20);
+    let held = store.put(&vec![1; 40 << 20]).unwrap();
+    assert!(store.stats().resident >= 40 << 20);
+    assert_eq!(
+        store.trim().unwrap(),
+        0,
+        "nothing is free that was touched, beyond what is reserved ahead"
+    );
+    drop(held);
+    let given = store.trim().unwrap();
+    assert!(given >= 39 << 20 && store.stats().resident <= 4 << 20, "{given}");
+
+    let mut idle = IdleTrim::after(Duration::from_millis(30));
+    drop(store.put(&vec![1; 40 << 20]).unwrap());
+    let left = idle.step(&store).unwrap();
+    assert!(store.stats().resident >= 40 << 20);
+    std::thread::sleep(left);
+    assert_eq!(idle.step(&store), None);
+    assert!(store.stats().resident <= 4 << 20);
+    // The head sleeps without a limit now, and the next release rings it.
+    let bell = &store.participant(ParticipantId::HEAD).doorbell;
+    let ticket = bell.ticket();
+    drop(store.put(&[1; 1000]).unwrap());
+    assert!(bell.rung_since(ticket) && idle.step(&store).is_some());
+}
+
+#[test]
+fn a_reserved_store_has_its_memory_from_the_start() {
+    for config in [Config::default().reserve(true), Config::default().prefault(true)] {
+        let store = Arc::new(Store::open(&config.capacity(8 << 20).max_objects(64), 7).unwrap());
+        assert_eq!(store.stats().resident, 8 << 20);
+        drop(store.put(&vec![1; 5 << 20]).unwrap());
+        assert_eq!(store.trim().unwrap(), 0);
+    }
+    let too_much = Config::default().capacity(1 << 45).max_objects(64).reserve(true);
+    assert_eq!(Store::open(&too_much, 7).unwrap_err().kind(), ErrorKind::StoreFull);
+}
+
+#[test]
+fn huge_pages_are_reported_as_what_was_got() {
+    let policy = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap_or_default();
+    let allowed = !policy.is_empty() && !policy.contains("[never]") && !policy.contains("[deny]");
+    let config = Config::default().capacity(8 << 20).max_objects(64);
+    assert!(!Store::open(&config, 7).unwrap().huge_pages());
+    let store = Arc::new(Store::open(&config.huge_pages(true), 7).unwrap());
+    assert_eq!(store.huge_pages(), allowed);
+    assert_eq!(peer(&store, 5).huge_pages(), allowed);
+}
