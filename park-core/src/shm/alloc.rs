@@ -27,7 +27,8 @@ pub mod walk;
 use std::ops::Range;
 
 use self::bins::{BINS, FIRST_LEVELS};
-use self::blocks::{FIRST, FREE, GRANULE, HEADER, MIN_BLOCK, PREVIOUS, SIZE};
+pub(crate) use self::blocks::HEADER;
+use self::blocks::{FIRST, FREE, GRANULE, MIN_BLOCK, PREVIOUS, SIZE};
 pub use self::pages::{TrimStep, address_bytes, map_words};
 use super::Arena;
 use crate::error::{Error, ErrorKind, Result, bail};

@@ -8,7 +8,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::format::{Format, TensorSpec, View, encode_error};
+use super::refs::stored_len;
 use super::slot::{PROMISED, Phase, Slot, State};
+use super::warm::WarmSlots;
 use super::{Interrupt, MutableObject, Object, ObjectRef, never};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, bail};
@@ -48,6 +50,14 @@ impl Spec<'_> {
             nested: &[],
         }
     }
+
+    /// Bytes of payload and references; of a length that no store has, as many as there can be.
+    pub(super) fn stored(&self) -> u64 {
+        if self.len > 1 << 48 {
+            return u64::MAX;
+        }
+        stored_len(self.len, u32::try_from(self.nested.len()).unwrap_or(u32::MAX))
+    }
 }
 
 /// See the module's documentation.
@@ -59,6 +69,7 @@ pub struct Store {
     fork_epoch: u32,
     closed: AtomicBool,
     pub(super) cache: Mutex<Vec<u32>>,
+    pub(super) warm: Mutex<WarmSlots>,
     /// One thread of this process at a time writes a lane of its journal.
     pub(super) lanes: [Mutex<()>; LANES + 1],
     full_wait: Duration,
@@ -157,6 +168,7 @@ impl Store {
             fork_epoch: fork::epoch(),
             closed: AtomicBool::new(false),
             cache: Mutex::new(Vec::new()),
+            warm: Mutex::default(),
             lanes: Default::default(),
             full_wait,
             huge_pages: AtomicBool::new(false),
@@ -333,6 +345,18 @@ impl Store {
     /// Lends room for one object. Waits for room as long as the configuration says, then fails with `StoreFull`.
     pub fn create(self: &Arc<Self>, spec: Spec<'_>, interrupt: Interrupt<'_>) -> Result<MutableObject> {
         self.check_head()?;
+        let (index, generation) = match self.take_warm(spec.stored()) {
+            Some(warm) => warm,
+            None => self.take_to_write()?,
+        };
+        fail_point!("object.create.writing");
+        self.start_references(index, 1);
+        self.fill(index, generation, spec, interrupt)
+            .inspect_err(|_| self.discard(index, generation))
+    }
+
+    /// A slot without memory that is WRITING by this process: index and generation.
+    fn take_to_write(&self) -> Result<(u32, u32)> {
         let index = self.take_slot()?;
         let slot = self.slot(index);
         let generation = slot.state()?.generation;
@@ -342,10 +366,7 @@ impl Store {
             flags: 0,
             phase: Phase::Writing,
         });
-        fail_point!("object.create.writing");
-        self.start_references(index, 1);
-        self.fill(index, generation, spec, interrupt)
-            .inspect_err(|_| self.discard(index, generation))
+        Ok((index, generation))
     }
 
     /// Lends room for a tensor, its header already written.
@@ -472,11 +493,15 @@ impl Store {
                 self.capacity()
             );
         }
-        let deadline = Instant::now() + self.full_wait;
+        // Asked only once the store is full: reading the clock costs as much as half of what else is done here.
+        let mut deadline = None;
         loop {
             let ticket = self.header().space.ticket();
             match MutableObject::lend(self, index, generation, spec) {
                 Err(error) if error.kind() == ErrorKind::StoreFull => {
+                    let first = deadline.is_none();
+                    let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.full_wait);
+                    let cooled = self.cool_all();
                     let left = deadline.saturating_duration_since(Instant::now());
                     if spec.len + 128 > self.capacity() {
                         bail!(
@@ -486,12 +511,14 @@ impl Store {
                             self.capacity()
                         );
                     }
-                    if left.is_zero() {
+                    if left.is_zero() && !(first && cooled) {
                         return Err(self.full_error(spec.len, &error));
                     }
                     interrupt()?;
                     self.check_open()?;
-                    self.header().space.wait(ticket, Some(left.min(super::wait::TICK)));
+                    if !cooled {
+                        self.header().space.wait(ticket, Some(left.min(super::wait::TICK)));
+                    }
                 }
                 other => return other,
             }

@@ -2,6 +2,7 @@
 
 mod actor_cell;
 mod audit;
+mod copy;
 mod count;
 mod channel_cell;
 pub mod format;
@@ -17,6 +18,7 @@ mod slot;
 mod stats;
 mod table;
 mod wait;
+mod warm;
 
 pub use actor_cell::Place;
 pub use audit::Audit;

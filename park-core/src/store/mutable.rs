@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::copy::copy;
 use super::handle::Spec;
 use super::journal::Second;
 use super::refs::{fits_inline, stored_len};
@@ -37,7 +38,8 @@ impl MutableObject {
         slot.nested.store(0, Ordering::Relaxed);
         slot.len.store(spec.len, Ordering::Relaxed);
         fail_point!("object.create.described");
-        if !fits_inline(stored) {
+        // A warm slot has its block already.
+        if !fits_inline(stored) && slot.offset.load(Ordering::Relaxed) == 0 {
             store.allocator(store.me()).allocate(stored, |got| {
                 // `offset` last: it is what makes the block this slot's.
                 let units = u32::try_from(got.len / BLOCK_UNIT).unwrap_or(u32::MAX);
@@ -124,7 +126,7 @@ impl MutableObject {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         // SAFETY: the range lies inside the lent payload (checked above), which nobody reads before it is sealed; the source is
         // readable (the caller's promise) and cannot overlap memory that is lent to this writer alone.
-        unsafe { std::ptr::copy_nonoverlapping(source, self.address.wrapping_add(offset), len) };
+        unsafe { copy(source, self.address.wrapping_add(offset), len) };
         self.store.count_copied(len as u64);
         Ok(())
     }

@@ -39,6 +39,9 @@ impl Store {
                     self.reclaim(index, Some(seen.generation), self.me())
                 }
                 _ if seen.owner != dead => {}
+                Phase::Cached if self.warm_state(index).is_some() => {
+                    self.cool(index, seen);
+                }
                 Phase::Cached => free.push(index),
                 Phase::Writing => {
                     self.unwrite(index, dead);

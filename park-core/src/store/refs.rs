@@ -110,7 +110,7 @@ impl Store {
         }
     }
 
-    /// FREEING: gives back nested references, then memory. Also finishes what a dead process began.
+    /// FREEING: gives back nested references, then memory, unless the slot stays warm. Also finishes what a dead process began.
     pub(super) fn empty(self: &Arc<Self>, index: u32, freeing: State, stack: &mut Vec<(u32, Option<u32>)>) {
         let slot = self.slot(index);
         self.release_nested(index, stack);
@@ -123,7 +123,9 @@ impl Store {
                 generation: freeing.generation,
             });
         }
-        self.release_memory(slot);
+        if !self.stays_warm(slot) {
+            self.release_memory(slot);
+        }
     }
 
     /// Gives back the references inside an object, the last one first: `nested` always says how many are left.
@@ -182,7 +184,11 @@ impl Store {
             phase: Phase::Cached,
         });
         fail_point!("object.free.recycled");
-        self.give_slot(index);
+        if slot.offset.load(Ordering::Relaxed) == 0 {
+            self.give_slot(index);
+        } else {
+            self.give_warm(index, generation.wrapping_add(1));
+        }
     }
 
     /// The references stored after the payload: `nested` says how many there are by now.

@@ -4,6 +4,7 @@ use super::Store;
 use super::slot::Phase;
 use crate::error::{Error, ErrorKind};
 use crate::id::{ObjectId, ParticipantId};
+use crate::shm::alloc::HEADER;
 use crate::sync::atomic::Ordering;
 
 /// A snapshot; each number is exact for some recent moment.
@@ -11,9 +12,11 @@ use crate::sync::atomic::Ordering;
 pub struct StoreStats {
     /// Bytes that objects may take.
     pub capacity: u64,
-    /// Bytes lent, allocator overhead included. Payloads of up to 64 bytes take none.
+    /// Bytes that objects take, allocator overhead included. Payloads of up to 64 bytes take none.
     pub used: u64,
-    /// The most bytes that were lent at once.
+    /// Bytes of blocks that processes keep for their next objects, and give back when the store is full.
+    pub cached: u64,
+    /// The most bytes that were taken or kept at once.
     pub peak: u64,
     /// The largest object that could be stored right now.
     pub largest_free: u64,
@@ -49,9 +52,13 @@ impl Store {
             match self.slot(index).state().map(|state| state.phase) {
                 Ok(Phase::Sealed) => stats.objects += 1,
                 Ok(Phase::Pending | Phase::Writing) => stats.promised += 1,
+                Ok(Phase::Cached) if self.warm_state(index).is_some() => {
+                    stats.cached += self.slot(index).block_bytes() + HEADER;
+                }
                 _ => {}
             }
         }
+        stats.used = stats.used.saturating_sub(stats.cached);
         for index in 0..self.participants_used() {
             let entry = self.participant(ParticipantId(index));
             stats.bytes_copied += entry.bytes_copied.load(Ordering::Relaxed);

@@ -8,7 +8,8 @@ use crate::id::ParticipantId;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) const GRANULE: u64 = 64;
-pub(super) const HEADER: u64 = 64;
+/// Bytes before each payload.
+pub(crate) const HEADER: u64 = 64;
 pub(super) const FIRST: u64 = 64;
 pub(super) const MIN_BLOCK: u64 = 2 * GRANULE;
 pub(super) const FREE: u64 = 1;
