@@ -85,8 +85,9 @@ impl Store {
 
     /// Frees a slot whose count reached zero. Nested references may free more: an explicit stack, since chains can be long.
     pub(super) fn reclaim(self: &Arc<Self>, index: u32, generation: Option<u32>, me: ParticipantId) {
-        let mut stack = vec![(index, generation)];
-        while let Some((index, generation)) = stack.pop() {
+        // Most objects hold no references, and an empty stack costs no allocation.
+        let (mut next, mut stack) = (Some((index, generation)), Vec::new());
+        while let Some((index, generation)) = next.take().or_else(|| stack.pop()) {
             let slot = self.slot(index);
             while let Ok(seen) = slot.state() {
                 if generation.is_some_and(|g| g != seen.generation)
