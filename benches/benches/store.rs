@@ -119,7 +119,7 @@ fn child(address: &str) {
     let before = processor_time();
     for n in 0..OPERATIONS {
         // Sizes from 100 B to 100 kB, sixteen objects alive at a time.
-        let len = 100 << (n.wrapping_mul(2_654_435_761) >> 16) % 11;
+        let len = 100 << ((n.wrapping_mul(2_654_435_761) >> 16) % 11);
         held.push_back(store.create(Spec::raw(len), &mut never).unwrap().seal().unwrap());
         if held.len() > 16 {
             held.pop_front();

@@ -118,7 +118,7 @@ impl Bench {
 
     /// What an audit complains about, and nothing else.
     pub(super) fn audit(&self, expected: &[&str]) {
-        let walk = self.with(|a| a.walk(&a.live)).unwrap();
+        let walk = self.with(|a| a.walk(a.live)).unwrap();
         let fits = |(complaint, expected): (&String, &&str)| complaint.contains(expected);
         assert!(
             walk.complaints.len() == expected.len() && walk.complaints.iter().zip(expected).all(fits),
