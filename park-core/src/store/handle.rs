@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::format::{Format, TensorSpec, View, encode_error};
 use super::read_only::HandOver;
+use super::refs::stored_len;
 use super::slot::{PROMISED, Phase, Slot, State};
+use super::warm::WarmSlots;
 use super::{Interrupt, MutableObject, Object, ObjectRef, never};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::{ObjectId, ParticipantId};
-use crate::shm::alloc::Allocator;
+use crate::shm::alloc::{Allocator, address_bytes};
 use crate::shm::journal::LANES;
 use crate::shm::layout::{MAX_PARTICIPANTS, STATE_CLOSED, STATE_OPEN};
 use crate::shm::{Allocation, Arena, Header, Layout, Participant, Segment};
@@ -49,6 +51,14 @@ impl Spec<'_> {
             nested: &[],
         }
     }
+
+    /// Bytes of payload and references; of a length that no store has, as many as there can be.
+    pub(super) fn stored(&self) -> u64 {
+        if self.len > 1 << 48 {
+            return u64::MAX;
+        }
+        stored_len(self.len, u32::try_from(self.nested.len()).unwrap_or(u32::MAX))
+    }
 }
 
 /// See the module's documentation.
@@ -60,9 +70,12 @@ pub struct Store {
     fork_epoch: u32,
     closed: AtomicBool,
     pub(super) cache: Mutex<Vec<u32>>,
+    pub(super) warm: Mutex<WarmSlots>,
     /// One thread of this process at a time writes a lane of its journal.
     pub(super) lanes: [Mutex<()>; LANES + 1],
     full_wait: Duration,
+    /// Whether huge pages were asked for and the machine allows them.
+    pub(super) huge_pages: AtomicBool,
     pub(super) spin: SpinPolicy,
     head: Option<OwnedFd>,
     /// Kept open as long as the store: its end tells the head that this process has left.
@@ -84,9 +97,14 @@ impl Store {
     /// Creates the segments of a new session; this process is its head and driver.
     pub fn open(config: &Config, session: u64) -> Result<Self> {
         let capacity = config.checked_capacity(cgroup::memory_limit() / 10 * 3)?;
-        let layout = Layout::new(config.checked_max_objects()?, capacity, session);
+        let addresses = if config.reserves() {
+            capacity
+        } else {
+            address_bytes(capacity)
+        };
+        let layout = Layout::new(config.checked_max_objects()?, addresses, session);
         let control = Segment::create("park-control", layout.control_bytes())?;
-        let arena = Arena::create("park-arena", capacity)?;
+        let arena = Arena::create("park-arena", addresses)?;
         layout.write_header(&control, process::pid())?;
         let store = Self::assemble(
             control,
@@ -103,7 +121,7 @@ impl Store {
             entry.state.store(crate::shm::participant::LIVE, Ordering::Release);
         }
         store.header().participants_used.store(2, Ordering::Relaxed);
-        store.allocator(ParticipantId::HEAD).format()?;
+        store.set_up_arena(config, capacity)?;
         Ok(store)
     }
 
@@ -132,6 +150,7 @@ impl Store {
             head,
         );
         store.participant(me).pid.store(process::pid(), Ordering::Relaxed);
+        store.follow_huge_pages();
         Ok(store)
     }
 
@@ -152,8 +171,10 @@ impl Store {
             fork_epoch: fork::epoch(),
             closed: AtomicBool::new(false),
             cache: Mutex::new(Vec::new()),
+            warm: Mutex::default(),
             lanes: Default::default(),
             full_wait,
+            huge_pages: AtomicBool::new(false),
             spin: SpinPolicy::default(),
             head,
             _membership: membership,
@@ -183,9 +204,12 @@ impl Store {
         self.layout.session
     }
 
-    /// Bytes of the arena.
+    /// Bytes that objects may take.
     pub fn capacity(&self) -> u64 {
-        self.layout.arena_bytes
+        self.layout
+            .arena_root(&self.control)
+            .capacity()
+            .min(self.layout.arena_bytes)
     }
 
     /// How many objects may exist at once.
@@ -245,6 +269,7 @@ impl Store {
         Allocator {
             root: self.layout.arena_root(&self.control),
             arena: &self.arena,
+            map: self.layout.page_map(&self.control),
             me,
             is_dead: self.is_dead(),
             live: || self.live_allocations(),
@@ -343,6 +368,18 @@ impl Store {
     pub fn create(self: &Arc<Self>, spec: Spec<'_>, interrupt: Interrupt<'_>) -> Result<MutableObject> {
         self.check_writable()?;
         self.check_head()?;
+        let (index, generation) = match self.take_warm(spec.stored()) {
+            Some(warm) => warm,
+            None => self.take_to_write()?,
+        };
+        fail_point!("object.create.writing");
+        self.start_references(index, 1);
+        self.fill(index, generation, spec, interrupt)
+            .inspect_err(|_| self.discard(index, generation))
+    }
+
+    /// A slot without memory that is WRITING by this process: index and generation.
+    fn take_to_write(&self) -> Result<(u32, u32)> {
         let index = self.take_slot()?;
         let slot = self.slot(index);
         let generation = slot.state()?.generation;
@@ -352,10 +389,7 @@ impl Store {
             flags: 0,
             phase: Phase::Writing,
         });
-        fail_point!("object.create.writing");
-        self.start_references(index, 1);
-        self.fill(index, generation, spec, interrupt)
-            .inspect_err(|_| self.discard(index, generation))
+        Ok((index, generation))
     }
 
     /// Lends room for a tensor, its header already written.
@@ -484,11 +518,15 @@ impl Store {
                 self.capacity()
             );
         }
-        let deadline = Instant::now() + self.full_wait;
+        // Asked only once the store is full: reading the clock costs as much as half of what else is done here.
+        let mut deadline = None;
         loop {
             let ticket = self.header().space.ticket();
             match MutableObject::lend(self, index, generation, spec) {
                 Err(error) if error.kind() == ErrorKind::StoreFull => {
+                    let first = deadline.is_none();
+                    let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.full_wait);
+                    let cooled = self.cool_all();
                     let left = deadline.saturating_duration_since(Instant::now());
                     if spec.len + 128 > self.capacity() {
                         bail!(
@@ -498,12 +536,14 @@ impl Store {
                             self.capacity()
                         );
                     }
-                    if left.is_zero() {
+                    if left.is_zero() && !(first && cooled) {
                         return Err(self.full_error(spec.len, &error));
                     }
                     interrupt()?;
                     self.check_open()?;
-                    self.header().space.wait(ticket, Some(left.min(super::wait::TICK)));
+                    if !cooled {
+                        self.header().space.wait(ticket, Some(left.min(super::wait::TICK)));
+                    }
                 }
                 other => return other,
             }

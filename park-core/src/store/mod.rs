@@ -3,11 +3,13 @@
 mod actor_cell;
 mod audit;
 mod channel_cell;
+mod copy;
 mod count;
 pub mod format;
 mod handle;
 mod journal;
 mod locks;
+mod memory;
 mod mutable;
 mod object;
 mod object_ref;
@@ -18,11 +20,13 @@ mod slot;
 mod stats;
 mod table;
 mod wait;
+mod warm;
 
 pub use actor_cell::Place;
 pub use audit::Audit;
 pub use format::{DType, Format, TensorSpec, View};
 pub use handle::{Spec, Store};
+pub(crate) use memory::IdleTrim;
 pub use mutable::MutableObject;
 pub use object::{Object, Sealed};
 pub use object_ref::ObjectRef;

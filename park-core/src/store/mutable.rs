@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::copy::copy;
 use super::handle::Spec;
 use super::journal::Second;
 use super::refs::{fits_inline, stored_len};
@@ -10,6 +11,7 @@ use super::slot::{BLOCK_UNIT, PROMISED, Phase, State};
 use super::{ObjectRef, Store};
 use crate::error::{Result, bail};
 use crate::id::{ObjectId, ParticipantId};
+use crate::shm::Allocation;
 use crate::sync::atomic::Ordering;
 use crate::sys::failpoint::fail_point;
 
@@ -37,18 +39,32 @@ impl MutableObject {
         slot.nested.store(0, Ordering::Relaxed);
         slot.len.store(spec.len, Ordering::Relaxed);
         fail_point!("object.create.described");
-        // From what was allocated, never from what the slot says: others can write there, and `write` trusts address and length.
+        // From what was allocated, not from what the slot says a moment later: others can write there.
         let address = if fits_inline(stored) {
             slot.inline.as_ptr().cast_mut().cast()
         } else {
-            let lent = store.allocator(store.me()).allocate(stored, |got| {
-                // `offset` last: it is what makes the block this slot's.
-                let units = u32::try_from(got.len / BLOCK_UNIT).unwrap_or(u32::MAX);
-                slot.block.store(units, Ordering::Relaxed);
-                fail_point!("object.create.sized");
-                slot.offset.store(got.offset, Ordering::Relaxed);
-                fail_point!("object.create.placed");
-            })?;
+            let lent = match slot.offset.load(Ordering::Relaxed) {
+                0 => store.allocator(store.me()).allocate(stored, |got| {
+                    // `offset` last: it is what makes the block this slot's.
+                    let units = u32::try_from(got.len / BLOCK_UNIT).unwrap_or(u32::MAX);
+                    slot.block.store(units, Ordering::Relaxed);
+                    fail_point!("object.create.sized");
+                    slot.offset.store(got.offset, Ordering::Relaxed);
+                    fail_point!("object.create.placed");
+                })?,
+                // A warm slot has its block already.
+                offset => Allocation {
+                    offset,
+                    len: slot.block_bytes(),
+                },
+            };
+            if lent.len < stored {
+                bail!(
+                    Corrupt,
+                    "object slot {index} has a block of {} bytes, {stored} were to fit",
+                    lent.len
+                );
+            }
             store.arena.write_address(lent.offset, stored)?
         };
         let mut object = Self {
@@ -128,7 +144,7 @@ impl MutableObject {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         // SAFETY: the range lies inside the lent payload (checked above), which nobody reads before it is sealed; the source is
         // readable (the caller's promise) and cannot overlap memory that is lent to this writer alone.
-        unsafe { std::ptr::copy_nonoverlapping(source, self.address.wrapping_add(offset), len) };
+        unsafe { copy(source, self.address.wrapping_add(offset), len) };
         self.store.count_copied(len as u64);
         Ok(())
     }

@@ -42,6 +42,9 @@ impl Store {
                 // Handed over by a read-only process, perhaps the dead one before it could say so.
                 Phase::Freeing if seen.owner == ParticipantId::HEAD => self.finish_freeing(id),
                 _ if seen.owner != dead => {}
+                Phase::Cached if self.warm_state(index).is_some() => {
+                    self.cool(index, seen);
+                }
                 Phase::Cached => free.push(index),
                 Phase::Writing => {
                     self.unwrite(index, dead);

@@ -315,6 +315,54 @@ mod loom_tests {
         });
     }
 
+    /// A warm slot's owner takes it while a starving process cools it: one of them gets the block, the other sees that it did not.
+    #[test]
+    fn loom_slot_a_warm_block_is_taken_or_cooled() {
+        loom::model(|| {
+            let slot = Arc::new(Slot::new());
+            let warm = State {
+                generation: 3,
+                owner: ParticipantId(1),
+                flags: 0,
+                phase: Phase::Cached,
+            };
+            slot.offset.store(4096, Ordering::Relaxed);
+            slot.assign(warm);
+            let thief = {
+                let slot = slot.clone();
+                thread::spawn(move || {
+                    let Ok(seen) = slot.state() else { return false };
+                    let freeing = State {
+                        owner: ParticipantId(2),
+                        phase: Phase::Freeing,
+                        ..seen
+                    };
+                    if seen.phase != Phase::Cached || !slot.advance(seen, freeing) {
+                        return false;
+                    }
+                    assert_eq!(slot.offset.swap(0, Ordering::Relaxed), 4096, "released once");
+                    slot.assign(State {
+                        generation: 4,
+                        owner: ParticipantId(2),
+                        ..warm
+                    });
+                    true
+                })
+            };
+            let taken = slot.advance(
+                warm,
+                State {
+                    phase: Phase::Writing,
+                    ..warm
+                },
+            );
+            if taken {
+                assert_eq!(slot.offset.load(Ordering::Relaxed), 4096);
+            }
+            assert!(taken != thief.join().unwrap());
+        });
+    }
+
     /// Two producers race for one promise (a worker's result against the head's "worker died"): exactly one writes.
     #[test]
     fn loom_slot_two_producers_one_winner() {
