@@ -1,5 +1,6 @@
 //! What a caller may choose when opening a session. Everything has a default that suits one machine.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Result, bail};
@@ -14,6 +15,8 @@ pub struct Config {
     reserve: bool,
     prefault: bool,
     huge_pages: bool,
+    spill_directory: Option<PathBuf>,
+    spill_limit: Option<u64>,
 }
 
 impl Default for Config {
@@ -26,6 +29,8 @@ impl Default for Config {
             reserve: false,
             prefault: false,
             huge_pages: false,
+            spill_directory: None,
+            spill_limit: None,
         }
     }
 }
@@ -87,6 +92,21 @@ impl Config {
         self
     }
 
+    /// Where objects go that do not fit into memory: below it the session makes a directory of its own, when it first needs one, and
+    /// removes it at its end. Default: the system's directory for temporary files.
+    #[must_use]
+    pub fn spill_directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.spill_directory = Some(path.into());
+        self
+    }
+
+    /// Bytes that may be on disk at once; 0: nothing is ever spilled. Default: 90 % of what is free there when the first object goes.
+    #[must_use]
+    pub fn spill_limit(mut self, bytes: u64) -> Self {
+        self.spill_limit = Some(bytes);
+        self
+    }
+
     pub(crate) fn reserves(&self) -> bool {
         self.reserve || self.prefault
     }
@@ -97,6 +117,12 @@ impl Config {
 
     pub(crate) fn wants_huge_pages(&self) -> bool {
         self.huge_pages
+    }
+
+    /// Where to spill to and how much, unless nothing is to be spilled.
+    pub(crate) fn spill_plan(&self) -> Option<(PathBuf, Option<u64>)> {
+        let parent = self.spill_directory.clone().unwrap_or_else(std::env::temp_dir);
+        (self.spill_limit != Some(0)).then_some((parent, self.spill_limit))
     }
 
     pub(crate) fn checked_capacity(&self, default: u64) -> Result<u64> {

@@ -3,6 +3,7 @@ The native half of `park`. Import `park` instead.
 """
 
 from _typeshed import SupportsGetItem
+from os import PathLike
 from typing import Any, SupportsFloat, SupportsIndex, final
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "init",
     "is_initialized",
     "kill_actor",
+    "memory_report",
     "put",
     "role",
     "session_address",
@@ -147,6 +149,8 @@ def init(
     resources: dict[str, SupportsFloat | SupportsIndex],
     prestart: SupportsIndex,
     capacity: SupportsIndex | None,
+    spill_directory: str | PathLike[str] | None,
+    spill_limit: SupportsIndex | None,
 ) -> str:
     """
     Opens a session with worker processes and returns its address.
@@ -160,6 +164,11 @@ def is_initialized() -> bool:
 def kill_actor(handle: ObjectRef, no_restart: bool) -> None:
     """
     Kills an actor's process.
+    """
+
+def memory_report(most: SupportsIndex) -> dict:
+    """
+    Who holds the store's memory: by process, and the `most` largest objects.
     """
 
 def put(value: Any, *, _owner: Any | None = None, _tensor_transport: Any | None = None) -> ObjectRef:

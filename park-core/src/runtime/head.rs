@@ -24,6 +24,8 @@ use crate::store::{IdleTrim, ObjectRef, Spec, Store, never};
 use crate::sync::RingReader;
 use crate::sync::atomic::Ordering;
 
+use super::lineage::Lineage;
+
 /// What a session with worker processes needs to know.
 #[derive(Clone, Debug)]
 pub struct WorkerSetup {
@@ -94,6 +96,9 @@ pub(super) struct State {
     pub(super) peers: HashMap<ParticipantId, Peer>,
     /// Actors whose last handle went in this process.
     released: Arc<Mutex<Vec<ObjectId>>>,
+    /// Objects whose bytes on disk are gone.
+    lost: Arc<Mutex<Vec<(ObjectId, Error)>>>,
+    pub(super) lineage: Lineage,
     pub(super) counts: HeadStats,
     /// The worker that was sent the last task.
     pub(super) hot: Option<ParticipantId>,
@@ -132,6 +137,8 @@ impl Head {
             setup,
             peers: HashMap::new(),
             released: Arc::default(),
+            lost: Arc::default(),
+            lineage: Lineage::default(),
             counts: HeadStats::default(),
             hot: None,
             fruitless: 0,
@@ -142,6 +149,14 @@ impl Head {
         let (weak, released) = (Arc::downgrade(store), state.released.clone());
         store.on_actor_freed(Box::new(move |actor| {
             released.lock().push(actor);
+            if let Some(store) = weak.upgrade() {
+                store.ring_head();
+            }
+        }));
+        // The spiller must not wait for the head's lock, under which somebody may wait for the spiller.
+        let (weak, lost) = (Arc::downgrade(store), state.lost.clone());
+        store.on_lost(Box::new(move |object, error| {
+            lost.lock().push((object, error));
             if let Some(store) = weak.upgrade() {
                 store.ring_head();
             }
@@ -206,6 +221,7 @@ impl Head {
         let mut idle = IdleTrim::default();
         loop {
             let ticket = bell.ticket();
+            self.store.tend_spilling();
             {
                 let mut state = self.lock();
                 if state.closed {
@@ -256,6 +272,10 @@ impl State {
             }
             self.reader.finish(ring, position)?;
             self.handle(from, message);
+        }
+        let lost = std::mem::take(&mut *self.lost.lock());
+        for (object, error) in lost {
+            self.object_lost(object, &error);
         }
         loop {
             // Taken first: retiring one may release another.

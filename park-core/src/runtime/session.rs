@@ -67,6 +67,7 @@ impl Session {
         let draw = || RandomState::new().hash_one((std::process::id(), std::time::Instant::now()));
         let (session, secret) = (draw(), draw());
         let store = Arc::new(Store::open(config, session)?);
+        store.offer_spilling(config);
         let caller = Arc::new(Caller::new(&store));
         let address = handshake::address(session, secret);
         let listener = socket::listen_at(&address)?;
@@ -319,6 +320,7 @@ impl Inner {
             // A panic there has been printed; there is nothing more to do about it while closing.
             let _ = thread.join();
         }
+        self.store.end_spilling();
     }
 }
 

@@ -144,6 +144,15 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
         Ok(got)
     }
 
+    /// Whether `allocate` would find a block for so many bytes now.
+    pub fn has_room(&self, len: u64) -> Result<bool> {
+        let _guard = self.lock()?;
+        match block_size(len).filter(|size| *size <= self.left()) {
+            Some(size) => self.find(size).map(|found| found.is_some()),
+            None => Ok(false),
+        }
+    }
+
     /// Takes the bytes back; `take` reads and clears the owner's slot inside the critical section. True if the head sleeps and wants
     /// to be told.
     pub fn release(&self, take: impl FnOnce() -> Option<u64>) -> Result<bool> {

@@ -2,11 +2,12 @@
 
 use super::Segment;
 use super::alloc::{self, ArenaRoot};
+use super::board::Board;
 use super::journal::{Journal, LIST};
 use super::participant::Participant;
 use crate::error::{Result, bail};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Doorbell, RobustMutex, Shared};
+use crate::sync::{Doorbell, RobustMutex, Shared, WaitingLine};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"PARKSHM1");
 const VERSION: u32 = 2;
@@ -24,7 +25,7 @@ pub const STATE_OPEN: u32 = 0;
 /// The session was shut down; nothing new may start.
 pub const STATE_CLOSED: u32 = 1;
 
-/// The first page of the control segment.
+/// The first two pages of the control segment.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Header {
@@ -53,6 +54,12 @@ pub struct Header {
     pub opened: AtomicU32,
     /// Rung when memory or slots come back.
     pub space: Doorbell,
+    /// Producers, and objects to be restored, that wait for memory.
+    pub line: WaitingLine,
+    /// Between the spiller and everyone.
+    pub board: Board,
+    /// Who brings several objects back from disk (store/spill/restore.rs).
+    pub gatherers: WaitingLine,
 }
 
 // SAFETY: `repr(C)` over `Shared` fields; offsets are pinned by the assertions below.
@@ -63,7 +70,10 @@ const _: () = {
     assert!(std::mem::offset_of!(Header, state) == 40);
     assert!(std::mem::offset_of!(Header, free_lock) == 56);
     assert!(std::mem::offset_of!(Header, space) == 72);
-    assert!(size_of::<Header>() == 80);
+    assert!(std::mem::offset_of!(Header, line) == 80);
+    assert!(std::mem::offset_of!(Header, board) == 80 + 24 + 64 * 40);
+    assert!(std::mem::offset_of!(Header, gatherers) == 2664 + 304);
+    assert!(size_of::<Header>() as u64 <= Layout::ARENA_ROOT);
     assert!(size_of::<Participant>() == 256);
 };
 
@@ -85,8 +95,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    const ARENA_ROOT: u64 = PAGE;
-    const PARTICIPANTS: u64 = 4 * PAGE;
+    const ARENA_ROOT: u64 = 2 * PAGE;
+    const PARTICIPANTS: u64 = 5 * PAGE;
     /// Bytes of each participant's journal: its lanes, then the list of its transfer lane.
     const JOURNAL: u64 = 2 * PAGE;
 

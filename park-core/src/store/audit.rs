@@ -61,6 +61,9 @@ impl Store {
             let has_block = slot.offset.load(Ordering::Relaxed) != 0;
             match seen.phase {
                 Phase::Free if has_block => audit.complaints.push(format!("slot {index} is free and owns a block")),
+                Phase::Spilled if has_block => audit
+                    .complaints
+                    .push(format!("slot {index} is on disk and owns a block")),
                 Phase::Cached | Phase::Writing | Phase::Freeing
                     if self.participant(seen.owner).state.load(Ordering::Acquire) != participant::LIVE =>
                 {

@@ -14,6 +14,9 @@
 
 use crate::error::{Error, ErrorKind, Result, bail};
 
+/// In a slot's `meta`, above format and view: the object is never spilled.
+pub(crate) const KEPT: u32 = 1 << 16;
+
 /// The format of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

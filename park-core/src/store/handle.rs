@@ -11,6 +11,7 @@ use super::format::{Format, TensorSpec, View, encode_error};
 use super::read_only::HandOver;
 use super::refs::stored_len;
 use super::slot::{PROMISED, Phase, Slot, State};
+use super::spill::SpillThread;
 use super::warm::WarmSlots;
 use super::{Interrupt, MutableObject, Object, ObjectRef, never};
 use crate::config::Config;
@@ -73,7 +74,7 @@ pub struct Store {
     pub(super) warm: Mutex<WarmSlots>,
     /// One thread of this process at a time writes a lane of its journal.
     pub(super) lanes: [Mutex<()>; LANES + 1],
-    full_wait: Duration,
+    pub(super) full_wait: Duration,
     /// Whether huge pages were asked for and the machine allows them.
     pub(super) huge_pages: AtomicBool,
     pub(super) spin: SpinPolicy,
@@ -82,6 +83,8 @@ pub struct Store {
     _membership: Option<OwnedFd>,
     pub(super) actor_freed: OnceLock<ActorFreed>,
     pub(super) hand_over: OnceLock<HandOver>,
+    /// In the head process, if its session may spill.
+    pub(super) spill_thread: OnceLock<SpillThread>,
 }
 
 impl std::fmt::Debug for Store {
@@ -180,6 +183,7 @@ impl Store {
             _membership: membership,
             actor_freed: OnceLock::new(),
             hand_over: OnceLock::new(),
+            spill_thread: OnceLock::new(),
         }
     }
 
@@ -344,6 +348,7 @@ impl Store {
             self.participant(ParticipantId(index)).doorbell.ring();
         }
         self.header().space.ring();
+        self.board().bell.ring();
     }
 
     pub(crate) fn participants_used(&self) -> u16 {
@@ -486,8 +491,12 @@ impl Store {
 
     /// Waits for an object and returns a view that keeps it alive. ERROR objects come back as their error.
     pub fn get(self: &Arc<Self>, object: &ObjectRef, timeout: Option<Duration>) -> Result<Object> {
+        let started = Instant::now();
         self.wait(std::slice::from_ref(&object), 1, timeout, &mut never)?;
-        object.open()
+        object.open_within(
+            timeout.map(|timeout| timeout.saturating_sub(started.elapsed())),
+            &mut never,
+        )
     }
 
     /// Whether an object of this id is sealed now.
@@ -518,35 +527,7 @@ impl Store {
                 self.capacity()
             );
         }
-        // Asked only once the store is full: reading the clock costs as much as half of what else is done here.
-        let mut deadline = None;
-        loop {
-            let ticket = self.header().space.ticket();
-            match MutableObject::lend(self, index, generation, spec) {
-                Err(error) if error.kind() == ErrorKind::StoreFull => {
-                    let first = deadline.is_none();
-                    let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.full_wait);
-                    let cooled = self.cool_all();
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if spec.len + 128 > self.capacity() {
-                        bail!(
-                            StoreFull,
-                            "the object of {} bytes is larger than the store of {} bytes",
-                            spec.len,
-                            self.capacity()
-                        );
-                    }
-                    if left.is_zero() && !(first && cooled) {
-                        return Err(self.full_error(spec.len, &error));
-                    }
-                    interrupt()?;
-                    self.check_open()?;
-                    if !cooled {
-                        self.header().space.wait(ticket, Some(left.min(super::wait::TICK)));
-                    }
-                }
-                other => return other,
-            }
-        }
+        let stored = super::refs::stored_len(spec.len, u32::try_from(spec.nested.len()).unwrap_or(u32::MAX));
+        self.with_room(stored, interrupt, || MutableObject::lend(self, index, generation, spec))
     }
 }

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use super::copy::copy;
+use super::format::KEPT;
 use super::handle::Spec;
 use super::journal::Second;
 use super::refs::{fits_inline, stored_len};
-use super::slot::{BLOCK_UNIT, PROMISED, Phase, State};
+use super::slot::{PROMISED, Phase, State};
 use super::{ObjectRef, Store};
 use crate::error::{Result, bail};
 use crate::id::{ObjectId, ParticipantId};
@@ -44,14 +45,7 @@ impl MutableObject {
             slot.inline.as_ptr().cast_mut().cast()
         } else {
             let lent = match slot.offset.load(Ordering::Relaxed) {
-                0 => store.allocator(store.me()).allocate(stored, |got| {
-                    // `offset` last: it is what makes the block this slot's.
-                    let units = u32::try_from(got.len / BLOCK_UNIT).unwrap_or(u32::MAX);
-                    slot.block.store(units, Ordering::Relaxed);
-                    fail_point!("object.create.sized");
-                    slot.offset.store(got.offset, Ordering::Relaxed);
-                    fail_point!("object.create.placed");
-                })?,
+                0 => store.place(slot, stored)?,
                 // A warm slot has its block already.
                 offset => Allocation {
                     offset,
@@ -152,6 +146,11 @@ impl MutableObject {
     /// Address of the payload, `len()` bytes, 64-byte aligned. Valid until this value is sealed, aborted or dropped.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.address
+    }
+
+    /// The object will never be moved to disk: whoever reads it must not wait for that.
+    pub(crate) fn keep_in_memory(&mut self) {
+        self.store.slot(self.index).meta.fetch_or(KEPT, Ordering::Relaxed);
     }
 
     /// Makes the object immutable and visible, and wakes everyone who waits for it.

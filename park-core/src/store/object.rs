@@ -4,9 +4,12 @@
     reason = "makes slices over sealed bytes; the references held keep them sealed"
 )]
 
+use std::mem::ManuallyDrop;
+use std::time::Duration;
+
 use super::format::{Format, TENSOR_HEADER, TensorSpec, View, decode_error};
 use super::slot::Slot;
-use super::{ObjectRef, Store};
+use super::{Interrupt, ObjectRef, Store, never};
 use crate::error::{Result, bail};
 use crate::sync::atomic::Ordering;
 
@@ -47,20 +50,16 @@ unsafe impl Send for Object {}
 unsafe impl Sync for Object {}
 
 impl Object {
-    pub(super) fn new(reference: ObjectRef) -> Result<Self> {
-        let sealed = reference.sealed()?;
-        let (address, len) = (sealed.bytes.as_ptr(), sealed.bytes.len());
-        let (format, view) = (sealed.format, sealed.view);
-        // A pin of its own, in place of the borrowed one that goes at the end of this function.
-        reference.store().pin(reference.id().index);
-        drop(sealed);
-        Ok(Self {
+    /// Takes over the view's pin.
+    fn new(reference: ObjectRef, sealed: Sealed<'_>) -> Self {
+        let sealed = ManuallyDrop::new(sealed);
+        Self {
             reference,
-            address,
-            len,
-            format,
-            view,
-        })
+            address: sealed.bytes.as_ptr(),
+            len: sealed.bytes.len(),
+            format: sealed.format,
+            view: sealed.view,
+        }
     }
 
     /// The payload.
@@ -131,8 +130,25 @@ impl Drop for Object {
 }
 
 impl ObjectRef {
-    /// A borrowed view of the object, which must be sealed. An ERROR object is a view too.
+    /// A borrowed view of the object, which must be sealed; waits if it is on disk. An ERROR object is a view too.
     pub fn sealed(&self) -> Result<Sealed<'_>> {
+        self.sealed_within(None, &mut never)
+    }
+
+    /// As `sealed`, and says how long to wait for an object that is on disk.
+    pub fn sealed_within(&self, timeout: Option<Duration>, interrupt: Interrupt<'_>) -> Result<Sealed<'_>> {
+        loop {
+            if let Some(sealed) = self.look()? {
+                return Ok(sealed);
+            }
+            if !self.restore(timeout, interrupt)? {
+                self.store().wait(&[self], 1, timeout, interrupt)?;
+            }
+        }
+    }
+
+    /// A borrowed view of the object, if it is in memory.
+    fn look(&self) -> Result<Option<Sealed<'_>>> {
         let id = self.id();
         if self.store().is_forked() {
             self.store().check_open()?;
@@ -147,9 +163,13 @@ impl ObjectRef {
             store: self.store(),
             index: id.index,
         };
-        if !slot.is_sealed(id.generation) {
+        if !slot.is_resident(id.generation) {
+            if slot.is_sealed(id.generation) || slot.is_remade(id.generation) {
+                return Ok(None);
+            }
             bail!(NotFound, "object {id} is not sealed");
         }
+        slot.touch(id.generation);
         let meta = slot.meta.load(Ordering::Relaxed).to_le_bytes();
         let format = Format::from_number(meta[0])?;
         // These change while they are sealed (actor_cell.rs, channel_cell.rs): no slice may cover them.
@@ -161,18 +181,22 @@ impl ObjectRef {
         view.bytes = self.store().payload(slot, 0, len)?;
         view.format = format;
         view.view = View::from_number(meta[1]);
-        Ok(view)
+        Ok(Some(view))
     }
 
-    /// A view that keeps the object alive; ERROR objects become their error.
+    /// A view that keeps the object alive; waits if it is on disk. ERROR objects become their error.
     pub fn open(&self) -> Result<Object> {
-        let sealed = self.sealed()?;
+        self.open_within(None, &mut never)
+    }
+
+    /// As `open`, and says how long to wait for an object that is on disk.
+    pub fn open_within(&self, timeout: Option<Duration>, interrupt: Interrupt<'_>) -> Result<Object> {
+        let sealed = self.sealed_within(timeout, interrupt)?;
         if sealed.format == Format::Error {
             return Err(decode_error(sealed.bytes));
         }
         self.store().count_shared(sealed.bytes.len() as u64);
-        drop(sealed);
-        Object::new(self.clone())
+        Ok(Object::new(self.clone(), sealed))
     }
 }
 

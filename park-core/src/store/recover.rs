@@ -23,6 +23,9 @@ impl Store {
     pub(crate) fn recover(self: &Arc<Self>, dead: ParticipantId) -> Vec<Orphan> {
         self.pass_through_locks();
         self.finish_operations(dead);
+        self.header().line.remove(dead);
+        self.header().gatherers.remove(dead);
+        self.header().space.ring();
         self.settle_ledger(dead);
         let mut orphans = Vec::new();
         let mut free = Vec::new();
@@ -36,7 +39,7 @@ impl Store {
             };
             match seen.phase {
                 // Its count reached zero and the process died before it could act on that.
-                Phase::Sealed | Phase::Pending if slot.is_unreferenced() => {
+                Phase::Sealed | Phase::Pending | Phase::Spilled if slot.is_unreferenced() => {
                     self.reclaim(index, Some(seen.generation), self.me())
                 }
                 // Handed over by a read-only process, perhaps the dead one before it could say so.
@@ -66,6 +69,8 @@ impl Store {
                     orphans.push(Orphan { id })
                 }
                 Phase::Freeing => {
+                    // It may have been on disk, and its owner may have died before it said so.
+                    self.tell_spiller_freed();
                     let mut stack = Vec::new();
                     self.empty(index, seen, &mut stack);
                     self.recycle(index, seen.generation, self.me());

@@ -18,6 +18,12 @@ use crate::sys::failpoint::fail_point;
 const PIN: u64 = 1 << 32;
 
 impl Store {
+    /// How many references a participant holds, and how many of its pins there are.
+    pub(super) fn held_by(&self, participant: ParticipantId, index: u32) -> (u32, u32) {
+        let word = self.ledger(participant, index).load(Ordering::Relaxed);
+        (references(word), u32::try_from(word >> 32).unwrap_or(u32::MAX))
+    }
+
     /// The first references of this process on a slot that it has CACHED or is about to write.
     pub(super) fn start_references(&self, index: u32, count: u32) {
         self.count(index).start(count);
@@ -48,7 +54,8 @@ impl Store {
             slot.state().is_ok_and(|s| {
                 // What is written and was never promised is its writer's alone: the reaper frees it without asking who refers to it.
                 let open = s.phase == Phase::Writing && s.flags & PROMISED != 0;
-                s.generation == id.generation && (open || matches!(s.phase, Phase::Pending | Phase::Sealed))
+                let exists = open || s.phase == Phase::Pending || slot.is_sealed(id.generation);
+                s.generation == id.generation && exists
             })
         };
         if !current() || self.change(id.index, 1, Second::Ledger).is_none() {
@@ -91,7 +98,7 @@ impl Store {
             let slot = self.slot(index);
             while let Ok(seen) = slot.state() {
                 if generation.is_some_and(|g| g != seen.generation)
-                    || !matches!(seen.phase, Phase::Sealed | Phase::Pending)
+                    || !matches!(seen.phase, Phase::Sealed | Phase::Pending | Phase::Spilled)
                 {
                     break;
                 }
@@ -103,6 +110,9 @@ impl Store {
                 };
                 if slot.advance(seen, freeing) {
                     fail_point!("object.free.begun");
+                    if seen.phase == Phase::Spilled {
+                        self.tell_spiller_freed();
+                    }
                     if self.is_read_only() {
                         self.tell_head(index, freeing.generation);
                     } else {

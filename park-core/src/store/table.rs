@@ -152,7 +152,10 @@ impl Store {
 
     /// Whether an object in this phase is complete, wherever its bytes are.
     pub(super) fn is_whole(&self, phase: Phase) -> bool {
-        phase == Phase::Sealed
+        matches!(
+            phase,
+            Phase::Sealed | Phase::Evicting | Phase::Spilled | Phase::Restoring
+        )
     }
 
     pub(super) fn slots_used(&self) -> u32 {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
@@ -107,6 +108,98 @@ fn a_producer_waits_for_room() {
         drop(held);
         assert!(waiting.join().unwrap().is_ok());
     });
+}
+
+/// Waits until so many threads stand in the line.
+fn in_line(store: &Store, count: usize) {
+    while store.header().line.len() < count {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn who_came_first_is_served_first_however_large() {
+    let config = Config::default()
+        .capacity(1 << 20)
+        .max_objects(4096)
+        .full_timeout(Duration::from_secs(20));
+    let store = Arc::new(Store::open(&config, 7).unwrap());
+    let other = peer(&store, 2);
+    let mut held: Vec<_> = (0..10).map(|_| store.put(&[0; 100_000]).unwrap()).collect();
+    let order = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        let make = |store: &Arc<Store>, len: usize| {
+            let (store, order) = (store.clone(), &order);
+            scope.spawn(move || {
+                let object = store.put(&vec![1; len]).unwrap();
+                order.lock().push(len);
+                object
+            });
+        };
+        make(&other, 600_000);
+        in_line(&store, 1);
+        for (behind, len) in [(2, 200_001), (3, 200_002)] {
+            make(&store, len);
+            in_line(&store, behind);
+        }
+        // A little may pass: small things must not stand still behind a large one.
+        store.put(&[2; 20_000]).unwrap();
+        while held.pop().is_some() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+    assert_eq!(order.into_inner().first(), Some(&600_000));
+}
+
+#[test]
+fn a_killed_waiter_holds_nobody_up() {
+    let config = Config::default()
+        .capacity(1 << 20)
+        .max_objects(4096)
+        .full_timeout(Duration::from_secs(20));
+    let store = Arc::new(Store::open(&config, 7).unwrap());
+    let dead = peer(&store, 2);
+    let held = store.put(&[0; 900_000]).unwrap();
+    let until = crate::sys::clock::now_ms() + 1_000_000;
+    std::mem::forget(dead.header().line.join(dead.me(), 800_000, until, &dead.header().space));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| store.put(&[1; 700_000]));
+        in_line(&store, 2);
+        drop(held);
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(!waiting.is_finished(), "somebody alive is before it");
+        kill(&store, dead.clone());
+        assert!(waiting.join().unwrap().is_ok());
+    });
+    assert!(store.header().line.is_empty());
+}
+
+#[test]
+fn the_full_text_names_holders() {
+    let store = store(1 << 20);
+    let other = peer(&store, 2);
+    let mine = store.put(&[0; 300_000]).unwrap();
+    let _theirs = other.put(&[0; 500_000]).unwrap();
+    let _shared = other.resolve(mine.id()).unwrap();
+    let report = store.memory_report(1);
+    let rows: Vec<_> = report.holders.iter().map(|h| (h.party, h.bytes, h.objects)).collect();
+    assert_eq!(rows, [(Party::Process, 800_064, 2), (Party::Driver, 300_032, 1)]);
+    assert_eq!((report.largest.len(), report.largest[0].bytes), (1, 500_032));
+    let text = store.put(&[0; 400_000]).unwrap_err().to_string();
+    let pid = std::process::id();
+    assert!(
+        text.contains(&format!("process {pid} (800064 bytes in 2 objects")) && text.contains("asked for 400000 bytes"),
+        "{text}"
+    );
+    let inner = store.put(&[0; 1000]).unwrap();
+    let spec = Spec {
+        nested: &[inner.id()],
+        ..Spec::raw(0)
+    };
+    let _outer = store.create(spec, &mut never).unwrap().seal().unwrap();
+    drop(inner);
+    let holders = store.memory_report(0).holders;
+    assert_eq!(holders.last().map(|h| (h.party, h.bytes)), Some((Party::Nobody, 1024)));
 }
 
 #[test]
