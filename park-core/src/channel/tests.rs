@@ -248,7 +248,7 @@ fn a_dead_reader_does_not_wedge_the_writer_and_a_dead_writer_not_its_readers() {
     reader.read(NOW, &mut never).unwrap();
     let mut half = writer.begin(Kind::RAW, 4, NOW, &mut never).unwrap();
     half.write(0, b"half").unwrap();
-    std::mem::forget(half);
+    let _ = half.set_aside();
     std::mem::forget(writer);
     std::mem::forget(victim);
     dies(&store, 5);
