@@ -86,6 +86,7 @@ check: $(STAMPS)/extension ## format, lints, stubs, header drift, import table, 
 	  clippy 900 'cargo clippy --workspace --all-targets -- -D warnings' \
 	  arch 300 'cargo test -p park-tests --test arch' \
 	  header 300 'cargo test -p park-tests --test header' \
+	  doc 600 'RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps' \
 	  stubs 300 'bash tests/tools/stubs.sh check $(BIN)' \
 	  audit 1200 'bash tests/tools/audit.sh $(PY)'
 
