@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::ParticipantId;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{RobustMutex, Shared};
+use crate::sys::failpoint::fail_point;
 use crate::sys::memfd;
 
 const GRANULE: u64 = 64;
@@ -106,6 +107,7 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
         let block = self.find(size)?.ok_or_else(full)?;
         let found = self.size(block)? & !FREE;
         self.unlink(block, found)?;
+        fail_point!("arena.allocate.unlinked");
         let size = if found - size >= MIN_BLOCK { size } else { found };
         if let Err(error) = self.warm(block + size) {
             self.link(block, found)?;
@@ -116,10 +118,12 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
             self.word(rest, PREVIOUS)?.store(block, Ordering::Relaxed);
             self.set_previous_of_next(rest, found - size)?;
             self.link(rest, found - size)?;
+            fail_point!("arena.allocate.split");
         }
         self.word(block, SIZE)?.store(size, Ordering::Relaxed);
         let used = self.root.used.fetch_add(size, Ordering::Relaxed) + size;
         self.root.peak.fetch_max(used, Ordering::Relaxed);
+        fail_point!("arena.allocate.lent");
         // The whole block, so that a rebuild finds exactly what was lent.
         let allocation = Allocation {
             offset: block + HEADER,
@@ -147,6 +151,7 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
             let next_size = self.size(next)?;
             if next_size & FREE != 0 {
                 self.unlink(next, next_size & !FREE)?;
+                fail_point!("arena.release.merged_next");
                 size += next_size & !FREE;
             }
         }
@@ -161,12 +166,15 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
                     );
                 }
                 self.unlink(previous, previous_size & !FREE)?;
+                fail_point!("arena.release.merged_previous");
                 block = previous;
                 size += previous_size & !FREE;
             }
         }
         self.set_previous_of_next(block, size)?;
-        self.link(block, size)
+        self.link(block, size)?;
+        fail_point!("arena.release.linked");
+        Ok(())
     }
 
     /// Sets up a fresh arena: one free block. Also what remains after `rebuild` of an arena without live objects.
@@ -226,6 +234,7 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
             let target = need.next_multiple_of(WARM_STEP).min(self.arena.size());
             memfd::reserve(self.arena.fd(), warm, target - warm)?;
             self.root.warm_end.store(target, Ordering::Relaxed);
+            fail_point!("arena.warm.reserved");
         }
         Ok(())
     }

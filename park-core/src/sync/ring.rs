@@ -205,6 +205,7 @@ impl<'a> Ring<'a> {
     pub fn close(&self, me: ParticipantId, is_dead: impl Fn(ParticipantId) -> bool) {
         let _guard = self.cursors.lock.lock(me, is_dead);
         self.cursors.closed.store(1, Ordering::Relaxed);
+        fail_point!("ring.close.closed");
         self.cursors.space.ring();
     }
 
@@ -213,6 +214,7 @@ impl<'a> Ring<'a> {
         let _guard = self.cursors.lock.lock(me, is_dead);
         let head = self.cursors.head.load(Ordering::Relaxed);
         self.cursors.tail.store(head, Ordering::Release);
+        fail_point!("ring.reopen.emptied");
         self.cursors.closed.store(0, Ordering::Relaxed);
         self.cursors.space.reset();
     }

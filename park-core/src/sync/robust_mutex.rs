@@ -18,6 +18,7 @@ use super::Shared;
 use super::atomic::{AtomicU32, Ordering, spin_loop};
 use super::futex;
 use crate::id::ParticipantId;
+use crate::sys::failpoint::fail_point;
 
 const WAITERS: u32 = 1 << 31;
 const SPINS: u32 = 64;
@@ -58,6 +59,7 @@ impl RobustMutex {
             .compare_exchange(0, mine, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
         {
+            fail_point!("lock.taken");
             return RobustGuard {
                 mutex: self,
                 recovered: false,
@@ -79,6 +81,7 @@ impl RobustMutex {
                     .compare_exchange(0, claim, Ordering::Acquire, Ordering::Relaxed)
                     .is_ok()
                 {
+                    fail_point!("lock.taken");
                     return RobustGuard {
                         mutex: self,
                         recovered: false,
@@ -99,6 +102,7 @@ impl RobustMutex {
                     .compare_exchange(seen, mine | WAITERS, Ordering::Acquire, Ordering::Relaxed)
                     .is_ok()
                 {
+                    fail_point!("lock.taken_over");
                     return RobustGuard {
                         mutex: self,
                         recovered: true,
@@ -115,6 +119,7 @@ impl RobustMutex {
                 continue;
             }
             claim = mine | WAITERS;
+            fail_point!("lock.waiting");
             futex::wait(&self.word, seen | WAITERS, Some(OWNER_CHECK));
         }
     }
@@ -129,7 +134,9 @@ impl RobustGuard<'_> {
 
 impl Drop for RobustGuard<'_> {
     fn drop(&mut self) {
-        if self.mutex.word.swap(0, Ordering::Release) & WAITERS != 0 {
+        let word = self.mutex.word.swap(0, Ordering::Release);
+        fail_point!("lock.released");
+        if word & WAITERS != 0 {
             futex::wake(&self.mutex.word, 1);
         }
     }
