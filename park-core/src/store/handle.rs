@@ -342,6 +342,7 @@ impl Store {
     /// Closes the session for every process in it. The head calls this.
     pub(crate) fn close_session(&self) {
         self.header().state.store(STATE_CLOSED, Ordering::Release);
+        fail_point!("session.closed");
         self.close();
         let used = self.participants_used();
         for index in 0..used {

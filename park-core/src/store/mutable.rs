@@ -74,6 +74,7 @@ impl MutableObject {
             Ordering::Relaxed,
         );
         slot.born.store(store.age(), Ordering::Relaxed);
+        fail_point!("object.create.formatted");
         let start = spec.len.next_multiple_of(8);
         for (id, at) in spec.nested.iter().zip((start..).step_by(ObjectId::SIZE)) {
             object.nest(*id, at)?;
@@ -225,6 +226,7 @@ impl Store {
                 }
             };
             if slot.advance(seen, back) {
+                fail_point!("object.abort.left");
                 return;
             }
         }

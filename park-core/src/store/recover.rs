@@ -10,6 +10,7 @@ use super::Store;
 use super::slot::{PROMISED, Phase, State};
 use crate::id::{ObjectId, ParticipantId};
 use crate::sync::atomic::Ordering;
+use crate::sys::failpoint::fail_point;
 
 /// A promised object whose producer died before it was sealed. It is PENDING by the head now: to be retried or failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,9 @@ impl Store {
         self.header().line.remove(dead);
         self.header().gatherers.remove(dead);
         self.header().space.ring();
+        fail_point!("recover.operations");
         self.settle_ledger(dead);
+        fail_point!("recover.ledger");
         let mut orphans = Vec::new();
         let mut free = Vec::new();
         for index in 0..self.slots_used() {
@@ -81,6 +84,7 @@ impl Store {
                 _ => {}
             }
         }
+        fail_point!("recover.objects");
         self.free_slots(&free);
         orphans
     }
@@ -105,6 +109,7 @@ impl Store {
                     },
                 )
             {
+                fail_point!("object.promise.assigned");
                 return;
             }
         }
@@ -114,6 +119,7 @@ impl Store {
     pub(crate) fn offer(&self, id: ObjectId, attempt: u32) {
         if let Ok(slot) = self.checked_slot(id) {
             slot.claim.store(offered(id, attempt), Ordering::Release);
+            fail_point!("task.offered");
         }
     }
 
@@ -121,22 +127,28 @@ impl Store {
     pub(crate) fn claim(&self, id: ObjectId, attempt: u32) -> bool {
         let Ok(slot) = self.checked_slot(id) else { return false };
         let open = offered(id, attempt);
-        slot.claim
+        let claimed = slot
+            .claim
             .compare_exchange(open, open | 1, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+            .is_ok();
+        if claimed {
+            fail_point!("task.claimed");
+        }
+        claimed
     }
 
     /// Takes an attempt that was not claimed yet back and offers the next one instead. False if it is running.
     pub(crate) fn take_back(&self, id: ObjectId, attempt: u32) -> bool {
         let Ok(slot) = self.checked_slot(id) else { return false };
-        slot.claim
-            .compare_exchange(
-                offered(id, attempt),
-                offered(id, attempt + 1),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            )
-            .is_ok()
+        let next = offered(id, attempt + 1);
+        let taken = slot
+            .claim
+            .compare_exchange(offered(id, attempt), next, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
+        if taken {
+            fail_point!("task.taken_back");
+        }
+        taken
     }
 }
 

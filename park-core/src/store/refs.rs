@@ -231,11 +231,13 @@ impl Store {
     /// so in the slot's state and then looks for pins, while a reader pins first and then looks at the state: one sees the other.
     pub(super) fn pin(&self, index: u32) {
         self.ledger(self.me(), index).fetch_add(PIN, Ordering::SeqCst);
+        fail_point!("object.pin.pinned");
     }
 
     /// The look is over.
     pub(super) fn unpin(&self, index: u32) {
         self.ledger(self.me(), index).fetch_sub(PIN, Ordering::Release);
+        fail_point!("object.pin.unpinned");
     }
 
     /// Whether any process looks at the object's bytes.
