@@ -27,6 +27,7 @@ use super::volume::{Location, Refusal, Volume};
 use super::{Lost, Plan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ObjectId;
+use crate::shm::Allocation;
 use crate::shm::board::{Board, Trouble, Wishes};
 use crate::store::Store;
 use crate::store::evict::Clock;
@@ -318,20 +319,20 @@ impl<'a> Spiller<'a> {
             return;
         }
         fail_point!("restore.begun");
-        if self.store.place(slot, restore.asked).is_err() {
+        let Ok(lent) = self.store.place(slot, restore.asked) else {
             // Somebody passed it in the line, which is bounded: it stays first.
             slot.shift(id.generation, Phase::Restoring, Phase::Spilled, 0);
             self.store.drop_hold(id);
             self.restores.push_front(restore);
             return;
-        }
+        };
         fail_point!("restore.placed");
         drop(restore);
         let Some(kept) = self.kept.remove(&id.index) else {
             return;
         };
         let path = self.volume.path_of(kept.location);
-        let read = self.read_into(id, kept.location);
+        let read = self.read_into(id, kept.location, lent);
         self.volume.forget(kept.location);
         // There is room on disk again.
         self.rests_until = None;
@@ -361,9 +362,10 @@ impl<'a> Spiller<'a> {
         }
     }
 
-    fn read_into(&mut self, id: ObjectId, location: Location) -> Result<()> {
+    /// Into the block that was just lent, whatever the slot says by now: others can write there.
+    fn read_into(&mut self, id: ObjectId, location: Location, lent: Allocation) -> Result<()> {
         let slot = self.store.slot(id.index);
-        let (address, room) = self.store.write_range(slot)?;
+        let (address, room) = (self.store.arena.write_address(lent.offset, lent.len)?, lent.len);
         let mut fits = true;
         let head = self.volume.read(id, location, |at, piece| {
             fits &= at + piece.len() as u64 <= room;
