@@ -177,6 +177,12 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
         Ok(())
     }
 
+    /// Takes the lock once, so that it is nobody's who is dead.
+    pub fn settle(&self) -> Result<()> {
+        let guard = self.root.lock.lock(self.me, &self.is_dead);
+        if guard.recovered() { self.rebuild() } else { Ok(()) }
+    }
+
     /// Sets up a fresh arena: one free block. Also what remains after `rebuild` of an arena without live objects.
     pub fn format(&self) -> Result<()> {
         let _guard = self.root.lock.lock(self.me, &self.is_dead);

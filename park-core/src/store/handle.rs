@@ -215,7 +215,15 @@ impl Store {
     }
 
     pub(crate) fn is_dead(&self) -> impl Fn(ParticipantId) -> bool + '_ {
-        |id| u32::from(id.0) >= MAX_PARTICIPANTS || self.participant(id).is_dead()
+        |id| u32::from(id.0) >= MAX_PARTICIPANTS || self.participant(id).is_dead() || self.is_beyond_reaping(id)
+    }
+
+    /// The head is gone, and so is this participant: nobody will ever declare it dead. Asked only by who waits for a lock of its.
+    fn is_beyond_reaping(&self, id: ParticipantId) -> bool {
+        let ended = |pidfd: BorrowedFd<'_>| process::has_ended(pidfd);
+        self.head.as_ref().is_some_and(|head| ended(head.as_fd()))
+            && process::watch(self.participant(id).pid.load(Ordering::Relaxed))
+                .map_or(true, |process| ended(process.as_fd()))
     }
 
     pub(super) fn allocator(
@@ -270,7 +278,7 @@ impl Store {
 
     /// As `check_open`, and in a process that joined by itself also asks the system whether the head still lives. Workers need not
     /// ask: they die with it.
-    pub(super) fn check_head(&self) -> Result<()> {
+    pub(crate) fn check_head(&self) -> Result<()> {
         self.check_open()?;
         if self.head.as_ref().is_some_and(|head| process::has_ended(head.as_fd())) {
             bail!(SessionClosed, "the process that opened the park session has ended");
@@ -294,8 +302,12 @@ impl Store {
         self.header().state.store(STATE_CLOSED, Ordering::Release);
         fail_point!("session.closed");
         self.close();
-        let used = self.participants_used();
-        for index in 0..used {
+        self.ring_everyone();
+    }
+
+    /// Makes every process look at whatever it waits for.
+    pub(crate) fn ring_everyone(&self) {
+        for index in 0..self.participants_used() {
             self.participant(ParticipantId(index)).doorbell.ring();
         }
         self.header().space.ring();
@@ -371,19 +383,25 @@ impl Store {
         Ok(ObjectRef::owned(self, index, generation))
     }
 
-    /// Starts writing a promised object. `None` if another producer was first: its result stands.
+    /// Starts writing a promised object. `None` if another producer was first, whose result stands, or if nobody refers to it any more.
     pub fn fulfil(
         self: &Arc<Self>,
         id: ObjectId,
         spec: Spec<'_>,
         interrupt: Interrupt<'_>,
     ) -> Result<Option<MutableObject>> {
-        if !self.checked_slot(id)?.begin_promised(id.generation, self.me)? {
+        let slot = self.checked_slot(id)?;
+        // The writer's own reference, given back when the object is sealed or returned to the promise. Taken first: without it the
+        // last other one may go while the object is WRITING, and nobody would free it.
+        if !self.try_reference(id) {
             return Ok(None);
         }
+        let begun = slot.begin_promised(id.generation, self.me);
+        if !matches!(begun, Ok(true)) {
+            self.drop_reference(id.index, id.generation);
+            return begun.map(|_| None);
+        }
         fail_point!("object.fulfil.writing");
-        // The writer's own reference, given back when the object is sealed or returned to the promise.
-        self.add_reference(id.index);
         self.fill(id.index, id.generation, spec, interrupt)
             .map(Some)
             .inspect_err(|_| self.discard(id.index, id.generation))

@@ -362,7 +362,7 @@ impl Store {
 
     /// The ring's lock was taken over from a dead process. If that one had written down a record and not published it, it never will:
     /// said here, before the ring moves on, because afterwards nobody could tell.
-    fn abandon_sends(&self, ring: ParticipantId, head: u64) {
+    pub(super) fn abandon_sends(&self, ring: ParticipantId, head: u64) {
         for number in 0..self.participants_used() {
             let who = ParticipantId(number);
             let Some(lane) = self.journal(who).map(|journal| &journal.lanes[TRANSFER]) else {

@@ -1,8 +1,8 @@
 //! The reaper: gives back what a dead process held. Run by the head, once the participant's state is DEAD.
 //!
-//! Order matters: first what the process was in the middle of (its journal), then the ledger (references), then slots in the middle
-//! of something (so that a slot whose last reference just went is seen in its final phase). Each step is idempotent, so a second
-//! run finds nothing to do.
+//! Order matters: first the locks that it held, then what it was in the middle of (its journal), then the ledger (references), then
+//! slots in the middle of something (so that a slot whose last reference just went is seen in its final phase). Each step is
+//! idempotent, so a second run finds nothing to do.
 
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ pub struct Orphan {
 impl Store {
     /// Gives back everything `dead` held, and returns the promises that it leaves open.
     pub(crate) fn recover(self: &Arc<Self>, dead: ParticipantId) -> Vec<Orphan> {
+        self.take_over_locks();
+        fail_point!("recover.locks");
         self.finish_operations(dead);
         fail_point!("recover.operations");
         self.settle_ledger(dead);
@@ -45,10 +47,13 @@ impl Store {
                 Phase::Cached => free.push(index),
                 Phase::Writing => {
                     self.unwrite(index, dead);
-                    if seen.flags & PROMISED != 0 {
-                        orphans.push(Orphan { id });
-                    } else {
+                    if seen.flags & PROMISED == 0 {
                         self.recycle(index, seen.generation, self.me());
+                    } else if slot.is_unreferenced() {
+                        // Its writer was the last who knew of it.
+                        self.reclaim(index, Some(seen.generation), self.me());
+                    } else {
+                        orphans.push(Orphan { id });
                     }
                 }
                 Phase::Pending
@@ -76,6 +81,19 @@ impl Store {
         fail_point!("recover.objects");
         self.free_slots(&free);
         orphans
+    }
+
+    /// Takes every lock once, and so over from a dead owner. Left for later it would be too late: once the owner's entry serves another
+    /// process, nobody can tell that the one that took the lock is gone.
+    fn take_over_locks(&self) {
+        for number in 0..self.participants_used() {
+            let ring = ParticipantId(number);
+            self.ring(ring)
+                .settle(self.me(), self.is_dead(), |head| self.abandon_sends(ring, head));
+        }
+        self.settle_free_list();
+        let settled = self.allocator(self.me()).settle();
+        debug_assert!(settled.is_ok(), "{settled:?}");
     }
 
     /// The producer that a promised object waits for, if it is still open.

@@ -51,6 +51,11 @@ impl Store {
         guard
     }
 
+    /// Takes the free list's lock once, so that it is nobody's who is dead.
+    pub(super) fn settle_free_list(&self) {
+        drop(self.lock_free_list());
+    }
+
     fn refill(&self, cache: &mut Vec<u32>) -> Result<()> {
         let header = self.header();
         let _guard = self.lock_free_list();
