@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 /// Kills at one fail point in one operation and role: at the first pass, the second, the middle one and the last.
 const MOST: usize = 4;
 
-/// How often these are passed depends on who is how fast, so only the first pass is certain to come.
+/// How often these are passed depends on who is how fast, and on where free memory lies, so only the first pass is certain to come.
 const BY_CHANCE: &[&str] = &[
+    "arena.",
     "doorbell.wait.",
     "lock.waiting",
     "lock.taken_over",

@@ -229,13 +229,15 @@ impl Scene {
                 .push(submit_task(&self.session, self.function.id(), &text, &made.ids, 0)?);
         }
         made.given.clear();
+        let file = self.file(worker::PASSED);
         if arm.is_some() {
-            check::until("a worker dies", || {
-                Ok(self.session.head_stats(&mut never)?.workers_died > died)
-            })?;
+            let has_died = || -> Fallible<bool> { Ok(self.session.head_stats(&mut never)?.workers_died > died) };
+            check::until("a worker dies", || Ok(has_died()? || file.exists()))?;
+            if !has_died()? {
+                return Err("it was not killed".into());
+            }
             return Ok(Vec::new());
         }
-        let file = self.file(worker::PASSED);
         check::until("a worker says what it passed", || Ok(file.exists()))?;
         Ok(std::fs::read_to_string(file)?
             .split_whitespace()

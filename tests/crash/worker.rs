@@ -114,19 +114,17 @@ fn open(fd: &str) -> Fallible<OwnedFd> {
     Ok(file.into())
 }
 
-/// Whether somebody wants to know which fail points this process passes.
+/// Whether somebody wants to know that this process lived on, and which fail points it passed.
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
 /// Arms, or watches, as the text says.
 fn prepare(text: &str) -> Fallible {
     match text.split_whitespace().collect::<Vec<_>>().as_slice() {
         ["kill", point, passes] => failpoint::arm(point, passes.parse()?),
-        ["watch"] => {
-            failpoint::trace();
-            WATCHED.store(true, Ordering::Relaxed);
-        }
-        _ => {}
+        ["watch"] => drop(failpoint::trace()),
+        _ => return Ok(()),
     }
+    WATCHED.store(true, Ordering::Relaxed);
     Ok(())
 }
 

@@ -214,7 +214,12 @@ impl Store {
             let Ok(seen) = slot.state() else { return };
             let back = if seen.flags & PROMISED != 0 {
                 State {
-                    owner: ParticipantId::HEAD,
+                    // Still the writer's to keep, and raised by its death; a dead writer's becomes the head's.
+                    owner: if writer == self.me() {
+                        writer
+                    } else {
+                        ParticipantId::HEAD
+                    },
                     phase: Phase::Pending,
                     ..seen
                 }

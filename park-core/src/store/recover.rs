@@ -1,8 +1,8 @@
 //! The reaper: gives back what a dead process held. Run by the head, once the participant's state is DEAD.
 //!
-//! Order matters: first what the process was in the middle of (its journal), then the ledger (references), then slots in the middle
-//! of something (so that a slot whose last reference just went is seen in its final phase). Each step is idempotent, so a second
-//! run finds nothing to do.
+//! Order matters: first the locks that it held, then what it was in the middle of (its journal), then the ledger (references), then
+//! slots in the middle of something (so that a slot whose last reference just went is seen in its final phase). Each step is
+//! idempotent, so a second run finds nothing to do.
 
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ impl Store {
     /// Gives back everything `dead` held, and returns the promises that it leaves open.
     pub(crate) fn recover(self: &Arc<Self>, dead: ParticipantId) -> Vec<Orphan> {
         self.pass_through_locks();
+        fail_point!("recover.locks");
         self.finish_operations(dead);
         self.header().line.remove(dead);
         self.header().gatherers.remove(dead);
@@ -54,10 +55,13 @@ impl Store {
                 Phase::Cached => free.push(index),
                 Phase::Writing => {
                     self.unwrite(index, dead);
-                    if seen.flags & PROMISED != 0 {
-                        orphans.push(Orphan { id });
-                    } else {
+                    if seen.flags & PROMISED == 0 {
                         self.recycle(index, seen.generation, self.me());
+                    } else if slot.is_unreferenced() {
+                        // Its writer was the last who knew of it.
+                        self.reclaim(index, Some(seen.generation), self.me());
+                    } else {
+                        orphans.push(Orphan { id });
                     }
                 }
                 Phase::Pending

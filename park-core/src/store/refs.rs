@@ -48,7 +48,7 @@ impl Store {
     }
 
     /// Takes a reference of this process by id: only if something else keeps the object alive right now.
-    fn try_reference(self: &Arc<Self>, id: ObjectId) -> bool {
+    pub(super) fn try_reference(self: &Arc<Self>, id: ObjectId) -> bool {
         let Ok(slot) = self.checked_slot(id) else { return false };
         let current = || {
             slot.state().is_ok_and(|s| {
