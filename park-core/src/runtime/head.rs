@@ -20,7 +20,7 @@ use crate::sched::dependency::DependencyTable;
 use crate::sched::queue::ReadyQueue;
 use crate::sched::resource::Resources;
 use crate::sched::task::Task;
-use crate::store::{ObjectRef, Spec, Store, never};
+use crate::store::{IdleTrim, ObjectRef, Spec, Store, never};
 use crate::sync::RingReader;
 use crate::sync::atomic::Ordering;
 
@@ -214,9 +214,11 @@ impl Head {
         state.stats()
     }
 
-    /// The head's own thread: sleeps on its doorbell, handles what others sent, notices sealed objects.
+    /// The head's own thread: sleeps on its doorbell, handles what others sent, notices sealed objects,
+    /// and gives memory back when the store is idle.
     pub(super) fn run(&self) {
         let bell = &self.store.participant(ParticipantId::HEAD).doorbell;
+        let mut idle = IdleTrim::default();
         loop {
             let ticket = bell.ticket();
             self.store.tend_spilling();
@@ -233,7 +235,10 @@ impl Head {
                 state.notice_sealed();
                 state.pump();
             }
-            bell.wait(ticket, Some(LONGEST_SLEEP));
+            let sleep = idle
+                .step(&self.store)
+                .map_or(LONGEST_SLEEP, |idle| idle.min(LONGEST_SLEEP));
+            bell.wait(ticket, Some(sleep));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Where each section of the control segment lies, and the header that says so to a process that joins.
 
 use super::Segment;
-use super::alloc::ArenaRoot;
+use super::alloc::{self, ArenaRoot};
 use super::board::Board;
 use super::journal::{Journal, LIST};
 use super::participant::Participant;
@@ -90,6 +90,7 @@ pub struct Layout {
     ledgers: u64,
     journals: u64,
     rings: u64,
+    pages: u64,
     total: u64,
 }
 
@@ -106,7 +107,8 @@ impl Layout {
         let ledgers = (slots + u64::from(max_objects) * SLOT_BYTES).next_multiple_of(PAGE);
         let journals = (ledgers + participants * u64::from(max_objects) * 8).next_multiple_of(PAGE);
         let rings = (journals + participants * Self::JOURNAL).next_multiple_of(PAGE);
-        let total = rings + participants * u64::from(RING_BYTES);
+        let pages = rings + participants * u64::from(RING_BYTES);
+        let total = (pages + alloc::map_words(arena_bytes) * 8).next_multiple_of(PAGE);
         Self {
             max_objects,
             arena_bytes,
@@ -115,6 +117,7 @@ impl Layout {
             ledgers,
             journals,
             rings,
+            pages,
             total,
         }
     }
@@ -189,6 +192,12 @@ impl Layout {
     /// The allocator's root.
     pub fn arena_root<'a>(&self, control: &'a Segment) -> &'a ArenaRoot {
         control.must(Self::ARENA_ROOT)
+    }
+
+    /// Which pages of the arena have memory.
+    pub fn page_map<'a>(&self, control: &'a Segment) -> &'a [AtomicU64] {
+        let words = alloc::map_words(self.arena_bytes);
+        control.words(self.pages, usize::try_from(words).unwrap_or(usize::MAX))
     }
 
     /// One participant's entry. `index` is below `MAX_PARTICIPANTS`.

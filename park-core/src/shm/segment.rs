@@ -155,6 +155,20 @@ impl Arena {
         self.fd.as_fd()
     }
 
+    /// Asks for huge pages in this process's mappings. False if the machine does not allow them.
+    pub fn advise_huge_pages(&self) -> bool {
+        let written = self.write.as_ref().is_none_or(Mapping::advise_huge_pages);
+        written & self.read.advise_huge_pages()
+    }
+
+    /// Fills in this process's page tables for writing.
+    pub fn populate(&self) -> Result<()> {
+        match &self.write {
+            Some(write) => write.populate(self.size()),
+            None => Ok(()),
+        }
+    }
+
     fn check(&self, offset: u64, len: u64) -> Result<usize> {
         match offset.checked_add(len) {
             Some(end) if end <= self.size() => Ok(usize::try_from(offset).unwrap_or(usize::MAX)),

@@ -17,6 +17,7 @@ use super::Store;
 use super::journal::references;
 use super::slot::Phase;
 use crate::id::ParticipantId;
+use crate::shm::alloc::HEADER;
 use crate::shm::participant;
 use crate::sync::atomic::Ordering;
 
@@ -166,7 +167,9 @@ impl Store {
         });
         match walked {
             Ok(walk) => {
-                audit.lent = walk.lent;
+                let warm = (0..self.slots_used()).filter(|index| self.warm_state(*index).is_some());
+                let warm: u64 = warm.map(|index| self.slot(index).block_bytes() + HEADER).sum();
+                audit.lent = walk.lent.saturating_sub(warm);
                 audit.complaints.extend(walk.complaints);
             }
             Err(error) => audit.complaints.push(format!("arena: {error}")),

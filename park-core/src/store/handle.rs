@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 
 use super::format::{Format, TensorSpec, View, encode_error};
 use super::read_only::HandOver;
+use super::refs::stored_len;
 use super::slot::{PROMISED, Phase, Slot, State};
 use super::spill::SpillThread;
+use super::warm::WarmSlots;
 use super::{Interrupt, MutableObject, Object, ObjectRef, never};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::{ObjectId, ParticipantId};
-use crate::shm::alloc::Allocator;
+use crate::shm::alloc::{Allocator, address_bytes};
 use crate::shm::journal::LANES;
 use crate::shm::layout::{MAX_PARTICIPANTS, STATE_CLOSED, STATE_OPEN};
 use crate::shm::{Allocation, Arena, Header, Layout, Participant, Segment};
@@ -50,6 +52,14 @@ impl Spec<'_> {
             nested: &[],
         }
     }
+
+    /// Bytes of payload and references; of a length that no store has, as many as there can be.
+    pub(super) fn stored(&self) -> u64 {
+        if self.len > 1 << 48 {
+            return u64::MAX;
+        }
+        stored_len(self.len, u32::try_from(self.nested.len()).unwrap_or(u32::MAX))
+    }
 }
 
 /// See the module's documentation.
@@ -61,17 +71,20 @@ pub struct Store {
     fork_epoch: u32,
     closed: AtomicBool,
     pub(super) cache: Mutex<Vec<u32>>,
+    pub(super) warm: Mutex<WarmSlots>,
     /// One thread of this process at a time writes a lane of its journal.
     pub(super) lanes: [Mutex<()>; LANES + 1],
     pub(super) full_wait: Duration,
+    /// Whether huge pages were asked for and the machine allows them.
+    pub(super) huge_pages: AtomicBool,
     pub(super) spin: SpinPolicy,
     head: Option<OwnedFd>,
     /// Kept open as long as the store: its end tells the head that this process has left.
     _membership: Option<OwnedFd>,
     pub(super) actor_freed: OnceLock<ActorFreed>,
+    pub(super) hand_over: OnceLock<HandOver>,
     /// In the head process, if its session may spill.
     pub(super) spill_thread: OnceLock<SpillThread>,
-    pub(super) hand_over: OnceLock<HandOver>,
 }
 
 impl std::fmt::Debug for Store {
@@ -87,9 +100,14 @@ impl Store {
     /// Creates the segments of a new session; this process is its head and driver.
     pub fn open(config: &Config, session: u64) -> Result<Self> {
         let capacity = config.checked_capacity(cgroup::memory_limit() / 10 * 3)?;
-        let layout = Layout::new(config.checked_max_objects()?, capacity, session);
+        let addresses = if config.reserves() {
+            capacity
+        } else {
+            address_bytes(capacity)
+        };
+        let layout = Layout::new(config.checked_max_objects()?, addresses, session);
         let control = Segment::create("park-control", layout.control_bytes())?;
-        let arena = Arena::create("park-arena", capacity)?;
+        let arena = Arena::create("park-arena", addresses)?;
         layout.write_header(&control, process::pid())?;
         let store = Self::assemble(
             control,
@@ -106,7 +124,7 @@ impl Store {
             entry.state.store(crate::shm::participant::LIVE, Ordering::Release);
         }
         store.header().participants_used.store(2, Ordering::Relaxed);
-        store.allocator(ParticipantId::HEAD).format()?;
+        store.set_up_arena(config, capacity)?;
         Ok(store)
     }
 
@@ -135,6 +153,7 @@ impl Store {
             head,
         );
         store.participant(me).pid.store(process::pid(), Ordering::Relaxed);
+        store.follow_huge_pages();
         Ok(store)
     }
 
@@ -155,14 +174,16 @@ impl Store {
             fork_epoch: fork::epoch(),
             closed: AtomicBool::new(false),
             cache: Mutex::new(Vec::new()),
+            warm: Mutex::default(),
             lanes: Default::default(),
             full_wait,
+            huge_pages: AtomicBool::new(false),
             spin: SpinPolicy::default(),
             head,
             _membership: membership,
             actor_freed: OnceLock::new(),
-            spill_thread: OnceLock::new(),
             hand_over: OnceLock::new(),
+            spill_thread: OnceLock::new(),
         }
     }
 
@@ -187,9 +208,12 @@ impl Store {
         self.layout.session
     }
 
-    /// Bytes of the arena.
+    /// Bytes that objects may take.
     pub fn capacity(&self) -> u64 {
-        self.layout.arena_bytes
+        self.layout
+            .arena_root(&self.control)
+            .capacity()
+            .min(self.layout.arena_bytes)
     }
 
     /// How many objects may exist at once.
@@ -226,14 +250,25 @@ impl Store {
     }
 
     pub(crate) fn is_dead(&self) -> impl Fn(ParticipantId) -> bool + '_ {
-        |id| u32::from(id.0) >= MAX_PARTICIPANTS || !self.participant(id).is_live() || self.has_ended_unnoticed(id)
+        |id| {
+            u32::from(id.0) >= MAX_PARTICIPANTS
+                || !self.participant(id).is_live()
+                || self.has_ended_unnoticed(id)
+                || self.is_beyond_reaping(id)
+        }
     }
 
     /// The head must not wait for a lock of a process that has ended and that only the head itself can declare dead.
     fn has_ended_unnoticed(&self, id: ParticipantId) -> bool {
-        if !self.is_head() || id <= ParticipantId::DRIVER {
-            return false;
-        }
+        self.is_head() && id > ParticipantId::DRIVER && self.process_has_ended(id)
+    }
+
+    /// The head is gone, and so is this participant: nobody will ever declare it dead. Asked only by who waits for a lock of its.
+    fn is_beyond_reaping(&self, id: ParticipantId) -> bool {
+        self.head.as_ref().is_some_and(|head| process::has_ended(head.as_fd())) && self.process_has_ended(id)
+    }
+
+    fn process_has_ended(&self, id: ParticipantId) -> bool {
         match self.participant(id).pid.load(Ordering::Relaxed) {
             // Not started yet, or a second membership of this process.
             0 => false,
@@ -249,6 +284,7 @@ impl Store {
         Allocator {
             root: self.layout.arena_root(&self.control),
             arena: &self.arena,
+            map: self.layout.page_map(&self.control),
             me,
             is_dead: self.is_dead(),
             live: || self.live_allocations(),
@@ -317,9 +353,14 @@ impl Store {
     /// Closes the session for every process in it. The head calls this.
     pub(crate) fn close_session(&self) {
         self.header().state.store(STATE_CLOSED, Ordering::Release);
+        fail_point!("session.closed");
         self.close();
-        let used = self.participants_used();
-        for index in 0..used {
+        self.ring_everyone();
+    }
+
+    /// Makes every process look at whatever it waits for.
+    pub(crate) fn ring_everyone(&self) {
+        for index in 0..self.participants_used() {
             self.participant(ParticipantId(index)).doorbell.ring();
         }
         self.header().space.ring();
@@ -348,6 +389,18 @@ impl Store {
     pub fn create(self: &Arc<Self>, spec: Spec<'_>, interrupt: Interrupt<'_>) -> Result<MutableObject> {
         self.check_writable()?;
         self.check_head()?;
+        let (index, generation) = match self.take_warm(spec.stored()) {
+            Some(warm) => warm,
+            None => self.take_to_write()?,
+        };
+        fail_point!("object.create.writing");
+        self.start_references(index, 1);
+        self.fill(index, generation, spec, interrupt)
+            .inspect_err(|_| self.discard(index, generation))
+    }
+
+    /// A slot without memory that is WRITING by this process: index and generation.
+    fn take_to_write(&self) -> Result<(u32, u32)> {
         let index = self.take_slot()?;
         let slot = self.slot(index);
         let generation = slot.state()?.generation;
@@ -357,10 +410,7 @@ impl Store {
             flags: 0,
             phase: Phase::Writing,
         });
-        fail_point!("object.create.writing");
-        self.start_references(index, 1);
-        self.fill(index, generation, spec, interrupt)
-            .inspect_err(|_| self.discard(index, generation))
+        Ok((index, generation))
     }
 
     /// Lends room for a tensor, its header already written.
@@ -398,7 +448,7 @@ impl Store {
         Ok(ObjectRef::owned(self, index, generation))
     }
 
-    /// Starts writing a promised object. `None` if another producer was first: its result stands.
+    /// Starts writing a promised object. `None` if another producer was first, whose result stands, or if nobody refers to it any more.
     pub fn fulfil(
         self: &Arc<Self>,
         id: ObjectId,
@@ -406,12 +456,18 @@ impl Store {
         interrupt: Interrupt<'_>,
     ) -> Result<Option<MutableObject>> {
         self.check_writable()?;
-        if !self.checked_slot(id)?.begin_promised(id.generation, self.me)? {
+        let slot = self.checked_slot(id)?;
+        // The writer's own reference, given back when the object is sealed or returned to the promise. Taken first: without it the
+        // last other one may go while the object is WRITING, and nobody would free it.
+        if !self.try_reference(id) {
             return Ok(None);
         }
+        let begun = slot.begin_promised(id.generation, self.me);
+        if !matches!(begun, Ok(true)) {
+            self.drop_reference(id.index, id.generation);
+            return begun.map(|_| None);
+        }
         fail_point!("object.fulfil.writing");
-        // The writer's own reference, given back when the object is sealed or returned to the promise.
-        self.add_reference(id.index);
         self.fill(id.index, id.generation, spec, interrupt)
             .map(Some)
             .inspect_err(|_| self.discard(id.index, id.generation))

@@ -3,12 +3,14 @@
 mod actor_cell;
 mod audit;
 mod channel_cell;
+mod copy;
 mod count;
 mod evict;
 pub mod format;
 mod handle;
 mod journal;
 mod locks;
+mod memory;
 mod mutable;
 mod object;
 mod object_ref;
@@ -22,11 +24,13 @@ pub mod spill;
 mod stats;
 mod table;
 mod wait;
+mod warm;
 
 pub use actor_cell::Place;
 pub use audit::Audit;
 pub use format::{DType, Format, TensorSpec, View};
 pub use handle::{Spec, Store};
+pub(crate) use memory::IdleTrim;
 pub use mutable::MutableObject;
 pub use object::{Object, Sealed};
 pub use object_ref::ObjectRef;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::copy::copy;
 use super::format::KEPT;
 use super::handle::Spec;
 use super::journal::Second;
@@ -11,6 +12,7 @@ use super::slot::{PROMISED, Phase, State};
 use super::{ObjectRef, Store};
 use crate::error::{Result, bail};
 use crate::id::{ObjectId, ParticipantId};
+use crate::shm::Allocation;
 use crate::sync::atomic::Ordering;
 use crate::sys::failpoint::fail_point;
 
@@ -38,11 +40,25 @@ impl MutableObject {
         slot.nested.store(0, Ordering::Relaxed);
         slot.len.store(spec.len, Ordering::Relaxed);
         fail_point!("object.create.described");
-        // From what was allocated, never from what the slot says: others can write there, and `write` trusts address and length.
+        // From what was allocated, not from what the slot says a moment later: others can write there.
         let address = if fits_inline(stored) {
             slot.inline.as_ptr().cast_mut().cast()
         } else {
-            let lent = store.place(slot, stored)?;
+            let lent = match slot.offset.load(Ordering::Relaxed) {
+                0 => store.place(slot, stored)?,
+                // A warm slot has its block already.
+                offset => Allocation {
+                    offset,
+                    len: slot.block_bytes(),
+                },
+            };
+            if lent.len < stored {
+                bail!(
+                    Corrupt,
+                    "object slot {index} has a block of {} bytes, {stored} were to fit",
+                    lent.len
+                );
+            }
             store.arena.write_address(lent.offset, stored)?
         };
         let mut object = Self {
@@ -58,6 +74,7 @@ impl MutableObject {
             Ordering::Relaxed,
         );
         slot.born.store(store.age(), Ordering::Relaxed);
+        fail_point!("object.create.formatted");
         let start = spec.len.next_multiple_of(8);
         for (id, at) in spec.nested.iter().zip((start..).step_by(ObjectId::SIZE)) {
             object.nest(*id, at)?;
@@ -122,7 +139,7 @@ impl MutableObject {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         // SAFETY: the range lies inside the lent payload (checked above), which nobody reads before it is sealed; the source is
         // readable (the caller's promise) and cannot overlap memory that is lent to this writer alone.
-        unsafe { std::ptr::copy_nonoverlapping(source, self.address.wrapping_add(offset), len) };
+        unsafe { copy(source, self.address.wrapping_add(offset), len) };
         self.store.count_copied(len as u64);
         Ok(())
     }
@@ -197,7 +214,12 @@ impl Store {
             let Ok(seen) = slot.state() else { return };
             let back = if seen.flags & PROMISED != 0 {
                 State {
-                    owner: ParticipantId::HEAD,
+                    // Still the writer's to keep, and raised by its death; a dead writer's becomes the head's.
+                    owner: if writer == self.me() {
+                        writer
+                    } else {
+                        ParticipantId::HEAD
+                    },
                     phase: Phase::Pending,
                     ..seen
                 }
@@ -209,6 +231,7 @@ impl Store {
                 }
             };
             if slot.advance(seen, back) {
+                fail_point!("object.abort.left");
                 return;
             }
         }

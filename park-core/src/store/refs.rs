@@ -48,7 +48,7 @@ impl Store {
     }
 
     /// Takes a reference of this process by id: only if something else keeps the object alive right now.
-    fn try_reference(self: &Arc<Self>, id: ObjectId) -> bool {
+    pub(super) fn try_reference(self: &Arc<Self>, id: ObjectId) -> bool {
         let Ok(slot) = self.checked_slot(id) else { return false };
         let current = || {
             slot.state().is_ok_and(|s| {
@@ -92,8 +92,9 @@ impl Store {
 
     /// Frees a slot whose count reached zero. Nested references may free more: an explicit stack, since chains can be long.
     pub(super) fn reclaim(self: &Arc<Self>, index: u32, generation: Option<u32>, me: ParticipantId) {
-        let mut stack = vec![(index, generation)];
-        while let Some((index, generation)) = stack.pop() {
+        // Most objects hold no references, and an empty stack costs no allocation.
+        let (mut next, mut stack) = (Some((index, generation)), Vec::new());
+        while let Some((index, generation)) = next.take().or_else(|| stack.pop()) {
             let slot = self.slot(index);
             while let Ok(seen) = slot.state() {
                 if generation.is_some_and(|g| g != seen.generation)
@@ -124,7 +125,7 @@ impl Store {
         }
     }
 
-    /// FREEING: gives back nested references, then memory. Also finishes what a dead process began.
+    /// FREEING: gives back nested references, then memory, unless the slot stays warm. Also finishes what a dead process began.
     pub(super) fn empty(self: &Arc<Self>, index: u32, freeing: State, stack: &mut Vec<(u32, Option<u32>)>) {
         let slot = self.slot(index);
         self.release_nested(index, stack);
@@ -137,7 +138,9 @@ impl Store {
                 generation: freeing.generation,
             });
         }
-        self.release_memory(slot);
+        if !self.stays_warm(slot) {
+            self.release_memory(slot);
+        }
     }
 
     /// Gives back the references inside an object, the last one first: `nested` always says how many are left.
@@ -171,9 +174,11 @@ impl Store {
                 slot.block.store(0, Ordering::Relaxed);
                 (offset != 0).then_some(offset)
             });
-            // Fails only where block headers were scribbled over: those bytes are lost to the session, which goes on.
-            let _ = taken;
             fail_point!("object.free.released");
+            // Fails only where block headers were scribbled over: those bytes are lost to the session, which goes on.
+            if taken.is_ok_and(|watched| watched) {
+                self.wake_trimmer();
+            }
             self.header().space.ring();
         }
     }
@@ -194,7 +199,11 @@ impl Store {
             phase: Phase::Cached,
         });
         fail_point!("object.free.recycled");
-        self.give_slot(index);
+        if slot.offset.load(Ordering::Relaxed) == 0 {
+            self.give_slot(index);
+        } else {
+            self.give_warm(index, generation.wrapping_add(1));
+        }
     }
 
     /// The references stored after the payload: `nested` says how many there are by now.
@@ -222,11 +231,13 @@ impl Store {
     /// so in the slot's state and then looks for pins, while a reader pins first and then looks at the state: one sees the other.
     pub(super) fn pin(&self, index: u32) {
         self.ledger(self.me(), index).fetch_add(PIN, Ordering::SeqCst);
+        fail_point!("object.pin.pinned");
     }
 
     /// The look is over.
     pub(super) fn unpin(&self, index: u32) {
         self.ledger(self.me(), index).fetch_sub(PIN, Ordering::Release);
+        fail_point!("object.pin.unpinned");
     }
 
     /// Whether any process looks at the object's bytes.

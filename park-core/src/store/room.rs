@@ -55,6 +55,11 @@ impl Store {
         interrupt: Interrupt<'_>,
         mut attempt: impl FnMut() -> Result<T>,
     ) -> Result<T> {
+        // What processes keep warm is room too; it is asked for before anybody waits.
+        let mut attempt = || match attempt() {
+            Err(error) if error.kind() == ErrorKind::StoreFull && self.cool_all() => attempt(),
+            other => other,
+        };
         let (line, space) = (&self.header().line, &self.header().space);
         let mut cause = None;
         if super::refs::fits_inline(asked) || line.lets_pass(asked) {

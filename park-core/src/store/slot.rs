@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::ParticipantId;
 use crate::sync::Shared;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sys::failpoint::fail_point;
 
 /// Payloads of up to this many bytes live in the slot.
 pub(crate) const INLINE_BYTES: usize = 64;
@@ -289,6 +290,7 @@ impl Slot {
         // either finds the bit, or came before it, and then the state read below is the sealed one.
         if self.watch.load(Ordering::Acquire) & bit == 0 {
             self.watch.fetch_or(bit, Ordering::AcqRel);
+            fail_point!("object.watch.noted");
         }
         loop {
             let seen = self.state()?;
@@ -306,6 +308,7 @@ impl Slot {
                             ..seen
                         },
                     ) {
+                        fail_point!("object.watch.flagged");
                         return Ok(Watch::Armed);
                     }
                 }
@@ -437,6 +440,54 @@ mod loom_tests {
             }
             assert_eq!(shared.0.len.load(Ordering::Relaxed), 42);
             sealer.join().unwrap();
+        });
+    }
+
+    /// A warm slot's owner takes it while a starving process cools it: one of them gets the block, the other sees that it did not.
+    #[test]
+    fn loom_slot_a_warm_block_is_taken_or_cooled() {
+        loom::model(|| {
+            let slot = Arc::new(Slot::new());
+            let warm = State {
+                generation: 3,
+                owner: ParticipantId(1),
+                flags: 0,
+                phase: Phase::Cached,
+            };
+            slot.offset.store(4096, Ordering::Relaxed);
+            slot.assign(warm);
+            let thief = {
+                let slot = slot.clone();
+                thread::spawn(move || {
+                    let Ok(seen) = slot.state() else { return false };
+                    let freeing = State {
+                        owner: ParticipantId(2),
+                        phase: Phase::Freeing,
+                        ..seen
+                    };
+                    if seen.phase != Phase::Cached || !slot.advance(seen, freeing) {
+                        return false;
+                    }
+                    assert_eq!(slot.offset.swap(0, Ordering::Relaxed), 4096, "released once");
+                    slot.assign(State {
+                        generation: 4,
+                        owner: ParticipantId(2),
+                        ..warm
+                    });
+                    true
+                })
+            };
+            let taken = slot.advance(
+                warm,
+                State {
+                    phase: Phase::Writing,
+                    ..warm
+                },
+            );
+            if taken {
+                assert_eq!(slot.offset.load(Ordering::Relaxed), 4096);
+            }
+            assert!(taken != thief.join().unwrap());
         });
     }
 

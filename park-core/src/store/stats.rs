@@ -3,17 +3,24 @@
 use super::Store;
 use super::slot::Phase;
 use crate::id::ParticipantId;
+use crate::shm::alloc::HEADER;
 use crate::sync::atomic::Ordering;
 
 /// A snapshot; each number is exact for some recent moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
-    /// Bytes of the arena.
+    /// Bytes that objects may take.
     pub capacity: u64,
-    /// Bytes lent, allocator overhead included. Payloads of up to 64 bytes take none.
+    /// Bytes that objects take, allocator overhead included. Payloads of up to 64 bytes take none.
     pub used: u64,
-    /// The most bytes that were lent at once.
+    /// Bytes of blocks that processes keep for their next objects, and give back when the store is full.
+    pub cached: u64,
+    /// The most bytes that were taken or kept at once.
     pub peak: u64,
+    /// The largest object that could be stored right now.
+    pub largest_free: u64,
+    /// Bytes of memory that the arena takes from the system.
+    pub resident: u64,
     /// Sealed objects.
     pub objects: u64,
     /// Promised objects that are not sealed yet.
@@ -38,6 +45,12 @@ impl Store {
             capacity: self.capacity(),
             used,
             peak,
+            // A corrupt arena lends nothing.
+            largest_free: self
+                .allocator(self.me())
+                .free_extent()
+                .map_or(0, |(largest, _)| largest),
+            resident: self.resident(),
             spilled: self.board().bytes.load(Ordering::Relaxed),
             objects_spilled: self.board().out.load(Ordering::Relaxed),
             objects_restored: self.board().back.load(Ordering::Relaxed),
@@ -47,9 +60,13 @@ impl Store {
             match self.slot(index).state().map(|state| state.phase) {
                 Ok(Phase::Sealed | Phase::Evicting | Phase::Spilled | Phase::Restoring) => stats.objects += 1,
                 Ok(Phase::Pending | Phase::Writing) => stats.promised += 1,
+                Ok(Phase::Cached) if self.warm_state(index).is_some() => {
+                    stats.cached += self.slot(index).block_bytes() + HEADER;
+                }
                 _ => {}
             }
         }
+        stats.used = stats.used.saturating_sub(stats.cached);
         for index in 0..self.participants_used() {
             let entry = self.participant(ParticipantId(index));
             stats.bytes_copied = stats

@@ -18,17 +18,24 @@ const BATCH: usize = 64;
 impl Store {
     /// A slot that is CACHED by this process.
     pub(super) fn take_slot(&self) -> Result<u32> {
-        let mut cache = self.cache.lock();
-        if cache.is_empty() {
-            self.refill(&mut cache)?;
-        }
-        match cache.pop() {
-            Some(index) => Ok(index),
-            None => bail!(
-                TableFull,
-                "the session already has {} objects, its maximum",
-                self.layout.max_objects
-            ),
+        loop {
+            let taken = {
+                let mut cache = self.cache.lock();
+                if cache.is_empty() {
+                    self.refill(&mut cache)?;
+                }
+                cache.pop()
+            };
+            match taken {
+                Some(index) => return Ok(index),
+                // Warm slots are spare slots too.
+                None if self.cool_all() => {}
+                None => bail!(
+                    TableFull,
+                    "the session already has {} objects, its maximum",
+                    self.layout.max_objects
+                ),
+            }
         }
     }
 

@@ -58,17 +58,41 @@ pub fn is_writable(fd: impl AsFd) -> Result<bool> {
     })?;
     Ok(flags & OFlags::RWMODE == OFlags::RDWR)
 }
+/// Memory is committed in pieces of this size: a signal that interrupts the kernel undoes one piece, not all.
+const RESERVE_PIECE: u64 = 64 << 20;
 
 /// Makes the kernel commit pages `[offset, offset + len)` now, so that writing to them later cannot fail.
 pub fn reserve(fd: impl AsFd, offset: u64, len: u64) -> Result<()> {
-    loop {
-        match fallocate(&fd, FallocateFlags::empty(), offset, len) {
-            Ok(()) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => continue,
+    let end = offset + len;
+    let mut at = offset;
+    while at < end {
+        let piece = RESERVE_PIECE.min(end - at);
+        match fallocate(&fd, FallocateFlags::empty(), at, piece) {
+            Ok(()) => at += piece,
+            Err(rustix::io::Errno::INTR) => {}
             Err(error) => bail!(
                 StoreFull,
                 "the system refused {len} bytes of memory for the store: {error}"
             ),
         }
     }
+    Ok(())
+}
+
+/// Gives the memory of whole pages inside `[offset, offset + len)` back to the system. They read as zeros afterwards.
+pub fn give_back(fd: impl AsFd, offset: u64, len: u64) -> Result<()> {
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    loop {
+        match fallocate(&fd, punch, offset, len) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => bail!(Io, "cannot give {len} bytes of the store back to the system: {error}"),
+        }
+    }
+}
+
+/// Bytes of memory that the segment takes now.
+pub fn resident(fd: impl AsFd) -> Result<u64> {
+    let stat = fstat(&fd).map_err(|error| Error::new(ErrorKind::Io, format!("cannot stat a segment: {error}")))?;
+    Ok(u64::try_from(stat.st_blocks).unwrap_or(0) * 512)
 }
