@@ -2,9 +2,9 @@
 
     park memory [--address ADDRESS] [--watch SECONDS] [--json]
 
-It joins the session for the moment, as a member that only reads. Without an address it takes every session of this user that runs here: a
-session listens on an abstract unix socket, whose name the kernel lists in /proc/net/unix. Names are no secret; whoever connects
-must run as the session's own user.
+It joins the session for the moment, as a member that only reads. Without an address it takes every session of this user that runs
+here: a session listens on an abstract unix socket, whose name the kernel lists in /proc/net/unix. Names are no secret; whoever
+connects must run as the session's own user.
 """
 
 from __future__ import annotations
