@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::format::{Format, TensorSpec, View, encode_error};
+use super::mapped::FileTable;
 use super::slot::{PROMISED, Phase, Slot, State};
 use super::{Interrupt, MutableObject, Object, ObjectRef, never};
 use crate::config::Config;
@@ -65,6 +66,8 @@ pub struct Store {
     /// Kept open as long as the store: its end tells the head that this process has left.
     _membership: Option<OwnedFd>,
     pub(super) actor_freed: OnceLock<ActorFreed>,
+    /// Files that MAPPED objects point into.
+    pub(super) files: FileTable,
 }
 
 impl std::fmt::Debug for Store {
@@ -152,6 +155,7 @@ impl Store {
             head,
             _membership: membership,
             actor_freed: OnceLock::new(),
+            files: FileTable::default(),
         }
     }
 

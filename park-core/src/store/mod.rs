@@ -1,8 +1,10 @@
 #![doc = include_str!("README.md")]
 
 mod actor_cell;
+mod dtype;
 pub mod format;
 mod handle;
+mod mapped;
 mod mutable;
 mod object;
 mod object_ref;
@@ -16,6 +18,7 @@ mod wait;
 pub use actor_cell::Place;
 pub use format::{DType, Format, TensorSpec, View};
 pub use handle::{Spec, Store};
+pub use mapped::MappedFile;
 pub use mutable::MutableObject;
 pub use object::{Object, Sealed};
 pub use object_ref::ObjectRef;

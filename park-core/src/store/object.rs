@@ -5,6 +5,7 @@
 )]
 
 use super::format::{Format, TENSOR_HEADER, TensorSpec, View, decode_error};
+use super::mapped::Elements;
 use super::slot::Slot;
 use super::{ObjectRef, Store};
 use crate::error::{Result, bail};
@@ -29,6 +30,8 @@ pub struct Object {
     len: usize,
     format: Format,
     view: View,
+    /// For MAPPED objects: the file that the address points into.
+    _file: Option<Elements>,
 }
 
 // SAFETY: the bytes are sealed and stay mapped and unfreed while `reference` lives; reading them is safe from any thread.
@@ -39,8 +42,14 @@ unsafe impl Sync for Object {}
 impl Object {
     pub(super) fn new(reference: ObjectRef) -> Result<Self> {
         let Sealed { bytes, format, view } = reference.sealed()?;
+        let file = match format {
+            Format::Mapped => Some(reference.store().open_mapped(bytes)?),
+            _ => None,
+        };
+        let bytes = file.as_ref().map_or(bytes, Elements::bytes);
         let (address, len) = (bytes.as_ptr(), bytes.len());
         Ok(Self {
+            _file: file,
             reference,
             address,
             len,
@@ -49,9 +58,10 @@ impl Object {
         })
     }
 
-    /// The payload.
+    /// The payload; of a MAPPED object, the elements in the file.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `sealed` checked that the range lies in a mapping; the reference we hold keeps it sealed and mapped.
+        // SAFETY: `sealed` checked that the range lies in a mapping, and the reference we hold keeps it sealed and mapped; or
+        // `open_mapped` did, and `_file` keeps that mapping.
         unsafe { std::slice::from_raw_parts(self.address, self.len) }
     }
 
@@ -70,8 +80,12 @@ impl Object {
         &self.reference
     }
 
-    /// Type and shape of a TENSOR object, and its elements.
+    /// Type and shape of a TENSOR or MAPPED object, and its elements.
     pub fn tensor(&self) -> Result<(TensorSpec, &[u8])> {
+        if self.format == Format::Mapped {
+            let record = self.reference.sealed()?.bytes;
+            return Ok((Store::mapped_spec(record, self.view)?, self.bytes()));
+        }
         if self.format != Format::Tensor {
             bail!(
                 WrongFormat,
@@ -122,8 +136,9 @@ impl ObjectRef {
         if sealed.format == Format::Error {
             return Err(decode_error(sealed.bytes));
         }
-        self.store().count_shared(sealed.bytes.len() as u64);
-        Object::new(self.clone())
+        let object = Object::new(self.clone())?;
+        self.store().count_shared(object.bytes().len() as u64);
+        Ok(object)
     }
 }
 
