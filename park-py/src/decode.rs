@@ -1,6 +1,6 @@
 //! Objects to Python values. Arrays, tensors and out-of-band buffers become views that pin their object; errors are raised.
 
-use park_core::{Format, Object, ObjectRef};
+use park_core::{Format, Object, ObjectRef, View};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -8,6 +8,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use crate::buffer::Buffer;
 use crate::gate::{self, OrRaise};
+use crate::tensor_view::TensorView;
 
 /// Buffers shorter than this are copied: a view costs more than the copy and would pin the whole object.
 const SMALL: usize = 1 << 10;
@@ -17,11 +18,18 @@ pub(crate) fn decode(py: Python<'_>, object: &ObjectRef) -> PyResult<Py<PyAny>> 
     let sealed = object.sealed().or_raise(py)?;
     match sealed.format {
         Format::Pickle5 => unpickle(py, sealed.bytes, Some(object)),
-        Format::Raw | Format::Arrow => {
+        Format::Raw => {
             object.store().count_copied(sealed.bytes.len() as u64);
             Ok(PyBytes::new(py, sealed.bytes).into_any().unbind())
         }
-        Format::Tensor => tensor(py, object.open().or_raise(py)?),
+        Format::Tensor | Format::Mapped => tensor(py, object.open().or_raise(py)?),
+        Format::Arrow => {
+            static READ: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+            let read = READ.get_or_try_init(py, || py.import("park.arrow")?.getattr("read").map(Bound::unbind))?;
+            let opened = object.open().or_raise(py)?;
+            let len = opened.bytes().len();
+            read.call1(py, (Buffer::new(opened, 0, len),))
+        }
         Format::Error => Err(gate::raise(py, &park_core::store::format::decode_error(sealed.bytes))),
         Format::Actor => Err(PyValueError::new_err(format!(
             "object {} is an actor's handle, not a value",
@@ -30,11 +38,22 @@ pub(crate) fn decode(py: Python<'_>, object: &ObjectRef) -> PyResult<Py<PyAny>> 
     }
 }
 
+/// The tensor that an object is, as a value of no library, whichever put it.
+pub(crate) fn view(py: Python<'_>, object: &ObjectRef) -> PyResult<TensorView> {
+    let object = object.open().or_raise(py)?;
+    let (spec, elements) = object.tensor().or_raise(py)?;
+    let start = object.bytes().len() - elements.len();
+    Ok(TensorView::new(object.clone(), start, spec))
+}
+
 fn tensor(py: Python<'_>, object: Object) -> PyResult<Py<PyAny>> {
     static VIEW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let view = VIEW.get_or_try_init(py, || py.import("park.tensors")?.getattr("view").map(Bound::unbind))?;
     let (spec, elements) = object.tensor().or_raise(py)?;
     let (len, start) = (elements.len(), object.bytes().len() - elements.len());
+    if spec.view == View::Plain {
+        return Ok(Py::new(py, TensorView::new(object.clone(), start, spec))?.into_any());
+    }
     let buffer = Py::new(py, Buffer::new(object.clone(), start, len))?;
     view.call1(
         py,

@@ -13,11 +13,11 @@ import cloudpickle
 
 #: How deep the search for an attribute that does not pickle goes.
 _DEPTH = 12
-#: Buffers below this many bytes stay in the pickle: a view would cost more than the copy.
-_SMALL = 1024
+#: Buffers below this many bytes stay in the pickle: a view would cost more than the copy. The decoder goes by the same number.
+SMALL = 1024
 
 
-class _Pickler(cloudpickle.Pickler):
+class Pickler(cloudpickle.Pickler):
     """cloudpickle, and CPU tensors as out-of-band buffers instead of torch's own byte stream."""
 
     def reducer_override(self, value):
@@ -40,17 +40,17 @@ def dumps(value, what="the object"):
 
     def out_of_band(buffer):
         raw = buffer.raw()
-        if raw.nbytes < _SMALL:
+        if raw.nbytes < SMALL:
             return True  # the pickler then writes it in band
         buffers.append(raw)
         return False
 
     try:
         with io.BytesIO() as file:
-            _Pickler(file, protocol=5, buffer_callback=out_of_band).dump(value)
+            Pickler(file, protocol=5, buffer_callback=out_of_band).dump(value)
             return file.getvalue(), buffers
     except Exception as error:
-        explained = _explained(error, value, what)
+        explained = explain(error, value, what)
         if explained is error:
             raise
         raise explained from error
@@ -66,13 +66,13 @@ def dumps_definition(value, what):
     try:
         return cloudpickle.dumps(value, protocol=5)
     except Exception as error:
-        explained = _explained(error, value, f"the {what} {getattr(value, '__qualname__', repr(value))}")
+        explained = explain(error, value, f"the {what} {getattr(value, '__qualname__', repr(value))}")
         if explained is error:
             raise
         raise explained from error
 
 
-def _explained(error, value, what):
+def explain(error, value, what):
     """The error to raise: user code's own exceptions pass, pickle's refusals become a TypeError that says where."""
     if not isinstance(error, (pickle.PicklingError, TypeError, AttributeError, RecursionError)):
         return error
@@ -94,7 +94,7 @@ def _described(value):
 def _fails(value):
     try:
         with io.BytesIO() as file:
-            _Pickler(file, protocol=5, buffer_callback=lambda _: False).dump(value)
+            Pickler(file, protocol=5, buffer_callback=lambda _: False).dump(value)
     except Exception:
         return True
     return False
