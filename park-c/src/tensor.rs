@@ -281,6 +281,7 @@ pub unsafe extern "C" fn park_tensor_read(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use park_core::{Config, Store};
 
     #[test]
     fn every_dtype_constant_is_one_and_no_other_is() {
@@ -298,5 +299,25 @@ mod tests {
             .map(|(dtype, name)| ((*name).to_owned(), number(*dtype)))
             .collect();
         assert_eq!(constants, valid);
+    }
+
+    #[test]
+    fn a_tensor_that_stays_in_its_file_is_read_in_place() {
+        let store = std::sync::Arc::new(Store::open(&Config::default().capacity(1 << 20), 3).unwrap());
+        let path = std::env::temp_dir().join(format!("park-c-tensor-{}", std::process::id()));
+        std::fs::write(&path, [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0]).unwrap();
+        // SAFETY: nobody else knows this file, and it is removed below, not rewritten.
+        let file = unsafe { store.map_file(&path) }.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let spec = TensorSpec::contiguous(DType::from_name("int32").unwrap(), &[2], View::Plain).unwrap();
+        let object = store.put_mapped(&file, 4, &spec).unwrap().open().unwrap();
+        assert_eq!(object.format() as u32, crate::object::PARK_FORMAT_MAPPED);
+        let read = describe(&object).unwrap();
+        assert_eq!(
+            (read.dtype, read.view, read.ndim, read.nbytes),
+            (PARK_INT32, PARK_VIEW_PLAIN, 1, 8)
+        );
+        assert_eq!(read.data.addr(), file.bytes().as_ptr().addr() + 4);
+        assert_eq!(object.bytes(), [2, 0, 0, 0, 3, 0, 0, 0]);
     }
 }

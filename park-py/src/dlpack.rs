@@ -65,8 +65,7 @@ struct Unversioned {
 /// `DLManagedTensorVersioned`. All up to `flags` is the same in every major version.
 #[repr(C)]
 struct Versioned {
-    major: u32,
-    minor: u32,
+    version: [u32; 2],
     context: *mut c_void,
     deleter: Option<unsafe extern "C" fn(*mut Self)>,
     flags: u64,
@@ -122,8 +121,7 @@ impl Managed for Versioned {
 
     fn new(tensor: DlTensor, flags: u64) -> Self {
         Self {
-            major: VERSION.0,
-            minor: VERSION.1,
+            version: [VERSION.0, VERSION.1],
             context: ptr::null_mut(),
             deleter: Some(delete::<Self>),
             flags,
@@ -237,7 +235,7 @@ pub(crate) fn import(exporter: &Bound<'_, PyAny>) -> PyResult<(DType, Strided)> 
     };
     if let Some((managed, imported)) = take::<Versioned>(&capsule)? {
         // SAFETY: a capsule of this name points to this struct, whose head no version changes.
-        let (major, minor) = unsafe { ((*managed).major, (*managed).minor) };
+        let [major, minor] = unsafe { (*managed).version };
         if major != VERSION.0 {
             return Err(PyBufferError::new_err(format!(
                 "the tensor comes as DLPack {major}.{minor}, park reads {}.x",
@@ -421,10 +419,13 @@ unsafe extern "C" fn delete<M: Managed>(managed: *mut M) {
 
 /// The capsule's own end: a tensor that nobody took is still its to free.
 unsafe extern "C" fn destroy<M: Managed>(capsule: *mut ffi::PyObject) {
-    // SAFETY: Python passes the capsule that dies; of this name, it still owns its tensor.
-    unsafe {
-        if ffi::PyCapsule_IsValid(capsule, M::FRESH.as_ptr()) != 0 {
-            delete(ffi::PyCapsule_GetPointer(capsule, M::FRESH.as_ptr()).cast::<M>());
-        }
+    // SAFETY: Python passes the capsule that dies.
+    let managed = unsafe { ffi::PyCapsule_IsValid(capsule, M::FRESH.as_ptr()) != 0 }.then(|| {
+        // SAFETY: just found to be a capsule of this name.
+        unsafe { ffi::PyCapsule_GetPointer(capsule, M::FRESH.as_ptr()) }
+    });
+    if let Some(managed) = managed {
+        // SAFETY: a capsule that was not renamed still owns its tensor.
+        unsafe { delete(managed.cast::<M>()) };
     }
 }

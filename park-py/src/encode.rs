@@ -19,6 +19,7 @@ use crate::described::Description;
 use crate::gate::{self, OrRaise, block};
 use crate::object::{ObjectRef, collect_nested};
 use crate::strided::Strided;
+use crate::tensor_view::TensorView;
 
 /// Arguments of up to this many bytes travel in the message itself.
 const INLINE_ARGS: usize = 4 << 10;
@@ -165,7 +166,8 @@ enum Known {
     Arrow,
 }
 
-/// Whether the value is exactly a numpy array, a torch tensor, or a table or batch of pyarrow. None is imported for the question.
+/// Whether the value is exactly a numpy array, a torch tensor, a `TensorView`, or a table or batch of pyarrow. None of the libraries
+/// is imported for the question.
 fn known_kind(value: &Bound<'_, PyAny>) -> PyResult<Option<Known>> {
     const KNOWN: [(&str, &str, Known); 4] = [
         ("numpy", "ndarray", Known::Tensor),
@@ -176,6 +178,9 @@ fn known_kind(value: &Bound<'_, PyAny>) -> PyResult<Option<Known>> {
     static CLASSES: [PyOnceLock<Py<PyType>>; KNOWN.len()] = [const { PyOnceLock::new() }; KNOWN.len()];
     let py = value.py();
     let class = value.get_type();
+    if value.is_exact_instance_of::<TensorView>() {
+        return Ok(Some(Known::Tensor));
+    }
     let mut modules = None;
     for (known, (module, name, kind)) in CLASSES.iter().zip(KNOWN) {
         if known.get(py).is_none() {

@@ -114,6 +114,9 @@ impl ObjectRef {
 }
 
 /// Stores a value and returns a reference to it.
+///
+/// The elements of arrays and tensors are copied once. Dense layouts (C, Fortran, any order of the dimensions) come back as they
+/// were; others (gaps, negative strides, broadcasts) are gathered into C order by that same copy.
 #[pyfunction]
 #[pyo3(signature = (value, *, _owner=None, _tensor_transport=None))]
 pub(crate) fn put(

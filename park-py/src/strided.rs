@@ -49,9 +49,10 @@ impl Strided {
         owner: Owner,
     ) -> PyResult<Self> {
         let whole = swapped == 0 || (swapped <= itemsize && itemsize.is_multiple_of(swapped));
-        if shape.len() != strides.len() || !matches!(itemsize, 1 | 2 | 4 | 8 | 16) || !whole {
+        let nowhere = address == 0 && !shape.contains(&0);
+        if shape.len() != strides.len() || !matches!(itemsize, 1 | 2 | 4 | 8 | 16) || !whole || nowhere {
             return Err(PyValueError::new_err(format!(
-                "elements of {itemsize} bytes, shape {shape:?} and strides {strides:?} describe no array"
+                "elements of {itemsize} bytes at {address:#x}, shape {shape:?} and strides {strides:?} describe no array"
             )));
         }
         Ok(Self {

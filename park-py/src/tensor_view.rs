@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 
 use park_core::{DType, Object, TensorSpec};
-use pyo3::exceptions::PyBufferError;
+use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -125,6 +125,13 @@ impl TensorView {
         format!("TensorView({}, shape {:?})", self.spec.dtype, self.spec.shape)
     }
 
+    /// Refused: a view is of this process's memory. What travels is a reference.
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(
+            "a TensorView cannot be pickled, as part of a value or as an argument: pass its ObjectRef instead",
+        ))
+    }
+
     /// `(kDLCPU, 0)`.
     fn __dlpack_device__(&self) -> (i32, i32) {
         (dlpack::CPU, 0)
@@ -196,10 +203,13 @@ impl TensorView {
             ));
         };
         let (c, fortran) = (this.is_contiguous(false), this.is_contiguous(true));
-        let fits = (c || asks(ffi::PyBUF_STRIDES))
-            && (c || !asks(ffi::PyBUF_C_CONTIGUOUS))
-            && (fortran || !asks(ffi::PyBUF_F_CONTIGUOUS))
-            && (c || fortran || !asks(ffi::PyBUF_ANY_CONTIGUOUS));
+        let order = [
+            (ffi::PyBUF_C_CONTIGUOUS, c),
+            (ffi::PyBUF_F_CONTIGUOUS, fortran),
+            (ffi::PyBUF_ANY_CONTIGUOUS, c || fortran),
+        ];
+        // Who asks for no strides reads in C order.
+        let fits = (c || asks(ffi::PyBUF_STRIDES)) && order.iter().all(|(flag, kept)| *kept || !asks(*flag));
         if !fits {
             return refuse(format!(
                 "the tensor of strides {:?} is not contiguous in the way that was asked for",

@@ -77,4 +77,8 @@ def __getattr__(name):
             return version("parkstack")
         except PackageNotFoundError:  # run from a source tree
             return "0+unknown"
+    if name == "store":
+        from importlib import import_module
+
+        return import_module("park.store")
     raise AttributeError(f"module 'park' has no attribute {name!r}")

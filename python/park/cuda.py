@@ -5,17 +5,15 @@ have to outlive its producer's use of it for exactly as long as the object lives
 without the device is told so by name.
 """
 
+import sys
+
 from park.exceptions import UnsupportedError
 
 
 def reduce(tensor):
     """How a CUDA tensor is pickled: its copy on the CPU, which travels out of band, and the device that it belongs to."""
-    return to_device, (
-        tensor.detach().cpu(),
-        str(tensor.device),
-        type(tensor).__name__ == "Parameter",
-        tensor.requires_grad,
-    )
+    parameter = isinstance(tensor, sys.modules["torch"].nn.Parameter)
+    return to_device, (tensor.detach().cpu(), str(tensor.device), parameter, tensor.requires_grad)
 
 
 def to_device(tensor, device, parameter, requires_grad):

@@ -9,16 +9,18 @@ as they were; all others (gaps, negative strides, broadcasts) are gathered into 
 
 import pickle
 import sys
+from typing import Any
 
 from park import _park
 
 #: (DLPack code, bits) -> name, as numpy, torch and ml_dtypes spell it.
 NAMES = {(code, bits): name for name, code, bits in _park.dtypes()}
+_KINDS = {name: kind for kind, name in NAMES.items()}
 NUMPY, TORCH, PLAIN = 0, 1, 2
 MAX_NDIM = 8
-_numpy_kinds = {}
-_numpy_dtypes = {}
-_torch_kinds = {}
+_numpy_kinds: dict[Any, tuple[int, int]] = {}
+_numpy_dtypes: dict[tuple[int, int], Any] = {}
+_torch_kinds: dict[Any, tuple[int, int]] = {}
 
 
 def describe(value):
@@ -30,6 +32,10 @@ def describe(value):
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         return _describe_torch(torch, value)
+    if type(value) is _park.TensorView:
+        code, bits = _KINDS[value.dtype]
+        strides = tuple(stride * (bits // 8) for stride in value.strides)
+        return code, bits, PLAIN, (value.__array_interface__["data"][0], value.shape, strides, 0, value)
     return _describe_numpy(value)
 
 
@@ -77,23 +83,27 @@ def _numpy_dtype(code, bits, imported_only=False):
     return found
 
 
-def _torch_kind(torch, dtype):
+def _torch_kinds_of(torch):
     if not _torch_kinds:
         _torch_kinds.update({getattr(torch, name): kind for kind, name in NAMES.items() if hasattr(torch, name)})
-    return _torch_kinds.get(dtype)
+    return _torch_kinds
 
 
 def _describe_torch(torch, tensor):
     plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.requires_grad
-    kind = _torch_kind(torch, tensor.dtype) if plain and tensor.dim() <= MAX_NDIM else None
+    kind = _torch_kinds_of(torch).get(tensor.dtype) if plain and tensor.dim() <= MAX_NDIM else None
     if kind is None:
         return None
-    if tensor.is_conj() or tensor.is_neg():
-        # Lazily conjugated or negated: the elements are not in memory yet.
-        tensor = tensor.resolve_conj().resolve_neg()
+    tensor = _in_memory(tensor)
     size = tensor.element_size()
     strides = tuple(stride * size for stride in tensor.stride())
-    return *kind, TORCH, (tensor.data_ptr(), tuple(tensor.shape), strides, 0, tensor)
+    # The storage, because a tensor may be given another one by another thread.
+    return *kind, TORCH, (tensor.data_ptr(), tuple(tensor.shape), strides, 0, tensor.untyped_storage())
+
+
+def _in_memory(tensor):
+    """The tensor, its elements computed if they were conjugated or negated by a mark only."""
+    return tensor.resolve_conj().resolve_neg() if tensor.is_conj() or tensor.is_neg() else tensor
 
 
 def describe_interface(value):
@@ -172,11 +182,10 @@ def reduce_torch(tensor):
         from park import cuda
 
         return cuda.reduce(tensor)
-    plain = tensor.detach()
-    described = _describe_torch(torch, plain)
-    if described is None:
+    plain = _in_memory(tensor.detach())
+    if plain.layout is not torch.strided or plain.device.type != "cpu" or plain.dtype not in _torch_kinds_of(torch):
         return None
-    code, bits, _, (_, _, _, _, plain) = described
+    code, bits = _torch_kinds[plain.dtype]
     if plain.numel() == 0:
         elements = b""
     else:

@@ -258,6 +258,68 @@ def test_a_capsule_of_another_kind_is_refused():
             store.from_dlpack(Given(gives))
 
 
+class Managed(ctypes.Structure):
+    """A DLManagedTensorVersioned that the test fills in."""
+
+    _fields_ = [
+        ("major", ctypes.c_uint32), ("minor", ctypes.c_uint32), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64), ("data", ctypes.c_void_p), ("device", ctypes.c_int32), ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32), ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.c_void_p), ("strides", ctypes.c_void_p), ("byte_offset", ctypes.c_uint64),
+    ]  # fmt: skip
+
+
+def given(deleted, **changes):
+    """Elements 0 to 5 of float32, as a capsule whose deleter counts; with some fields as they should not be."""
+    data, shape, strides = (ctypes.c_float * 6)(*range(6)), (ctypes.c_int64 * 2)(2, 3), (ctypes.c_int64 * 2)(3, 1)
+    deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(deleted.append)
+    at = {"data": ctypes.addressof(data), "shape": ctypes.addressof(shape), "strides": ctypes.addressof(strides)}
+    fields = {"major": 1, "minor": 1, "device": 1, "ndim": 2, "code": 2, "bits": 32, "lanes": 1, **at}
+    fields["deleter"] = ctypes.cast(deleter, ctypes.c_void_p).value
+    if "extent" in changes:
+        shape[0] = changes.pop("extent")
+    managed = Managed(**{**fields, **changes})
+    make = ctypes.pythonapi.PyCapsule_New
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    exporter = Given(make(ctypes.addressof(managed), b"dltensor_versioned", None))
+    exporter.alive = managed, data, shape, strides, deleter
+    return exporter
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"major": 2}, {"major": 0}, {"lanes": 4}, {"ndim": -1}, {"ndim": 9}, {"shape": None}, {"data": None}, {"extent": -2},
+        {"extent": 1 << 60}, {"device": 2}, {"code": 3}, {"bits": 4}, {"code": 17, "bits": 4},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_tensors_that_are_not_sound_are_given_back(changes):
+    deleted = []
+    if changes.get("ndim") == 9:
+        many = (ctypes.c_int64 * 9)(*[1] * 9)
+        changes = {**changes, "shape": ctypes.addressof(many), "strides": ctypes.addressof(many)}
+    with pytest.raises((BufferError, TypeError, ValueError, RayError)):
+        store.from_dlpack(given(deleted, **changes))
+    assert len(deleted) == 1
+
+
+def test_tensors_that_are_sound_in_other_ways():
+    for changes, expected in [
+        ({}, [[0, 1, 2], [3, 4, 5]]),
+        ({"strides": None}, [[0, 1, 2], [3, 4, 5]]),
+        ({"minor": 99, "flags": 7}, [[0, 1, 2], [3, 4, 5]]),
+        ({"byte_offset": 4, "extent": 1}, [[1, 2, 3]]),
+        ({"data": None, "extent": 0}, []),
+        ({"ndim": 0, "shape": None, "strides": None}, 0),
+    ]:
+        deleted = []
+        ref = store.from_dlpack(given(deleted, **changes))
+        assert len(deleted) == 1
+        assert np.from_dlpack(store.get(ref)).tolist() == expected
+    assert store.get(store.from_dlpack(given([], deleter=None))).shape == (2, 3)
+
+
 def test_the_array_interface_in():
     for layout in ("C", "gaps", "reversed", "broadcast", "0-d", "zero"):
         value = np.asarray({**LAYOUTS, **BACKWARD}[layout](np.arange(24, dtype="f8").reshape(6, 4)))
@@ -340,6 +402,15 @@ def test_types_that_numpy_lacks_are_readable_anyway():
     assert raw.dtype == "V2" and raw.shape == (6,)
     assert raw.view("u2").tolist() == value.view(torch.uint16).tolist()
     assert bytes(view.raw) == raw.tobytes()
+
+
+def test_a_view_may_be_put_but_not_pickled(view):
+    again = store.get(store.put(view))
+    assert isinstance(again, store.TensorView) and memoryview(again) == memoryview(view)
+    narrow = store.view(store.put(torch.arange(6).to(torch.bfloat16).reshape(2, 3).t()))
+    assert (store.get(store.put(narrow)).strides, store.get(store.put(narrow)).dtype) == ((1, 3), "bfloat16")
+    with pytest.raises(TypeError, match="ObjectRef"):
+        store.put([view])
 
 
 def test_a_view_of_what_is_no_tensor():

@@ -23,11 +23,10 @@ def from_dlpack(x, /):
         if type(x) is torch.Tensor and tensors.describe(x) is not None:
             return _park.put(x)
     elif numpy is not None and isinstance(x, numpy.ndarray):
-        described = tensors.describe(x) or (
-            *tensors.describe_interface(x)[:2],
-            tensors.NUMPY,
-            tensors.describe_interface(x)[3],
-        )
+        described = tensors.describe(x)
+        if described is None:  # in the other byte order, or of no type that the store has
+            code, bits, _, source = tensors.describe_interface(x)
+            described = code, bits, tensors.NUMPY, source
         return _park.put_described(described)
     if hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__"):
         return _park.put_dlpack(x)
