@@ -28,7 +28,7 @@ pub const PARK_FORMAT_ARROW: park_format = 3;
 /// One dense tensor whose elements lie in a file (safetensors, say): park_tensor_read() reads it, and the object's bytes are the
 /// elements. PARK_OBJECT_LOST if the file was changed since it was loaded. A file that is truncated while it is read ends the reader
 /// by SIGBUS.
-pub const PARK_FORMAT_MAPPED: park_format = 6;
+pub const PARK_FORMAT_MAPPED: park_format = 7;
 
 /// A view of a sealed object, which it keeps alive: its bytes do not move or change while it exists. Shared. Free it with
 /// park_object_free().

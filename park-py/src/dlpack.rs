@@ -12,12 +12,13 @@ use std::ffi::{CStr, c_void};
 use std::mem::offset_of;
 use std::ptr;
 
-use park_core::{DType, Error, ErrorKind, Object, TensorSpec};
+use park_core::{DType, Error, ErrorKind, TensorSpec};
 use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::buffer::Pinned;
 use crate::gate::{self, OrRaise};
 use crate::strided::{Owner, Strided};
 
@@ -308,7 +309,7 @@ fn read(py: Python<'_>, tensor: &DlTensor, imported: Imported) -> PyResult<(DTyp
 /// What an exported tensor's memory is.
 enum Memory {
     /// The store's, read-only.
-    Shared(Object),
+    Shared(Pinned),
     /// A copy, the consumer's to write to. In words, so that it is aligned for every type.
     Copied(Vec<u128>),
 }
@@ -328,10 +329,10 @@ pub(crate) struct Request {
     pub(crate) copy: Option<bool>,
 }
 
-/// A capsule with the tensor whose elements start at `start` of the object.
+/// A capsule with the tensor whose elements start at `start` of what is pinned.
 pub(crate) fn export<'py>(
     py: Python<'py>,
-    object: &Object,
+    pinned: &Pinned,
     start: usize,
     spec: &TensorSpec,
     request: &Request,
@@ -344,7 +345,7 @@ pub(crate) fn export<'py>(
              or copy=True",
         ));
     }
-    let elements = &object.bytes()[start..start + usize::try_from(spec.nbytes()).unwrap_or(0)];
+    let elements = &pinned.bytes()[start..start + usize::try_from(spec.nbytes()).unwrap_or(0)];
     let memory = if request.copy == Some(true) {
         let words = elements.chunks(16).map(|chunk| {
             let mut word = [0; 16];
@@ -353,7 +354,7 @@ pub(crate) fn export<'py>(
         });
         Memory::Copied(words.collect())
     } else {
-        Memory::Shared(object.clone())
+        Memory::Shared(pinned.clone())
     };
     if versioned {
         capsule::<Versioned>(py, memory, start, spec)
@@ -371,7 +372,7 @@ fn capsule<'py, M: Managed>(
     let signed = |values: &[u64]| -> Vec<i64> { values.iter().map(|value| value.cast_signed()).collect() };
     let (mut shape, mut strides) = (signed(&spec.shape), signed(&spec.strides));
     let (data, flags) = match &mut memory {
-        Memory::Shared(object) => (object.bytes()[start..].as_ptr().cast_mut().cast::<c_void>(), READ_ONLY),
+        Memory::Shared(pinned) => (pinned.bytes()[start..].as_ptr().cast_mut().cast::<c_void>(), READ_ONLY),
         Memory::Copied(words) => (words.as_mut_ptr().cast::<c_void>(), IS_COPIED),
     };
     let tensor = DlTensor {

@@ -202,7 +202,7 @@ fn known_kind(value: &Bound<'_, PyAny>) -> PyResult<Option<Known>> {
 }
 
 /// One copy to do: offset in the object, and what goes there.
-type Copy<'a> = (u64, &'a Strided);
+pub(crate) type Copy<'a> = (u64, &'a Strided);
 
 fn aligned(offset: usize) -> usize {
     offset.next_multiple_of(64)
@@ -217,7 +217,7 @@ impl Encoded {
     }
 
     /// What the object starts with, the copies that fill the rest, and its length (store/format.rs).
-    fn layout(&self, py: Python<'_>) -> (Vec<u8>, Vec<Copy<'_>>, usize) {
+    pub(crate) fn layout(&self, py: Python<'_>) -> (Vec<u8>, Vec<Copy<'_>>, usize) {
         match self {
             Self::Tensor { spec, elements } => {
                 let header = spec.header().to_vec();

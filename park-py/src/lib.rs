@@ -8,6 +8,7 @@
 //! | `gate` | the process's session, waiting with signals, errors to exceptions |
 //! | `object` | `ObjectRef`, put, get, wait |
 //! | `buffer` | `Buffer`: sealed bytes as a Python buffer that pins them |
+//! | `channel` | writers, readers and messages of channels |
 //! | `encode`, `decode` | Python values to objects and back |
 //! | `described`, `strided` | tensors of any library and layout, on their way in |
 //! | `tensor_view`, `dlpack` | tensors of no library, on their way out; DLPack both ways |
@@ -20,6 +21,7 @@ use pyo3::prelude::*;
 
 mod actor;
 mod buffer;
+mod channel;
 mod decode;
 mod described;
 mod dlpack;
@@ -40,6 +42,8 @@ mod _park {
     use crate::actor::{call_actor, create_actor, find_actor, kill_actor};
     #[pymodule_export]
     use crate::buffer::Buffer;
+    #[pymodule_export]
+    use crate::channel::{ChannelMessage, ChannelReader, ChannelWriter, create_channel};
     #[pymodule_export]
     use crate::described::{dtypes, put_described, put_dlpack, stored_strides};
     #[pymodule_export]

@@ -11,7 +11,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Pinned};
 use crate::decode::{self, decode};
 use crate::encode::encode;
 use crate::gate::{self, OrRaise, wait_for};
@@ -140,7 +140,7 @@ pub(crate) fn put(
     Ok(ObjectRef { inner })
 }
 
-fn timeout_of(timeout: Option<f64>, what: &str) -> PyResult<Option<Duration>> {
+pub(crate) fn timeout_of(timeout: Option<f64>, what: &str) -> PyResult<Option<Duration>> {
     match timeout {
         None => Ok(None),
         Some(seconds) if seconds.is_nan() || (seconds < 0.0 && what == "wait") => Err(PyValueError::new_err(format!(
@@ -374,5 +374,5 @@ pub(crate) fn fetch<'py>(py: Python<'py>, object: &ObjectRef) -> PyResult<Bound<
 pub(crate) fn fetch_view(py: Python<'_>, object: &ObjectRef) -> PyResult<Buffer> {
     let opened = object.inner.open().or_raise(py)?;
     let len = opened.bytes().len();
-    Ok(Buffer::new(opened, 0, len))
+    Ok(Buffer::new(Pinned::Object(opened), 0, len))
 }

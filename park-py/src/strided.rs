@@ -8,6 +8,7 @@
     reason = "reads memory that an exporter described and its owner keeps in place"
 )]
 
+use park_core::channel::Draft;
 use park_core::{MutableObject, Result};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyBufferError, PyValueError};
@@ -17,6 +18,40 @@ use crate::dlpack::Imported;
 
 /// Gathered elements go to the store in chunks of this many bytes; longer runs go by themselves.
 const CHUNK: usize = 16 << 10;
+
+/// Where elements are written to.
+pub(crate) trait Room {
+    /// Copies bytes to an offset.
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Copies `len` bytes from an address to an offset.
+    ///
+    /// # Safety
+    /// `source` is readable for `len` bytes.
+    unsafe fn write_from(&mut self, offset: u64, source: *const u8, len: usize) -> Result<()>;
+}
+
+impl Room for MutableObject {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        Self::write(self, offset, bytes)
+    }
+
+    unsafe fn write_from(&mut self, offset: u64, source: *const u8, len: usize) -> Result<()> {
+        // SAFETY: the caller's.
+        unsafe { Self::write_from(self, offset, source, len) }
+    }
+}
+
+impl Room for Draft<'_> {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        Self::write(self, offset, bytes)
+    }
+
+    unsafe fn write_from(&mut self, offset: u64, source: *const u8, len: usize) -> Result<()> {
+        // SAFETY: the caller's.
+        unsafe { Self::write_from(self, offset, source, len) }
+    }
+}
 
 /// Who keeps the elements in place.
 #[allow(dead_code, reason = "held, never looked at")]
@@ -129,15 +164,15 @@ impl Strided {
         Some(dense)
     }
 
-    /// Copies the elements to `offset` of an object: as they lie if they are dense, else in C order.
-    pub(crate) fn write(&self, object: &mut MutableObject, offset: u64) -> Result<()> {
+    /// Copies the elements to `offset` of an object or message: as they lie if they are dense, else in C order.
+    pub(crate) fn write<R: Room>(&self, room: &mut R, offset: u64) -> Result<()> {
         let nbytes = self.nbytes();
         if nbytes == 0 {
             return Ok(());
         }
         if self.dense().is_some() {
             // SAFETY: dense elements are one run of `nbytes`, which the exporter vouched for and the owner keeps in place.
-            return unsafe { object.write_from(offset, self.address as *const u8, nbytes) };
+            return unsafe { room.write_from(offset, self.address as *const u8, nbytes) };
         }
         let mut dims: Vec<(u64, i64)> = Vec::with_capacity(self.shape.len());
         for (extent, stride) in self.shape.iter().zip(&self.strides).filter(|(extent, _)| **extent != 1) {
@@ -151,7 +186,7 @@ impl Strided {
             }
         }
         let mut sink = Sink {
-            object,
+            room,
             offset,
             chunk: Vec::with_capacity(CHUNK),
             swapped: self.swapped,
@@ -180,14 +215,14 @@ impl Strided {
 }
 
 /// Where gathered elements go.
-struct Sink<'a> {
-    object: &'a mut MutableObject,
+struct Sink<'a, R> {
+    room: &'a mut R,
     offset: u64,
     chunk: Vec<u8>,
     swapped: usize,
 }
 
-impl Sink<'_> {
+impl<R: Room> Sink<'_, R> {
     fn walk<const N: usize>(&mut self, at: usize, dims: &[(u64, i64)]) -> Result<()> {
         let place = |index: u64, step: i64| at.wrapping_add_signed((index as i64).wrapping_mul(step) as isize);
         match dims {
@@ -219,7 +254,7 @@ impl Sink<'_> {
         if self.chunk.len() + len > CHUNK {
             self.flush()?;
             // SAFETY: as in `element`: a run is neighbouring elements.
-            unsafe { self.object.write_from(self.offset, at as *const u8, len) }?;
+            unsafe { self.room.write_from(self.offset, at as *const u8, len) }?;
             self.offset += len as u64;
         } else {
             // SAFETY: as in `element`.
@@ -230,7 +265,7 @@ impl Sink<'_> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.object.write(self.offset, &self.chunk)?;
+        self.room.write(self.offset, &self.chunk)?;
         self.offset += self.chunk.len() as u64;
         self.chunk.clear();
         Ok(())

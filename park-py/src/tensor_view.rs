@@ -6,20 +6,20 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 
-use park_core::{DType, Object, TensorSpec};
+use park_core::{DType, TensorSpec};
 use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Pinned};
 use crate::dlpack::{self, Request};
 
 /// A tensor in the store, shared without a copy, read-only. numpy, torch, jax and others read it by their `from_dlpack`.
 #[pyclass(frozen, module = "park._park")]
 pub(crate) struct TensorView {
-    object: Object,
-    /// Where in the object the elements start.
+    pinned: Pinned,
+    /// Where in the pinned bytes the elements start.
     start: usize,
     spec: TensorSpec,
     /// In the types of `Py_buffer`; strides in bytes.
@@ -28,8 +28,8 @@ pub(crate) struct TensorView {
 }
 
 impl TensorView {
-    /// The elements must lie inside the object: the caller checked that.
-    pub(crate) fn new(object: Object, start: usize, spec: TensorSpec) -> Self {
+    /// The elements must lie inside what is pinned: the caller checked that.
+    pub(crate) fn new(pinned: Pinned, start: usize, spec: TensorSpec) -> Self {
         let itemsize = spec.dtype.bytes().cast_signed() as isize;
         Self {
             shape: spec.shape.iter().map(|extent| extent.cast_signed() as isize).collect(),
@@ -38,7 +38,7 @@ impl TensorView {
                 .iter()
                 .map(|stride| stride.cast_signed() as isize * itemsize)
                 .collect(),
-            object,
+            pinned,
             start,
             spec,
         }
@@ -49,7 +49,7 @@ impl TensorView {
     }
 
     fn address(&self) -> usize {
-        self.object.bytes().as_ptr().addr() + self.start
+        self.pinned.bytes().as_ptr().addr() + self.start
     }
 
     /// Whether the elements are in C order, or with `reversed` in Fortran order.
@@ -118,7 +118,7 @@ impl TensorView {
     /// The elements as bytes, in the order in which they lie in memory.
     #[getter]
     fn raw(&self) -> Buffer {
-        Buffer::new(self.object.clone(), self.start, self.len())
+        Buffer::new(self.pinned.clone(), self.start, self.len())
     }
 
     fn __repr__(&self) -> String {
@@ -155,7 +155,7 @@ impl TensorView {
                 "the tensor is on the CPU, and exported to no other device",
             ));
         }
-        dlpack::export(py, &self.object, self.start, &self.spec, &Request { max_version, copy })
+        dlpack::export(py, &self.pinned, self.start, &self.spec, &Request { max_version, copy })
     }
 
     /// numpy's array interface, version 3. A type that numpy has no code for is raw bytes ("V") here.
@@ -218,7 +218,7 @@ impl TensorView {
         }
         // SAFETY: CPython passes a valid view to fill. What it points to outlives it: the view owns a reference to this object.
         let view = unsafe { &mut *view };
-        let bytes = this.object.bytes();
+        let bytes = this.pinned.bytes();
         view.buf = bytes.as_ptr().wrapping_add(this.start).cast_mut().cast::<c_void>();
         view.len = this.len().cast_signed();
         view.readonly = 1;

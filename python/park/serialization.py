@@ -4,10 +4,12 @@ The native encoder calls `dumps` for everything that it cannot write by itself. 
 `ObjectRef.__reduce__` while the pickler runs, so the object can keep them alive.
 """
 
+import collections
 import inspect
 import io
 import pickle
 import sys
+import types
 
 import cloudpickle
 
@@ -17,8 +19,16 @@ _DEPTH = 12
 SMALL = 1024
 
 
+def _reduce_code(code):
+    """cloudpickle's own reduction, with the file's name: since 3.1.3 it forgets it, and tracebacks of workers lose their lines."""
+    make, args, *rest = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+    return make, tuple(code.co_filename if arg == "<dynamic-code>" else arg for arg in args), *rest
+
+
 class Pickler(cloudpickle.Pickler):
     """cloudpickle, and CPU tensors as out-of-band buffers instead of torch's own byte stream."""
+
+    dispatch_table = collections.ChainMap({types.CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
 
     def reducer_override(self, value):
         torch = sys.modules.get("torch")
@@ -64,7 +74,9 @@ def dumps_call(call):
 def dumps_definition(value, what):
     """Pickle a function or class by value. `what` names it in the error: "function", "actor class"."""
     try:
-        return cloudpickle.dumps(value, protocol=5)
+        with io.BytesIO() as file:
+            Pickler(file, protocol=5).dump(value)
+            return file.getvalue()
     except Exception as error:
         explained = explain(error, value, f"the {what} {getattr(value, '__qualname__', repr(value))}")
         if explained is error:

@@ -439,3 +439,21 @@ def test_descriptions_are_checked():
             buffer.tensor(*wrong)
     assert buffer.tensor(8, 2, 64, [3], [1]).shape == (3,)
     assert tensors.NAMES[10, 8] == "float8_e4m3fn"
+
+
+def test_through_a_channel():
+    from park.channel import Channel
+
+    value = torch.arange(24).to(torch.bfloat16).reshape(4, 6)
+    plain = store.view(store.put(value.t()))
+    loose = np.arange(24.0).reshape(4, 6)[::2, ::-3]
+    channel = Channel(slot_bytes=4096)
+    reader = channel.reader()
+    with channel.writer() as writer:
+        for message in (value, plain, loose):
+            writer.write(message)
+    assert torch.equal(reader.read(), value)
+    got = reader.read()
+    assert isinstance(got, store.TensorView) and (got.dtype, got.strides) == ("bfloat16", (1, 6))
+    assert bytes(got.raw) == bytes(plain.raw)
+    assert np.array_equal(reader.read(), loose)

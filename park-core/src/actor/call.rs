@@ -34,10 +34,17 @@ impl Caller {
     pub fn new(store: &Arc<Store>) -> Self {
         let weak = Arc::downgrade(store);
         let outbox = Outbox::new(Box::new(move |actor, record| match weak.upgrade() {
-            Some(store) if store.check_open().is_ok() => !matches!(
-                deliver(&store, actor, record, &returns_of(&store, record)),
-                Ok(Delivery::Later)
-            ),
+            Some(store) if store.check_open().is_ok() => match parse(&store, record) {
+                Ok((_, message, parcel)) => {
+                    let holds = owned(&message, parcel);
+                    !matches!(
+                        deliver(&store, actor, record, returns_of(&message), &holds),
+                        Ok(Delivery::Later)
+                    )
+                }
+                // Ours, and readable when it was put here: its parcel was scribbled over since.
+                Err(_) => true,
+            },
             // Nobody is left to answer or to ask.
             _ => true,
         }));
@@ -47,16 +54,25 @@ impl Caller {
         }
     }
 
-    /// Sends a `Call`. Its holds and promises are the message's from here on; a dead actor fails the results, not this call.
+    /// Sends a `Call`. What it names is the message's from here on; a dead actor fails the results, not this call.
     pub fn call(&self, actor: ObjectId, message: &ToWorker) -> Result<()> {
-        let (body, _) = pack(&self.store, &encode(message)?)?;
+        let names = message.holds();
+        let (body, parcel) = pack(&self.store, &encode(message)?, &names)?;
+        if parcel.is_some() {
+            // The parcel holds them now.
+            names.iter().for_each(|id| self.store.drop_hold(*id));
+        }
         let record = frame(0, &body);
-        let returns: &[ObjectId] = if let ToWorker::Call { returns, .. } = message {
-            returns
+        let returns = returns_of(message);
+        let holds = owned(message, parcel);
+        let delivered = if self.outbox.holds_calls_to(actor) {
+            Delivery::Later
         } else {
-            &[]
+            deliver(&self.store, actor, &record, returns, &holds)
+                // What it names was the message's: nobody else would give it back.
+                .inspect_err(|error| fail_call(&self.store, &record, error))?
         };
-        if self.outbox.holds_calls_to(actor) || deliver(&self.store, actor, &record, returns)? == Delivery::Later {
+        if delivered == Delivery::Later {
             assign(&self.store, returns, self.store.me());
             self.outbox.push(actor, record);
         }
@@ -65,7 +81,13 @@ impl Caller {
 }
 
 /// One attempt. Loops only while the actor moves from one process to the next.
-fn deliver(store: &Arc<Store>, actor: ObjectId, record: &[u8], returns: &[ObjectId]) -> Result<Delivery> {
+fn deliver(
+    store: &Arc<Store>,
+    actor: ObjectId,
+    record: &[u8],
+    returns: &[ObjectId],
+    holds: &[ObjectId],
+) -> Result<Delivery> {
     loop {
         match store.actor_place(actor)? {
             Place::Unbound => return Ok(Delivery::Later),
@@ -76,7 +98,7 @@ fn deliver(store: &Arc<Store>, actor: ObjectId, record: &[u8], returns: &[Object
             Place::Bound { participant, .. } => {
                 // Before the push: a reaper that finds the promise open must know whose it was.
                 assign(store, returns, participant);
-                match store.send(participant, record) {
+                match store.send(participant, record, holds) {
                     Ok(()) => return Ok(Delivery::Sent),
                     Err(PushError::Full) => {
                         assign(store, returns, store.me());
@@ -106,10 +128,21 @@ fn assign(store: &Store, returns: &[ObjectId], producer: ParticipantId) {
     returns.iter().for_each(|id| store.assign_producer(*id, producer));
 }
 
-fn returns_of(store: &Arc<Store>, record: &[u8]) -> Vec<ObjectId> {
-    match parse(store, record) {
-        Ok((_, ToWorker::Call { returns, .. }, _)) => returns,
-        _ => Vec::new(),
+fn returns_of(message: &ToWorker) -> &[ObjectId] {
+    if let ToWorker::Call { returns, .. } = message {
+        returns
+    } else {
+        &[]
+    }
+}
+
+/// What the record of this message owns: what the message names, or the parcel, which holds that in its turn.
+pub fn owned(message: &ToWorker, parcel: Option<ObjectId>) -> Vec<ObjectId> {
+    match (message, parcel) {
+        // Everything in it is the head's.
+        (ToWorker::Run { .. } | ToWorker::Create { .. } | ToWorker::Retire, _) => Vec::new(),
+        (ToWorker::Call { .. }, Some(parcel)) => vec![parcel],
+        (ToWorker::Call { .. }, None) => message.holds(),
     }
 }
 
@@ -120,7 +153,7 @@ pub fn parse(store: &Arc<Store>, record: &[u8]) -> Result<(u32, ToWorker, Option
     Ok((attempt, decode(&message)?, parcel))
 }
 
-/// Raises a call's results and gives its holds back.
+/// Raises a call's results, and gives back what the message owned, which is this process's.
 pub fn fail_call(store: &Arc<Store>, record: &[u8], error: &Error) {
     let Ok((_, message, parcel)) = parse(store, record) else {
         return;
@@ -131,18 +164,19 @@ pub fn fail_call(store: &Arc<Store>, record: &[u8], error: &Error) {
             let _ = store.fail(*id, error);
         }
     }
-    message
-        .holds()
-        .into_iter()
-        .chain(parcel)
-        .for_each(|id| store.drop_hold(id));
+    owned(&message, parcel).into_iter().for_each(|id| store.drop_hold(id));
 }
 
 /// The error of a dead actor.
 pub fn death(store: &Arc<Store>, actor: ObjectId, cause: Option<ObjectId>) -> Error {
     let stored = cause.and_then(|id| store.resolve(id).ok());
-    match stored.as_ref().map(|object| object.sealed()) {
-        Some(Ok(sealed)) if sealed.format == Format::Error => decode_error(sealed.bytes),
-        _ => Error::new(ErrorKind::ActorDied, format!("actor {actor} is dead")),
+    let unknown = || Error::new(ErrorKind::ActorDied, format!("actor {actor} is dead"));
+    let sealed = match &stored {
+        Some(object) => object.sealed(),
+        None => return unknown(),
+    };
+    match sealed {
+        Ok(sealed) if sealed.format == Format::Error => decode_error(sealed.bytes),
+        _ => unknown(),
     }
 }

@@ -6,24 +6,39 @@ use std::time::Duration;
 use super::message::{ToHead, encode};
 use super::parcel::pack;
 use crate::error::{Result, bail};
-use crate::id::ParticipantId;
+use crate::id::{ObjectId, ParticipantId};
 use crate::store::Store;
 use crate::sync::ring::PushError;
 
 impl Store {
-    /// Appends a record to `target`'s ring and rings its bell.
-    pub(crate) fn send(&self, target: ParticipantId, record: &[u8]) -> Result<(), PushError> {
-        self.ring(target).push(self.me(), self.is_dead(), record)?;
+    /// Appends a record to `target`'s ring and rings its bell. This process's references to `holds` go over to the record; if it is
+    /// refused they stay.
+    pub(crate) fn send(&self, target: ParticipantId, record: &[u8], holds: &[ObjectId]) -> Result<(), PushError> {
+        self.push(target, record, holds)?;
         self.participant(target).doorbell.ring();
         Ok(())
     }
 
     /// Sends to the head, waiting for room: the head always drains its ring. `urgent` wakes it; otherwise it hears of the message
-    /// when it next looks.
+    /// when it next looks. What the message names stays this process's if this fails.
     pub fn send_head(self: &Arc<Self>, message: ToHead, urgent: bool) -> Result<()> {
-        let (record, _) = pack(self, &encode(&(self.me(), message))?)?;
+        let names = message.holds();
+        let (record, parcel) = pack(self, &encode(&(self.me(), message))?, &names)?;
+        let Some(parcel) = parcel else {
+            return self.push_to_head(&record, &names, urgent);
+        };
+        let sent = self.push_to_head(&record, &[parcel], urgent);
+        match &sent {
+            // The parcel holds them now.
+            Ok(()) => names.iter().for_each(|id| self.drop_hold(*id)),
+            Err(_) => self.drop_hold(parcel),
+        }
+        sent
+    }
+
+    fn push_to_head(&self, record: &[u8], holds: &[ObjectId], urgent: bool) -> Result<()> {
         loop {
-            match self.ring(ParticipantId::HEAD).push(self.me(), self.is_dead(), &record) {
+            match self.push(ParticipantId::HEAD, record, holds) {
                 Ok(()) => {
                     if urgent {
                         self.ring_head();

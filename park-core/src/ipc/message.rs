@@ -1,7 +1,7 @@
 //! What processes say to each other, as postcard records.
 //!
-//! Every id in a message owns a hold on its object (store/README.md) unless the field says otherwise; whoever finishes the
-//! message's work gives the holds back.
+//! Every id in a message stands for a reference that the message owns (store/README.md), unless the field says otherwise: the
+//! sender's own until the message's record is published, then the record's, and given back as the record's work is done.
 
 use serde::{Deserialize, Serialize};
 
@@ -88,7 +88,7 @@ pub enum ToWorker {
 }
 
 impl ToWorker {
-    /// Every object that the message itself owns a hold on.
+    /// Every object that the message itself owns a reference to.
     pub fn holds(&self) -> Vec<ObjectId> {
         match self {
             Self::Call {
@@ -194,6 +194,28 @@ pub enum ToHead {
     Blocked,
     /// It goes on.
     Unblocked,
+}
+
+impl ToHead {
+    /// Every object that the message owns a reference to.
+    pub fn holds(&self) -> Vec<ObjectId> {
+        match self {
+            Self::Submit(task) => {
+                let named = [task.function].into_iter().chain(task.args.holds());
+                named.chain(task.returns.iter().copied()).collect()
+            }
+            Self::CreateActor(spec) => spec.args.holds().chain([spec.class]).collect(),
+            Self::ActorFailed { cause: id, .. } | Self::FindActor { reply: id, .. } | Self::Stats { reply: id } => {
+                vec![*id]
+            }
+            Self::Done { .. }
+            | Self::ActorReady { .. }
+            | Self::ActorReleased { .. }
+            | Self::KillActor { .. }
+            | Self::Blocked
+            | Self::Unblocked => Vec::new(),
+        }
+    }
 }
 
 /// A record in the head's ring names its sender.

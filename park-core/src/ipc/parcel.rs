@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! 0, bytes         the message itself
-//! 1, 16 bytes      id of the RAW object that holds it; the message owns a hold on it, as on everything it names
+//! 1, 16 bytes      id of the RAW object that holds it
 //! ```
+//! A record owns what its message names, or, if the message became an object, only that object, which in turn holds the rest: so
+//! a record never owns more references than a process's journal can list.
 //! A call with ten thousand references is legal and rare; rings stay small, because every process has one.
 
 use std::borrow::Cow;
@@ -11,21 +13,28 @@ use std::sync::Arc;
 
 use crate::error::{Result, bail};
 use crate::id::ObjectId;
-use crate::store::Store;
+use crate::store::{Spec, Store, never};
 
 /// Longer messages become objects. A ring takes records of up to a quarter of its size; well below that, so that one long message does
 /// not fill it.
 const LONG: usize = 16 << 10;
 
-/// Wraps a message. If it became an object, also says which: the caller's message owns that hold.
-pub fn pack(store: &Arc<Store>, message: &[u8]) -> Result<(Vec<u8>, Option<ObjectId>)> {
+/// Wraps a message that owns references to `names`. If it became an object, also says which: the caller has a hold on it, and keeps
+/// those on `names`.
+pub fn pack(store: &Arc<Store>, message: &[u8], names: &[ObjectId]) -> Result<(Vec<u8>, Option<ObjectId>)> {
     let mut bytes = Vec::with_capacity(1 + message.len().min(LONG));
     if message.len() <= LONG {
         bytes.push(0);
         bytes.extend_from_slice(message);
         return Ok((bytes, None));
     }
-    let object = store.put(message)?;
+    let spec = Spec {
+        nested: names,
+        ..Spec::raw(message.len() as u64)
+    };
+    let mut object = store.create(spec, &mut never)?;
+    object.write(0, message)?;
+    let object = object.seal()?;
     object.hold()?;
     bytes.push(1);
     bytes.extend_from_slice(&object.id().to_bytes());
@@ -59,7 +68,7 @@ mod tests {
         let store = Arc::new(Store::open(&Config::default().capacity(1 << 20), 3).unwrap());
         for len in [0, 1, LONG, LONG + 1, 500_000] {
             let message = vec![7; len];
-            let (packed, held) = pack(&store, &message).unwrap();
+            let (packed, held) = pack(&store, &message, &[]).unwrap();
             assert!(packed.len() <= LONG + 1 && held.is_some() == (len > LONG));
             let (back, same) = unpack(&store, &packed).unwrap();
             assert_eq!((back.as_ref(), same), (&message[..], held));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::actor::call::{Caller, parse};
+use crate::actor::call::{Caller, owned, parse};
 use crate::actor::order::CallOrder;
 use crate::error::{ErrorKind, Result};
 use crate::id::{ObjectId, TaskId};
@@ -31,16 +31,8 @@ pub struct Job {
     pub message: ToWorker,
     attempt: u32,
     position: Position,
-    /// The object that held the message. A call's message owns it; a task's belongs to the head.
-    parcel: Option<ObjectId>,
-}
-
-impl Job {
-    /// What the message itself owns.
-    fn holds(&self) -> impl Iterator<Item = ObjectId> {
-        let parcel = self.parcel.filter(|_| matches!(self.message, ToWorker::Call { .. }));
-        self.message.holds().into_iter().chain(parcel)
-    }
+    /// What the record owns.
+    owned: Vec<ObjectId>,
 }
 
 struct State {
@@ -128,17 +120,20 @@ impl Inbox {
                 Err(error) => return Err(error),
             };
             let job = Job {
+                owned: owned(&message, parcel),
                 message,
                 attempt,
                 position,
-                parcel,
             };
             match &job.message {
                 ToWorker::Call { actor, .. } if *self.actor.lock() != Some(*actor) => {
-                    // Sent to this entry when another process had it: pass it on.
+                    // Sent to this entry when another process had it: pass it on, with references of its own.
+                    for id in job.message.holds() {
+                        self.store.hold(id)?;
+                    }
                     self.caller.call(*actor, &job.message)?;
-                    state.reader.finish(ring, position)?;
-                    job.parcel.into_iter().for_each(|id| self.store.drop_hold(id));
+                    self.store
+                        .finish(position, &job.owned, |ring| state.reader.finish(ring, position))?;
                 }
                 ToWorker::Call { caller, .. } => {
                     let caller = *caller;
@@ -193,12 +188,8 @@ impl Inbox {
         if let Some((task, attempt)) = done {
             self.done(task, attempt)?;
         }
-        self.state
-            .lock()
-            .reader
-            .finish(self.store.ring(self.store.me()), job.position)?;
-        job.holds().for_each(|id| self.store.drop_hold(id));
-        Ok(())
+        let mark = |ring: crate::sync::Ring<'_>| self.state.lock().reader.finish(ring, job.position);
+        self.store.finish(job.position, &job.owned, mark)
     }
 
     fn done(&self, task: TaskId, attempt: u32) -> Result<()> {

@@ -62,7 +62,7 @@ impl State {
             args,
             restarts: actor.restarts,
         })?;
-        let (create, parcel) = pack(&self.store, &create)?;
+        let (create, parcel) = pack(&self.store, &create, &[])?;
         actor.parcels.extend(parcel);
         let create = frame(actor.restarts, &create);
         // An idle worker becomes the actor at once; another is forked only if there is none.
@@ -73,7 +73,7 @@ impl State {
         if let Some(entry) = self.pool.get_mut(worker) {
             entry.role = Role::Actor(id);
         }
-        if let Err(error) = self.store.send(worker, &create) {
+        if let Err(error) = self.store.send(worker, &create, &[]) {
             bail!(
                 InvalidArgument,
                 "the actor's constructor arguments cannot be sent: {error:?}"

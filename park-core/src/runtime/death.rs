@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use crate::actor::call::parse;
+use crate::actor::call::{owned, parse};
 use crate::actor::registry::Life;
 use crate::error::{Error, ErrorKind};
 use crate::id::{ObjectId, ParticipantId, TaskId};
@@ -166,6 +166,8 @@ impl State {
         let Ok((_, mut message, parcel)) = parse(&self.store, record) else {
             return;
         };
+        // What the record owned is the head's from here on.
+        self.store.adopt(&owned(&message, parcel));
         let ToWorker::Call { actor, retries, .. } = &mut message else {
             return;
         };
@@ -179,9 +181,17 @@ impl State {
             *retries -= i32::from(*retries > 0);
             self.counts.retried += 1;
         }
-        // A call that cannot be sent at all (the session closes) fails with the session.
+        if let Some(parcel) = parcel {
+            // A new parcel is made on the way; this one still keeps alive what it names.
+            let held = message.holds().into_iter().try_for_each(|id| self.store.hold(id));
+            if held.is_ok() {
+                // A call that cannot be sent at all (the session closes) fails with the session.
+                let _ = self.caller.call(actor, &message);
+            }
+            self.store.drop_hold(parcel);
+            return;
+        }
         let _ = self.caller.call(actor, &message);
-        parcel.into_iter().for_each(|id| self.store.drop_hold(id));
     }
 
     /// An attached process left or died.
@@ -190,7 +200,12 @@ impl State {
             return;
         }
         self.store.declare_dead(id);
-        for orphan in self.store.recover(id) {
+        let undone = self.store.ring(id).unfinished().unwrap_or_default();
+        let orphans = self.store.recover(id);
+        for record in undone {
+            self.call_lost_its_actor(&record);
+        }
+        for orphan in orphans {
             self.raise(
                 orphan.id,
                 &Error::new(

@@ -233,9 +233,20 @@ impl State {
         while let Some((position, record)) = self.reader.next(ring)? {
             let (bytes, parcel) = unpack(&store, &record)?;
             let (from, message) = decode::<Envelope>(&bytes)?;
-            parcel.into_iter().for_each(|id| store.drop_hold(id));
-            self.handle(from, message);
+            // What the record owns is the head's from here on.
+            let names = message.holds();
+            match parcel {
+                None => store.adopt(&names),
+                Some(parcel) => {
+                    for id in names {
+                        store.hold(id)?;
+                    }
+                    store.adopt(&[parcel]);
+                    store.drop_hold(parcel);
+                }
+            }
             self.reader.finish(ring, position)?;
+            self.handle(from, message);
         }
         loop {
             // Taken first: retiring one may release another.

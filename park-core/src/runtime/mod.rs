@@ -14,6 +14,7 @@
 //! | `watch` | the thread that hears of deaths and of strangers that want to join |
 
 mod actors;
+mod audit;
 mod death;
 mod head;
 mod place;

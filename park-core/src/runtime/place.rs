@@ -151,7 +151,7 @@ impl State {
         if let Some(first) = task.returns.first() {
             self.store.offer(*first, task.attempt);
         }
-        match self.store.send(worker, &frame(task.attempt, &task.body)) {
+        match self.store.send(worker, &frame(task.attempt, &task.body), &[]) {
             Ok(()) => {
                 task.worker = Some(worker);
                 self.hot = Some(worker);
@@ -189,8 +189,8 @@ impl State {
 
     /// Asks a worker to end after what is queued; false if its ring is full.
     pub(super) fn send_retire(&self, id: ParticipantId) -> bool {
-        let packed = encode(&ToWorker::Retire).and_then(|body| pack(&self.store, &body));
-        packed.is_ok_and(|(body, _)| self.store.send(id, &frame(0, &body)).is_ok())
+        let packed = encode(&ToWorker::Retire).and_then(|body| pack(&self.store, &body, &[]));
+        packed.is_ok_and(|(body, _)| self.store.send(id, &frame(0, &body), &[]).is_ok())
     }
 
     /// The worker has nothing to do. Blocked tasks made the pool grow; it shrinks again to one idle worker a CPU.

@@ -166,7 +166,14 @@ impl Session {
     pub fn submit(&self, submission: Submission) -> Result<()> {
         match &self.inner.role {
             Role::Head { head, .. } => head.submit(submission),
-            _ => self.inner.store.send_head(ToHead::Submit(submission), true),
+            _ => {
+                let message = ToHead::Submit(submission);
+                let names = message.holds();
+                let store = &self.inner.store;
+                store
+                    .send_head(message, true)
+                    .inspect_err(|_| names.iter().for_each(|id| store.drop_hold(*id)))
+            }
         }
     }
 

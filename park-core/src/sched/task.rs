@@ -62,6 +62,7 @@ impl Task {
                 args,
                 returns: returns.clone(),
             })?,
+            &[],
         )?;
         holds.extend(parcel);
         Ok((

@@ -57,7 +57,7 @@ unsafe impl Shared for ArenaRoot {}
 pub struct Allocation {
     /// Offset of the payload in the arena.
     pub offset: u64,
-    /// Payload bytes asked for.
+    /// Payload bytes lent: those asked for, and what is left of the block.
     pub len: u64,
 }
 
@@ -120,9 +120,10 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
         self.word(block, SIZE)?.store(size, Ordering::Relaxed);
         let used = self.root.used.fetch_add(size, Ordering::Relaxed) + size;
         self.root.peak.fetch_max(used, Ordering::Relaxed);
+        // The whole block, so that a rebuild finds exactly what was lent.
         let allocation = Allocation {
             offset: block + HEADER,
-            len,
+            len: size - HEADER,
         };
         record(allocation);
         Ok(allocation)
@@ -339,6 +340,8 @@ impl ArenaRoot {
         (self.used.load(Ordering::Relaxed), self.peak.load(Ordering::Relaxed))
     }
 }
+
+pub mod walk;
 
 #[cfg(all(test, not(loom)))]
 mod tests;

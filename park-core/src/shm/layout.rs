@@ -2,13 +2,14 @@
 
 use super::Segment;
 use super::alloc::ArenaRoot;
+use super::journal::{Journal, LIST};
 use super::participant::Participant;
 use crate::error::{Result, bail};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Doorbell, RobustMutex, Shared};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"PARKSHM1");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const PAGE: u64 = 4096;
 
 /// Processes that can take part in one session at once.
@@ -48,7 +49,8 @@ pub struct Header {
     pub free_slots: AtomicU32,
     /// Tasks that wait for a worker; written by the head, read by workers to decide whether to report at once.
     pub ready_hint: AtomicU32,
-    _pad: AtomicU32,
+    /// When the session was opened, in seconds of the system's monotonic clock. Written once.
+    pub opened: AtomicU32,
     /// Rung when memory or slots come back.
     pub space: Doorbell,
 }
@@ -76,6 +78,7 @@ pub struct Layout {
     pub session: u64,
     slots: u64,
     ledgers: u64,
+    journals: u64,
     rings: u64,
     total: u64,
 }
@@ -83,13 +86,16 @@ pub struct Layout {
 impl Layout {
     const ARENA_ROOT: u64 = PAGE;
     const PARTICIPANTS: u64 = 4 * PAGE;
+    /// Bytes of each participant's journal: its lanes, then the list of its transfer lane.
+    const JOURNAL: u64 = 2 * PAGE;
 
     /// The layout for these sizes.
     pub fn new(max_objects: u32, arena_bytes: u64, session: u64) -> Self {
         let participants = u64::from(MAX_PARTICIPANTS);
         let slots = (Self::PARTICIPANTS + participants * 256).next_multiple_of(PAGE);
         let ledgers = (slots + u64::from(max_objects) * SLOT_BYTES).next_multiple_of(PAGE);
-        let rings = (ledgers + participants * u64::from(max_objects) * 4).next_multiple_of(PAGE);
+        let journals = (ledgers + participants * u64::from(max_objects) * 8).next_multiple_of(PAGE);
+        let rings = (journals + participants * Self::JOURNAL).next_multiple_of(PAGE);
         let total = rings + participants * u64::from(RING_BYTES);
         Self {
             max_objects,
@@ -97,6 +103,7 @@ impl Layout {
             session,
             slots,
             ledgers,
+            journals,
             rings,
             total,
         }
@@ -117,6 +124,9 @@ impl Layout {
         header.max_participants.store(MAX_PARTICIPANTS, Ordering::Relaxed);
         header.ring_bytes.store(RING_BYTES, Ordering::Relaxed);
         header.head_pid.store(head_pid, Ordering::Relaxed);
+        header
+            .opened
+            .store(crate::sys::process::uptime_seconds(), Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::Release);
         Ok(())
     }
@@ -181,9 +191,20 @@ impl Layout {
         self.slots + u64::from(index) * SLOT_BYTES
     }
 
-    /// How many references a participant holds on a slot.
-    pub fn ledger<'a>(&self, control: &'a Segment, participant: usize, slot: u32) -> &'a AtomicU32 {
-        control.must(self.ledgers + (participant as u64 * u64::from(self.max_objects) + u64::from(slot)) * 4)
+    /// What a participant holds on a slot: references in the low half, pins in the high half.
+    pub fn ledger<'a>(&self, control: &'a Segment, participant: usize, slot: u32) -> &'a AtomicU64 {
+        control.must(self.ledgers + (participant as u64 * u64::from(self.max_objects) + u64::from(slot)) * 8)
+    }
+
+    /// What a participant is in the middle of.
+    pub fn journal<'a>(&self, control: &'a Segment, participant: usize) -> &'a Journal {
+        control.must(self.journals + participant as u64 * Self::JOURNAL)
+    }
+
+    /// The slots that a participant's transfer is about.
+    pub fn journal_list<'a>(&self, control: &'a Segment, participant: usize) -> &'a [AtomicU32] {
+        let start = self.journals + participant as u64 * Self::JOURNAL + size_of::<Journal>() as u64;
+        control.words32(start, LIST)
     }
 
     /// The words of a participant's ring.
@@ -196,4 +217,7 @@ impl Layout {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<ArenaRoot>() as u64 <= Layout::PARTICIPANTS - Layout::ARENA_ROOT);
+const _: () = {
+    assert!(size_of::<ArenaRoot>() as u64 <= Layout::PARTICIPANTS - Layout::ARENA_ROOT);
+    assert!((size_of::<Journal>() + LIST * 4) as u64 == Layout::JOURNAL);
+};

@@ -5,11 +5,13 @@
 )]
 
 pub mod alloc;
+pub mod journal;
 pub mod layout;
 pub mod participant;
 pub mod segment;
 
 pub use alloc::{Allocation, ArenaRoot};
+pub use journal::Journal;
 pub use layout::{Header, Layout};
 pub use participant::Participant;
 pub use segment::{Arena, Segment};

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::error::{Result, bail};
 use crate::sync::Shared;
-use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::{AtomicU32, AtomicU64};
 use crate::sys::memfd;
 use crate::sys::mmap::Mapping;
 
@@ -79,6 +79,17 @@ impl Segment {
     /// `count` words from `offset` on, at an offset that the layout computed from checked sizes.
     pub(crate) fn words(&self, offset: u64, count: usize) -> &[AtomicU64] {
         match self.address(offset, count * 8, 8) {
+            // SAFETY: in bounds and aligned, mapped as long as `self`, atomics are valid for any bits.
+            Some(address) => unsafe { std::slice::from_raw_parts(address.cast(), count) },
+            None => unreachable!("the layout was checked against the segment's length"),
+        }
+    }
+}
+
+impl Segment {
+    /// `count` half words from `offset` on, at an offset that the layout computed from checked sizes.
+    pub(crate) fn words32(&self, offset: u64, count: usize) -> &[AtomicU32] {
+        match self.address(offset, count * 4, 4) {
             // SAFETY: in bounds and aligned, mapped as long as `self`, atomics are valid for any bits.
             Some(address) => unsafe { std::slice::from_raw_parts(address.cast(), count) },
             None => unreachable!("the layout was checked against the segment's length"),

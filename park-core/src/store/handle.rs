@@ -7,8 +7,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use super::format::{Format, TensorSpec, View, encode_error};
 use super::mapped::FileTable;
 use super::slot::{PROMISED, Phase, Slot, State};
@@ -17,10 +15,12 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::{ObjectId, ParticipantId};
 use crate::shm::alloc::Allocator;
+use crate::shm::journal::LANES;
 use crate::shm::layout::{MAX_PARTICIPANTS, STATE_CLOSED, STATE_OPEN};
 use crate::shm::{Allocation, Arena, Header, Layout, Participant, Segment};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Ring, SpinPolicy};
+use crate::sync::{Mutex, Ring, SpinPolicy};
+use crate::sys::failpoint::fail_point;
 use crate::sys::{cgroup, fork, process};
 
 /// Called with the id of an actor's handle object when its last reference is gone.
@@ -60,6 +60,8 @@ pub struct Store {
     fork_epoch: u32,
     closed: AtomicBool,
     pub(super) cache: Mutex<Vec<u32>>,
+    /// One thread of this process at a time writes a lane of its journal.
+    pub(super) lanes: [Mutex<()>; LANES + 1],
     full_wait: Duration,
     pub(super) spin: SpinPolicy,
     head: Option<OwnedFd>,
@@ -150,6 +152,7 @@ impl Store {
             fork_epoch: fork::epoch(),
             closed: AtomicBool::new(false),
             cache: Mutex::new(Vec::new()),
+            lanes: Default::default(),
             full_wait,
             spin: SpinPolicy::default(),
             head,
@@ -162,6 +165,17 @@ impl Store {
     /// This process's participant number.
     pub fn me(&self) -> ParticipantId {
         self.me
+    }
+
+    /// Whether this process opened the session: what it holds ends with the session, so nobody ever gives it back for it.
+    pub fn is_head(&self) -> bool {
+        self.me <= ParticipantId::DRIVER
+    }
+
+    /// Seconds since the session was opened, as `born` of a slot counts them.
+    pub(super) fn age(&self) -> u32 {
+        let now = process::uptime_seconds();
+        now.saturating_sub(self.header().opened.load(Ordering::Relaxed))
     }
 
     /// The session's random tag.
@@ -258,7 +272,7 @@ impl Store {
 
     /// As `check_open`, and in a process that joined by itself also asks the system whether the head still lives. Workers need not
     /// ask: they die with it.
-    pub(super) fn check_head(&self) -> Result<()> {
+    pub(crate) fn check_head(&self) -> Result<()> {
         self.check_open()?;
         if self.head.as_ref().is_some_and(|head| process::has_ended(head.as_fd())) {
             bail!(SessionClosed, "the process that opened the park session has ended");
@@ -268,7 +282,8 @@ impl Store {
 
     /// Whether this handle was inherited through `fork()`.
     pub fn is_forked(&self) -> bool {
-        fork::crossed(self.fork_epoch)
+        // In a shuttle test a thread that unwinds plays a process that was killed: it, too, must not touch what it leaves behind.
+        fork::crossed(self.fork_epoch) || (cfg!(shuttle) && std::thread::panicking())
     }
 
     /// Refuses new work in this process from now on. Views and references stay valid until dropped.
@@ -318,7 +333,8 @@ impl Store {
             flags: 0,
             phase: Phase::Writing,
         });
-        self.start_reference(index);
+        fail_point!("object.create.writing");
+        self.start_references(index, 1);
         self.fill(index, generation, spec, interrupt)
             .inspect_err(|_| self.discard(index, generation))
     }
@@ -345,14 +361,15 @@ impl Store {
         let index = self.take_slot()?;
         let slot = self.slot(index);
         let generation = slot.state()?.generation;
-        self.start_reference(index);
-        slot.refs.fetch_add(1, Ordering::Relaxed);
+        // The caller's, and the hold that the promise's message will own.
+        self.start_references(index, 2);
         slot.assign(State {
             generation,
             owner: producer,
             flags: PROMISED,
             phase: Phase::Pending,
         });
+        fail_point!("object.promise.pending");
         Ok(ObjectRef::owned(self, index, generation))
     }
 
@@ -366,6 +383,7 @@ impl Store {
         if !self.checked_slot(id)?.begin_promised(id.generation, self.me)? {
             return Ok(None);
         }
+        fail_point!("object.fulfil.writing");
         // The writer's own reference, given back when the object is sealed or returned to the promise.
         self.add_reference(id.index);
         self.fill(id.index, id.generation, spec, interrupt)
@@ -425,10 +443,7 @@ impl Store {
     /// A reference by id, for ids that came through text or another library. Fails unless something keeps the object alive.
     pub fn resolve(self: &Arc<Self>, id: ObjectId) -> Result<ObjectRef> {
         self.check_open()?;
-        self.checked_slot(id)?;
-        if !self.try_reference(id) {
-            bail!(NotFound, "object {id} does not exist any more: nothing refers to it");
-        }
+        self.hold(id)?;
         Ok(ObjectRef::owned(self, id.index, id.generation))
     }
 

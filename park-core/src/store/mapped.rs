@@ -24,7 +24,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 
@@ -32,6 +31,7 @@ use super::format::{Format, TENSOR_HEADER, TensorSpec, View};
 use super::handle::Spec;
 use super::{ObjectRef, Store, never};
 use crate::error::{Error, ErrorKind, Result, bail};
+use crate::sync::Mutex;
 use crate::sys::mmap::Mapping;
 
 const HEADER: usize = TENSOR_HEADER as usize;
@@ -140,8 +140,13 @@ impl fmt::Debug for MappedFile {
 }
 
 /// The files that this process has mapped: a mapping is shared as long as anybody has a view of it.
-#[derive(Default)]
 pub(super) struct FileTable(Mutex<HashMap<Stamp, Weak<MappedFile>>>);
+
+impl Default for FileTable {
+    fn default() -> Self {
+        Self(Mutex::new(HashMap::new()))
+    }
+}
 
 impl FileTable {
     fn find(&self, stamp: &Stamp) -> Option<Arc<MappedFile>> {

@@ -1,9 +1,13 @@
 #![doc = include_str!("README.md")]
 
 mod actor_cell;
+mod audit;
+mod channel_cell;
+mod count;
 mod dtype;
 pub mod format;
 mod handle;
+mod journal;
 mod mapped;
 mod mutable;
 mod object;
@@ -16,6 +20,7 @@ mod table;
 mod wait;
 
 pub use actor_cell::Place;
+pub use audit::Audit;
 pub use format::{DType, Format, TensorSpec, View};
 pub use handle::{Spec, Store};
 pub use mapped::MappedFile;
@@ -24,7 +29,11 @@ pub use object::{Object, Sealed};
 pub use object_ref::ObjectRef;
 pub use recover::Orphan;
 pub use stats::StoreStats;
+pub(crate) use wait::TICK;
 pub use wait::{Interrupt, never};
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
+
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;

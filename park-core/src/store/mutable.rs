@@ -2,15 +2,16 @@
 #![allow(unsafe_code, reason = "copies bytes into memory that only this writer may touch")]
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::handle::Spec;
+use super::journal::Second;
 use super::refs::{fits_inline, stored_len};
-use super::slot::{PROMISED, Phase, Slot, State};
+use super::slot::{BLOCK_UNIT, PROMISED, Phase, Slot, State};
 use super::{ObjectRef, Store};
 use crate::error::{Result, bail};
 use crate::id::{ObjectId, ParticipantId};
 use crate::sync::atomic::Ordering;
+use crate::sys::failpoint::fail_point;
 
 /// See the module's documentation. Dropping it without sealing aborts.
 #[derive(Debug)]
@@ -34,11 +35,17 @@ impl MutableObject {
         let count = u32::try_from(spec.nested.len()).unwrap_or(u32::MAX);
         let stored = stored_len(spec.len, count);
         slot.nested.store(0, Ordering::Relaxed);
-        slot.len.store(stored, Ordering::Relaxed);
+        slot.len.store(spec.len, Ordering::Relaxed);
+        fail_point!("object.create.described");
         if !fits_inline(stored) {
-            store
-                .allocator(store.me())
-                .allocate(stored, |got| slot.offset.store(got.offset, Ordering::Relaxed))?;
+            store.allocator(store.me()).allocate(stored, |got| {
+                // `offset` last: it is what makes the block this slot's.
+                let units = u32::try_from(got.len / BLOCK_UNIT).unwrap_or(u32::MAX);
+                slot.block.store(units, Ordering::Relaxed);
+                fail_point!("object.create.sized");
+                slot.offset.store(got.offset, Ordering::Relaxed);
+                fail_point!("object.create.placed");
+            })?;
         }
         let mut object = Self {
             store: store.clone(),
@@ -52,32 +59,27 @@ impl MutableObject {
             u32::from(spec.format as u8) | u32::from(spec.view as u8) << 8,
             Ordering::Relaxed,
         );
-        let born = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |t| t.as_millis());
-        slot.born.store(u64::try_from(born).unwrap_or(0), Ordering::Relaxed);
-        if count > 0 {
-            object.hold_nested(slot, spec, count)?;
+        slot.born.store(store.age(), Ordering::Relaxed);
+        let start = spec.len.next_multiple_of(8);
+        for (id, at) in spec.nested.iter().zip((start..).step_by(ObjectId::SIZE)) {
+            object.nest(*id, at)?;
         }
         object.len = spec.len;
-        slot.len.store(spec.len, Ordering::Relaxed);
         Ok(object)
     }
 
-    fn hold_nested(&mut self, slot: &Slot, spec: Spec<'_>, count: u32) -> Result<()> {
-        for (at, id) in spec.nested.iter().enumerate() {
-            if let Err(error) = self.store.hold(*id) {
-                spec.nested[..at].iter().for_each(|held| self.store.drop_hold(*held));
-                // The caller aborts what is lent; `nested` still says 0, so the held ones are not given back twice.
-                return Err(error);
-            }
+    /// Stores a reference behind the payload. `nested` always says how many are there, whoever has to give them back.
+    fn nest(&mut self, id: ObjectId, at: u64) -> Result<()> {
+        // Vouched for by a reference of this process meanwhile, so that the object cannot go between the look and the count.
+        self.store.hold(id)?;
+        let written = self.write(at, &id.to_bytes());
+        if written.is_ok() {
+            fail_point!("object.create.named");
+            self.store.change(id.index, 1, Second::Nested(self.index));
+            fail_point!("object.create.nested");
         }
-        let start = spec.len.next_multiple_of(8);
-        for (id, at) in spec.nested.iter().zip((start..).step_by(ObjectId::SIZE)) {
-            self.write(at, &id.to_bytes())?;
-        }
-        slot.nested.store(count, Ordering::Relaxed);
-        Ok(())
+        self.store.drop_hold(id);
+        written
     }
 
     /// Payload bytes.
@@ -135,8 +137,10 @@ impl MutableObject {
     /// Makes the object immutable and visible, and wakes everyone who waits for it.
     pub fn seal(mut self) -> Result<ObjectRef> {
         let slot = self.store.slot(self.index);
+        fail_point!("object.seal.written");
         let watched = slot.seal(self.generation, self.store.me())?;
         self.done = true;
+        fail_point!("object.seal.sealed");
         if watched {
             self.store.ring_watchers(slot.take_watchers());
         }
@@ -179,11 +183,13 @@ impl Store {
         if seen.phase != Phase::Writing || seen.owner != writer {
             return;
         }
-        for id in self.nested_ids(slot) {
-            self.drop_hold(id);
-        }
-        slot.nested.store(0, Ordering::Relaxed);
+        let mut stack = Vec::new();
+        self.release_nested(index, &mut stack);
+        fail_point!("object.abort.unnested");
         self.release_memory(slot);
+        for (index, generation) in stack {
+            self.reclaim(index, generation, self.me());
+        }
         loop {
             let Ok(seen) = slot.state() else { return };
             let back = if seen.flags & PROMISED != 0 {
@@ -209,11 +215,12 @@ impl Store {
     pub(super) fn write_address(&self, slot: &Slot) -> Result<*mut u8> {
         match slot.offset.load(Ordering::Relaxed) {
             0 => Ok(slot.inline.as_ptr().cast_mut().cast()),
-            offset => self.arena.write_address(offset, self.stored_len(slot)),
+            offset => self.arena.write_address(offset, slot.block_bytes()),
         }
     }
 
     pub(super) fn ring_watchers(&self, watchers: u64) {
+        fail_point!("object.seal.watchers");
         for index in 0..self.participants_used() {
             if watchers & 1 << (index % 64) != 0 {
                 self.participant(ParticipantId(index)).doorbell.ring();

@@ -11,8 +11,8 @@ use super::{ObjectRef, Store};
 use crate::error::{Result, bail};
 use crate::sync::atomic::Ordering;
 
-/// A borrowed view of a sealed object, valid while the `ObjectRef` is borrowed.
-#[derive(Clone, Copy, Debug)]
+/// A borrowed view of a sealed object, valid while the `ObjectRef` is borrowed. It pins the object.
+#[derive(Debug)]
 pub struct Sealed<'a> {
     /// The payload.
     pub bytes: &'a [u8],
@@ -20,10 +20,20 @@ pub struct Sealed<'a> {
     pub format: Format,
     /// For tensors: the Python type.
     pub view: View,
+    store: &'a Store,
+    index: u32,
+}
+
+impl Drop for Sealed<'_> {
+    fn drop(&mut self) {
+        if !self.store.is_forked() {
+            self.store.unpin(self.index);
+        }
+    }
 }
 
 /// A sealed object that keeps itself alive: as long as one exists, anywhere, its bytes stay where they are.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Object {
     reference: ObjectRef,
     address: *const u8,
@@ -31,7 +41,7 @@ pub struct Object {
     format: Format,
     view: View,
     /// For MAPPED objects: the file that the address points into.
-    _file: Option<Elements>,
+    file: Option<Elements>,
 }
 
 // SAFETY: the bytes are sealed and stay mapped and unfreed while `reference` lives; reading them is safe from any thread.
@@ -41,15 +51,19 @@ unsafe impl Sync for Object {}
 
 impl Object {
     pub(super) fn new(reference: ObjectRef) -> Result<Self> {
-        let Sealed { bytes, format, view } = reference.sealed()?;
+        let sealed = reference.sealed()?;
+        let (format, view) = (sealed.format, sealed.view);
         let file = match format {
-            Format::Mapped => Some(reference.store().open_mapped(bytes)?),
+            Format::Mapped => Some(reference.store().open_mapped(sealed.bytes)?),
             _ => None,
         };
-        let bytes = file.as_ref().map_or(bytes, Elements::bytes);
+        let bytes = file.as_ref().map_or(sealed.bytes, Elements::bytes);
         let (address, len) = (bytes.as_ptr(), bytes.len());
+        // A pin of its own, in place of the borrowed one that goes at the end of this function.
+        reference.store().pin(reference.id().index);
+        drop(sealed);
         Ok(Self {
-            _file: file,
+            file,
             reference,
             address,
             len,
@@ -61,7 +75,7 @@ impl Object {
     /// The payload; of a MAPPED object, the elements in the file.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: `sealed` checked that the range lies in a mapping, and the reference we hold keeps it sealed and mapped; or
-        // `open_mapped` did, and `_file` keeps that mapping.
+        // `open_mapped` did, and `file` keeps that mapping.
         unsafe { std::slice::from_raw_parts(self.address, self.len) }
     }
 
@@ -103,6 +117,31 @@ impl Object {
     }
 }
 
+impl Clone for Object {
+    fn clone(&self) -> Self {
+        let reference = self.reference.clone();
+        if !reference.store().is_forked() {
+            reference.store().pin(reference.id().index);
+        }
+        let file = self.file.clone();
+        Self {
+            reference,
+            file,
+            ..*self
+        }
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        let store = self.reference.store();
+        // In a forked child the pin belongs to the parent.
+        if !store.is_forked() {
+            store.unpin(self.reference.id().index);
+        }
+    }
+}
+
 impl ObjectRef {
     /// A borrowed view of the object, which must be sealed. An ERROR object is a view too.
     pub fn sealed(&self) -> Result<Sealed<'_>> {
@@ -111,23 +150,30 @@ impl ObjectRef {
             self.store().check_open()?;
         }
         let slot = self.store().checked_slot(id)?;
+        // Pinned first and looked at second: whoever wants to move the bytes does it the other way round (`Store::pin`).
+        self.store().pin(id.index);
+        let mut view = Sealed {
+            bytes: &[],
+            format: Format::Raw,
+            view: View::Numpy,
+            store: self.store(),
+            index: id.index,
+        };
         if !slot.is_sealed(id.generation) {
             bail!(NotFound, "object {id} is not sealed");
         }
         let meta = slot.meta.load(Ordering::Relaxed).to_le_bytes();
         let format = Format::from_number(meta[0])?;
-        // The words of an actor's handle change while it is sealed (actor_cell.rs): no slice may cover them.
-        let len = if format == Format::Actor {
+        // These change while they are sealed (actor_cell.rs, channel_cell.rs): no slice may cover them.
+        let len = if matches!(format, Format::Actor | Format::Channel) {
             0
         } else {
             slot.len.load(Ordering::Relaxed)
         };
-        let bytes = self.store().payload(slot, 0, len)?;
-        Ok(Sealed {
-            bytes,
-            format,
-            view: View::from_number(meta[1]),
-        })
+        view.bytes = self.store().payload(slot, 0, len)?;
+        view.format = format;
+        view.view = View::from_number(meta[1]);
+        Ok(view)
     }
 
     /// A view that keeps the object alive; ERROR objects become their error.
@@ -136,6 +182,7 @@ impl ObjectRef {
         if sealed.format == Format::Error {
             return Err(decode_error(sealed.bytes));
         }
+        drop(sealed);
         let object = Object::new(self.clone())?;
         self.store().count_shared(object.bytes().len() as u64);
         Ok(object)
@@ -145,7 +192,10 @@ impl ObjectRef {
 impl Store {
     /// Bytes of a slot's stored payload. The caller knows that the slot is sealed or being freed by itself.
     pub(super) fn payload(&self, slot: &Slot, start: u64, len: u64) -> Result<&[u8]> {
-        let stored = self.stored_len(slot);
+        let stored = match slot.offset.load(Ordering::Relaxed) {
+            0 => super::slot::INLINE_BYTES as u64,
+            _ => slot.block_bytes(),
+        };
         let Some(end) = start.checked_add(len).filter(|end| *end <= stored) else {
             bail!(Corrupt, "object of {stored} bytes was asked for {len} bytes at {start}");
         };

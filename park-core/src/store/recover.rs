@@ -1,7 +1,8 @@
 //! The reaper: gives back what a dead process held. Run by the head, once the participant's state is DEAD.
 //!
-//! Order matters: first the ledger (references), then slots in the middle of something (so that a slot whose last reference just
-//! went is seen in its final phase). Each step is idempotent, so a second run finds nothing to do.
+//! Order matters: first what the process was in the middle of (its journal), then the ledger (references), then slots in the middle
+//! of something (so that a slot whose last reference just went is seen in its final phase). Each step is idempotent, so a second
+//! run finds nothing to do.
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ pub struct Orphan {
 impl Store {
     /// Gives back everything `dead` held, and returns the promises that it leaves open.
     pub(crate) fn recover(self: &Arc<Self>, dead: ParticipantId) -> Vec<Orphan> {
+        self.finish_operations(dead);
         self.settle_ledger(dead);
         let mut orphans = Vec::new();
         let mut free = Vec::new();
@@ -33,7 +35,7 @@ impl Store {
             };
             match seen.phase {
                 // Its count reached zero and the process died before it could act on that.
-                Phase::Sealed if slot.refs.load(Ordering::Acquire) == 0 => {
+                Phase::Sealed | Phase::Pending if slot.is_unreferenced() => {
                     self.reclaim(index, Some(seen.generation), self.me())
                 }
                 _ if seen.owner != dead => {}
@@ -59,7 +61,7 @@ impl Store {
                 }
                 Phase::Freeing => {
                     let mut stack = Vec::new();
-                    self.empty(slot, seen, &mut stack);
+                    self.empty(index, seen, &mut stack);
                     self.recycle(index, seen.generation, self.me());
                     for (index, generation) in stack {
                         self.reclaim(index, generation, self.me());

@@ -1,96 +1,85 @@
-//! Reference counts, their ledgers, and what happens when the last one goes.
+//! References: taking them, giving them back, and what happens when the last one goes.
+//!
+//! Each reference is one of a process (its ledger says so), or one inside another object (that object's `nested` says so), or one
+//! that a record in a ring owns. `journal` keeps the two sides of each change together.
 
 use std::sync::Arc;
 
 use super::Store;
 use super::format::Format;
-use super::slot::{EMPTIED, INLINE_BYTES, PROMISED, Phase, Slot, State};
+use super::journal::{Second, references};
+use super::slot::{INLINE_BYTES, PROMISED, Phase, Slot, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ObjectId, ParticipantId};
-use crate::shm::Layout;
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::Ordering;
+use crate::sys::failpoint::fail_point;
+
+/// One pin in a ledger word.
+const PIN: u64 = 1 << 32;
 
 impl Store {
-    fn ledger(&self, participant: ParticipantId, index: u32) -> &AtomicU32 {
-        let layout: &Layout = &self.layout;
-        layout.ledger(&self.control, participant.index(), index)
-    }
-
-    /// The first reference on a slot that this process has CACHED or is about to write.
-    pub(super) fn start_reference(&self, index: u32) {
-        let slot = self.slot(index);
-        slot.refs.store(1, Ordering::Relaxed);
-        slot.watch.store(0, Ordering::Relaxed);
-        self.ledger(self.me(), index).fetch_add(1, Ordering::Relaxed);
+    /// The first references of this process on a slot that it has CACHED or is about to write.
+    pub(super) fn start_references(&self, index: u32, count: u32) {
+        self.count(index).start(count);
+        self.slot(index).watch.store(0, Ordering::Relaxed);
+        fail_point!("reference.start.counted");
+        self.ledger(self.me(), index).fetch_add(count.into(), Ordering::Relaxed);
+        fail_point!("reference.start.entered");
     }
 
     /// One more reference of this process, beside one it can vouch for.
     pub(super) fn add_reference(&self, index: u32) {
-        self.slot(index).refs.fetch_add(1, Ordering::Relaxed);
-        self.ledger(self.me(), index).fetch_add(1, Ordering::Relaxed);
+        let counted = self.change(index, 1, Second::Ledger);
+        debug_assert!(counted.is_some(), "a reference was added to an object without any");
     }
 
     /// Gives one of this process's references back.
     pub(super) fn drop_reference(self: &Arc<Self>, index: u32, generation: u32) {
-        self.ledger(self.me(), index).fetch_sub(1, Ordering::Relaxed);
-        self.drop_hold(ObjectId {
-            session: self.session(),
-            index,
-            generation,
-        });
-    }
-
-    /// A reference by id: only if something else keeps the object alive right now.
-    pub(super) fn try_reference(self: &Arc<Self>, id: ObjectId) -> bool {
-        if !self.try_hold(id) {
-            return false;
+        if self.change(index, -1, Second::Ledger) == Some(0) {
+            fail_point!("reference.drop.last");
+            self.reclaim(index, Some(generation), self.me());
         }
-        self.ledger(self.me(), id.index).fetch_add(1, Ordering::Relaxed);
-        true
     }
 
-    fn try_hold(self: &Arc<Self>, id: ObjectId) -> bool {
+    /// Takes a reference of this process by id: only if something else keeps the object alive right now.
+    fn try_reference(self: &Arc<Self>, id: ObjectId) -> bool {
         let Ok(slot) = self.checked_slot(id) else { return false };
         let current = || {
             slot.state().is_ok_and(|s| {
-                s.generation == id.generation && matches!(s.phase, Phase::Pending | Phase::Writing | Phase::Sealed)
+                // What is written and was never promised is its writer's alone: the reaper frees it without asking who refers to it.
+                let open = s.phase == Phase::Writing && s.flags & PROMISED != 0;
+                s.generation == id.generation && (open || matches!(s.phase, Phase::Pending | Phase::Sealed))
             })
         };
-        if !current() {
-            return false;
-        }
-        let taken = slot.refs.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |refs| {
-            if refs == 0 { None } else { refs.checked_add(1) }
-        });
-        if taken.is_err() {
+        if !current() || self.change(id.index, 1, Second::Ledger).is_none() {
             return false;
         }
         if !current() {
             // The slot was reused in between: what we took is a reference on its new object.
             let generation = slot.state().map_or(0, |s| s.generation);
-            self.drop_hold(ObjectId { generation, ..id });
+            self.drop_reference(id.index, generation);
             return false;
         }
         true
     }
 
-    /// A reference that no process's ledger counts: it belongs to a message or to another object. Fails if the object is gone.
+    /// A reference of this process that no `ObjectRef` stands for: it is given away with a message, or given back by `drop_hold`.
+    /// Fails if the object is gone.
     pub fn hold(self: &Arc<Self>, id: ObjectId) -> Result<()> {
-        if self.try_hold(id) {
+        if self.try_reference(id) {
             return Ok(());
         }
         self.checked_slot(id)?;
         Err(Error::new(
             ErrorKind::NotFound,
-            format!("object {id} does not exist any more"),
+            format!("object {id} does not exist any more: nothing refers to it"),
         ))
     }
 
     /// Gives a hold back.
     pub fn drop_hold(self: &Arc<Self>, id: ObjectId) {
-        let Ok(slot) = self.checked_slot(id) else { return };
-        if slot.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.reclaim(id.index, Some(id.generation), self.me());
+        if self.checked_slot(id).is_ok() {
+            self.drop_reference(id.index, id.generation);
         }
     }
 
@@ -112,7 +101,8 @@ impl Store {
                     ..seen
                 };
                 if slot.advance(seen, freeing) {
-                    self.empty(slot, freeing, &mut stack);
+                    fail_point!("object.free.begun");
+                    self.empty(index, freeing, &mut stack);
                     self.recycle(index, freeing.generation, me);
                     break;
                 }
@@ -121,24 +111,12 @@ impl Store {
     }
 
     /// FREEING: gives back nested references, then memory. Also finishes what a dead process began.
-    pub(super) fn empty(self: &Arc<Self>, slot: &Slot, freeing: State, stack: &mut Vec<(u32, Option<u32>)>) {
-        if freeing.flags & EMPTIED == 0 {
-            let nested = self.nested_ids(slot);
-            slot.assign(State {
-                flags: freeing.flags | EMPTIED,
-                ..freeing
-            });
-            for id in nested {
-                let Ok(inner) = self.checked_slot(id) else { continue };
-                if inner.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    stack.push((id.index, Some(id.generation)));
-                }
-            }
-        }
+    pub(super) fn empty(self: &Arc<Self>, index: u32, freeing: State, stack: &mut Vec<(u32, Option<u32>)>) {
+        let slot = self.slot(index);
+        self.release_nested(index, stack);
         if u8::try_from(slot.meta.load(Ordering::Relaxed) & 0xff) == Ok(Format::Actor as u8)
             && let Some(freed) = self.actor_freed.get()
         {
-            let index = self.index_of(slot);
             freed(ObjectId {
                 session: self.session(),
                 index,
@@ -148,13 +126,39 @@ impl Store {
         self.release_memory(slot);
     }
 
+    /// Gives back the references inside an object, the last one first: `nested` always says how many are left.
+    pub(super) fn release_nested(self: &Arc<Self>, index: u32, stack: &mut Vec<(u32, Option<u32>)>) {
+        let slot = self.slot(index);
+        for id in self.nested_ids(slot).into_iter().rev() {
+            let gone = self.checked_slot(id).is_err();
+            let counted = if gone {
+                // Shared memory was scribbled over: there is no such object to give back to.
+                None
+            } else {
+                self.change(id.index, -1, Second::Nested(index))
+            };
+            match counted {
+                Some(0) => stack.push((id.index, Some(id.generation))),
+                Some(_) => {}
+                None => {
+                    slot.nested.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+            fail_point!("object.free.unnested");
+        }
+    }
+
     /// Gives a slot's arena bytes back, if it has any.
     pub(super) fn release_memory(&self, slot: &Slot) {
         if slot.offset.load(Ordering::Relaxed) != 0 {
-            let taken = self
-                .allocator(self.me())
-                .release(|| Some(slot.offset.swap(0, Ordering::Relaxed)).filter(|offset| *offset != 0));
+            let taken = self.allocator(self.me()).release(|| {
+                let offset = slot.offset.swap(0, Ordering::Relaxed);
+                fail_point!("object.free.taken");
+                slot.block.store(0, Ordering::Relaxed);
+                (offset != 0).then_some(offset)
+            });
             debug_assert!(taken.is_ok(), "{taken:?}");
+            fail_point!("object.free.released");
             self.header().space.ring();
         }
     }
@@ -164,35 +168,29 @@ impl Store {
         let slot = self.slot(index);
         slot.meta.store(0, Ordering::Relaxed);
         slot.nested.store(0, Ordering::Relaxed);
+        slot.len.store(0, Ordering::Relaxed);
         // Matches no attempt of any generation: zero would be the first attempt of generation 0, which a stale record may still name.
         slot.claim.store(u64::MAX, Ordering::Relaxed);
+        fail_point!("object.free.cleared");
         slot.assign(State {
             generation: generation.wrapping_add(1),
             owner: me,
             flags: 0,
             phase: Phase::Cached,
         });
+        fail_point!("object.free.recycled");
         self.give_slot(index);
     }
 
-    fn index_of(&self, slot: &Slot) -> u32 {
-        let distance = std::ptr::from_ref(slot).addr() - std::ptr::from_ref(self.slot(0)).addr();
-        u32::try_from(distance / size_of::<Slot>()).unwrap_or(0)
-    }
-
-    /// Bytes the slot's payload and nested references take in memory.
-    pub(super) fn stored_len(&self, slot: &Slot) -> u64 {
-        stored_len(slot.len.load(Ordering::Relaxed), slot.nested.load(Ordering::Relaxed))
-    }
-
-    /// The references stored after the payload.
+    /// The references stored after the payload: `nested` says how many there are by now.
     pub(super) fn nested_ids(&self, slot: &Slot) -> Vec<ObjectId> {
         let count = slot.nested.load(Ordering::Relaxed);
         if count == 0 {
             return Vec::new();
         }
-        let start = slot.len.load(Ordering::Relaxed).next_multiple_of(8);
-        self.payload(slot, start, u64::from(count) * ObjectId::SIZE as u64)
+        let start = slot.len.load(Ordering::Relaxed).checked_next_multiple_of(8);
+        start
+            .and_then(|start| self.payload(slot, start, u64::from(count) * ObjectId::SIZE as u64).ok())
             .map(|bytes| {
                 bytes
                     .as_chunks::<{ ObjectId::SIZE }>()
@@ -204,18 +202,44 @@ impl Store {
             .unwrap_or_default()
     }
 
+    // --- pins -----------------------------------------------------------------------------------------------------------------
+
+    /// This process is looking at the object's bytes: they stay where they are. SeqCst, because whoever wants to move them first says
+    /// so in the slot's state and then looks for pins, while a reader pins first and then looks at the state: one sees the other.
+    pub(super) fn pin(&self, index: u32) {
+        self.ledger(self.me(), index).fetch_add(PIN, Ordering::SeqCst);
+    }
+
+    /// The look is over.
+    pub(super) fn unpin(&self, index: u32) {
+        self.ledger(self.me(), index).fetch_sub(PIN, Ordering::Release);
+    }
+
+    /// Whether any process looks at the object's bytes.
+    pub(super) fn is_pinned(&self, index: u32) -> bool {
+        (0..self.participants_used()).any(|who| self.ledger(ParticipantId(who), index).load(Ordering::SeqCst) >= PIN)
+    }
+
+    // --- ledgers --------------------------------------------------------------------------------------------------------------
+
     /// What this process's ledger holds in total; for tests and audits.
     pub fn references_held(&self) -> u64 {
         (0..self.slots_used())
-            .map(|index| u64::from(self.ledger(self.me(), index).load(Ordering::Relaxed)))
+            .map(|index| u64::from(references(self.ledger(self.me(), index).load(Ordering::Relaxed))))
             .sum()
     }
 
     /// Gives back everything a dead participant's ledger says.
     pub(super) fn settle_ledger(self: &Arc<Self>, dead: ParticipantId) {
         for index in 0..self.slots_used() {
-            let held = self.ledger(dead, index).swap(0, Ordering::Relaxed);
-            if held > 0 && self.slot(index).refs.fetch_sub(held, Ordering::AcqRel) == held {
+            let word = self.ledger(dead, index);
+            if word.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            let held = references(word.swap(0, Ordering::Relaxed));
+            let count = self.count(index);
+            let lanes = |who| self.journal(who);
+            if held > 0 && count.change(-i64::from(held), super::count::Stamp::NOBODY, &lanes) == Some(0) {
                 self.reclaim(index, None, self.me());
             }
         }

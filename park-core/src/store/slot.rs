@@ -8,13 +8,13 @@ use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// Payloads of up to this many bytes live in the slot.
 pub(crate) const INLINE_BYTES: usize = 64;
 
+/// What `block` counts: the arena's granule, 64 bytes.
+pub(crate) const BLOCK_UNIT: u64 = 64;
+
 /// Somebody waits for the object.
 pub(crate) const WATCHED: u8 = 1;
 /// The object was promised before it was written.
 pub(crate) const PROMISED: u8 = 2;
-/// The nested references were given back.
-pub(crate) const EMPTIED: u8 = 4;
-
 /// Where an object is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -87,15 +87,15 @@ pub(crate) enum Watch {
 #[repr(C, align(64))]
 pub(crate) struct Slot {
     state: AtomicU64,
-    pub(crate) refs: AtomicU32,
-    pub(crate) nested: AtomicU32,
+    pub(crate) counts: AtomicU64,
     pub(crate) claim: AtomicU64,
     pub(crate) watch: AtomicU64,
     pub(crate) offset: AtomicU64,
     pub(crate) len: AtomicU64,
     pub(crate) meta: AtomicU32,
-    pub(crate) next: AtomicU32,
-    pub(crate) born: AtomicU64,
+    pub(crate) nested: AtomicU32,
+    pub(crate) block: AtomicU32,
+    pub(crate) born: AtomicU32,
     pub(crate) inline: [AtomicU64; INLINE_BYTES / 8],
 }
 
@@ -108,6 +108,16 @@ const _: () =
     assert!(size_of::<Slot>() as u64 == crate::shm::layout::SLOT_BYTES && std::mem::offset_of!(Slot, inline) == 64);
 
 impl Slot {
+    /// The next free slot + 1. FREE slots keep it in the word that counts nested references otherwise.
+    pub(crate) fn next_free(&self) -> &AtomicU32 {
+        &self.nested
+    }
+
+    /// Bytes of the arena block lent to this slot.
+    pub(crate) fn block_bytes(&self) -> u64 {
+        u64::from(self.block.load(Ordering::Relaxed)) * BLOCK_UNIT
+    }
+
     /// The state, with everything the last writer published.
     pub(crate) fn state(&self) -> Result<State> {
         State::decode(self.state.load(Ordering::Acquire))
@@ -217,15 +227,15 @@ impl Slot {
     pub(crate) fn new() -> Self {
         Self {
             state: AtomicU64::new(0),
-            refs: AtomicU32::new(0),
-            nested: AtomicU32::new(0),
+            counts: AtomicU64::new(0),
             claim: AtomicU64::new(0),
             watch: AtomicU64::new(0),
             offset: AtomicU64::new(0),
             len: AtomicU64::new(0),
             meta: AtomicU32::new(0),
-            next: AtomicU32::new(0),
-            born: AtomicU64::new(0),
+            nested: AtomicU32::new(0),
+            block: AtomicU32::new(0),
+            born: AtomicU32::new(0),
             inline: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }

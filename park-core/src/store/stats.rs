@@ -68,7 +68,7 @@ impl Store {
     pub(super) fn full_error(&self, asked: u64, cause: &Error) -> Error {
         let mut holders: Vec<(u64, u32)> = (0..self.slots_used())
             .filter(|index| self.slot(*index).offset.load(Ordering::Relaxed) != 0)
-            .map(|index| (self.stored_len(self.slot(index)), index))
+            .map(|index| (self.slot(index).block_bytes(), index))
             .collect();
         holders.sort_unstable_by(|a, b| b.cmp(a));
         let (used, _) = self.layout.arena_root(&self.control).usage();
@@ -86,7 +86,7 @@ impl Store {
                 generation: state.generation,
             };
             let pid = self.participant(state.owner).pid.load(Ordering::Relaxed);
-            let refs = slot.refs.load(Ordering::Relaxed);
+            let refs = self.count(index).get();
             text.push_str(&format!(
                 " {id} ({len} bytes, {:?}, made by process {pid}, {refs} references)",
                 state.phase

@@ -11,6 +11,7 @@ use crate::id::ParticipantId;
 use crate::shm::Allocation;
 use crate::sync::RobustGuard;
 use crate::sync::atomic::Ordering;
+use crate::sys::failpoint::fail_point;
 
 const BATCH: usize = 64;
 
@@ -58,7 +59,8 @@ impl Store {
             let index = if let Some(index) = first.checked_sub(1).filter(|index| *index < self.layout.max_objects) {
                 header
                     .free_slots
-                    .store(self.slot(index).next.load(Ordering::Relaxed), Ordering::Relaxed);
+                    .store(self.slot(index).next_free().load(Ordering::Relaxed), Ordering::Relaxed);
+                fail_point!("table.refill.unlinked");
                 index
             } else {
                 let fresh = header.slots_used.load(Ordering::Relaxed);
@@ -66,6 +68,7 @@ impl Store {
                     break;
                 }
                 header.slots_used.store(fresh + 1, Ordering::Release);
+                fail_point!("table.refill.extended");
                 fresh
             };
             let slot = self.slot(index);
@@ -73,12 +76,14 @@ impl Store {
             if seen.phase != Phase::Free {
                 bail!(Corrupt, "object slot {index} is in the free list and {:?}", seen.phase);
             }
+            slot.next_free().store(0, Ordering::Relaxed);
             slot.assign(State {
                 owner: self.me(),
                 flags: 0,
                 phase: Phase::Cached,
                 ..seen
             });
+            fail_point!("table.refill.taken");
             cache.push(index);
         }
         // Slots are handed out from the end: lowest first keeps the table dense.
@@ -93,7 +98,7 @@ impl Store {
         for &index in indices {
             let slot = self.slot(index);
             if let Ok(seen) = slot.state() {
-                slot.next
+                slot.next_free()
                     .store(header.free_slots.load(Ordering::Relaxed), Ordering::Relaxed);
                 slot.assign(State {
                     owner: ParticipantId::HEAD,
@@ -101,7 +106,9 @@ impl Store {
                     phase: Phase::Free,
                     ..seen
                 });
+                fail_point!("table.free.assigned");
                 header.free_slots.store(index + 1, Ordering::Relaxed);
+                fail_point!("table.free.linked");
             }
         }
     }
@@ -113,11 +120,31 @@ impl Store {
         for index in (0..self.slots_used()).rev() {
             let slot = self.slot(index);
             if slot.state().is_ok_and(|state| state.phase == Phase::Free) {
-                slot.next.store(first, Ordering::Relaxed);
+                slot.next_free().store(first, Ordering::Relaxed);
                 first = index + 1;
             }
         }
         header.free_slots.store(first, Ordering::Relaxed);
+    }
+
+    /// The free list, first to last, at most as many as there are slots.
+    pub(super) fn free_list(&self) -> Vec<u32> {
+        let _guard = self.lock_free_list();
+        let mut listed = Vec::new();
+        let mut next = self.header().free_slots.load(Ordering::Relaxed);
+        while let Some(index) = next.checked_sub(1).filter(|index| *index < self.layout.max_objects) {
+            listed.push(index);
+            if listed.len() > self.slots_used() as usize {
+                break;
+            }
+            next = self.slot(index).next_free().load(Ordering::Relaxed);
+        }
+        listed
+    }
+
+    /// Whether an object in this phase is complete, wherever its bytes are.
+    pub(super) fn is_whole(&self, phase: Phase) -> bool {
+        phase == Phase::Sealed
     }
 
     pub(super) fn slots_used(&self) -> u32 {
@@ -135,7 +162,7 @@ impl Store {
                 let offset = slot.offset.load(Ordering::Relaxed);
                 (offset != 0).then(|| Allocation {
                     offset,
-                    len: self.stored_len(slot),
+                    len: slot.block_bytes(),
                 })
             })
             .collect()

@@ -167,7 +167,7 @@ fn a_promise_is_kept_once_and_waiters_are_woken() {
             .unwrap()
             .is_none()
     );
-    worker.drop_hold(promised.id());
+    store.drop_hold(promised.id());
     drop(promised);
     assert_eq!(store.stats().objects + store.stats().promised, 0);
 }

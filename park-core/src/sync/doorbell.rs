@@ -18,6 +18,7 @@ use std::time::Duration;
 use super::Shared;
 use super::atomic::{AtomicU32, Ordering, fence};
 use super::futex::{self, Wake};
+use crate::sys::failpoint::fail_point;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -47,6 +48,7 @@ impl Doorbell {
     /// Tells the owner to look again.
     pub fn ring(&self) {
         self.seq.fetch_add(1, Ordering::Release);
+        fail_point!("doorbell.ring.counted");
         fence(Ordering::SeqCst);
         if self.sleepers.load(Ordering::Relaxed) != 0 {
             futex::wake(&self.seq, u32::MAX >> 1);

@@ -22,6 +22,7 @@ use super::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::{Doorbell, RobustMutex, Shared};
 use crate::error::{Result, bail};
 use crate::id::ParticipantId;
+use crate::sys::failpoint::fail_point;
 
 const LIVE: u64 = 1 << 56;
 const DONE: u64 = 2 << 56;
@@ -64,6 +65,13 @@ pub enum PushError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position(u64);
 
+impl Position {
+    /// Words written before the record.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
+
 fn words_for(bytes: usize) -> u64 {
     1 + bytes.div_ceil(8) as u64
 }
@@ -96,11 +104,28 @@ impl<'a> Ring<'a> {
         is_dead: impl Fn(ParticipantId) -> bool,
         record: &[u8],
     ) -> Result<(), PushError> {
+        self.push_with(me, is_dead, record, |_| {}, |_| {})
+    }
+
+    /// As `push`. `written` is told where the record lies before it is published; `recovered` is told where the head stands if the
+    /// lock was taken over from a dead process. Both run under the lock.
+    pub(crate) fn push_with(
+        &self,
+        me: ParticipantId,
+        is_dead: impl Fn(ParticipantId) -> bool,
+        record: &[u8],
+        written: impl FnOnce(u64),
+        recovered: impl FnOnce(u64),
+    ) -> Result<(), PushError> {
         if record.len() > self.max_record() {
             return Err(PushError::TooLong);
         }
         // A recovered lock needs no repair: `head` only moves over whole records.
-        let _guard = self.cursors.lock.lock(me, is_dead);
+        let guard = self.cursors.lock.lock(me, is_dead);
+        fail_point!("ring.push.locked");
+        if guard.recovered() {
+            recovered(self.cursors.head.load(Ordering::Relaxed));
+        }
         if self.cursors.closed.load(Ordering::Relaxed) != 0 {
             return Err(PushError::Closed);
         }
@@ -131,9 +156,31 @@ impl<'a> Ring<'a> {
             self.word(at).store(u64::from_le_bytes(word), Ordering::Relaxed);
         }
         self.word(start).store(LIVE | record.len() as u64, Ordering::Relaxed);
+        written(start);
+        fail_point!("ring.push.written");
         // Publishes header and payload together.
         self.cursors.head.store(start + need, Ordering::Release);
         Ok(())
+    }
+
+    /// Takes the lock once, so that nobody is in the middle of a push, and returns where the head stands.
+    pub(crate) fn settle(
+        &self,
+        me: ParticipantId,
+        is_dead: impl Fn(ParticipantId) -> bool,
+        recovered: impl FnOnce(u64),
+    ) -> u64 {
+        let guard = self.cursors.lock.lock(me, is_dead);
+        let head = self.cursors.head.load(Ordering::Relaxed);
+        if guard.recovered() {
+            recovered(head);
+        }
+        head
+    }
+
+    /// Whether a dead consumer had marked the record at `place` as done.
+    pub(crate) fn is_finished(&self, place: u64) -> bool {
+        place < self.cursors.tail.load(Ordering::Acquire) || self.word(place).load(Ordering::Acquire) & KIND == DONE
     }
 
     /// Waits until the consumer gave back room, at most `timeout`. For producers that got `Full`.
@@ -243,6 +290,7 @@ impl RingReader {
     pub fn finish(&self, ring: Ring<'_>, position: Position) -> Result<()> {
         let header = ring.word(position.0).load(Ordering::Relaxed);
         ring.word(position.0).store(DONE | header & !KIND, Ordering::Release);
+        fail_point!("ring.finish.marked");
         let mut tail = ring.cursors.tail.load(Ordering::Relaxed);
         let before = tail;
         while tail != self.next {
@@ -254,6 +302,7 @@ impl RingReader {
         }
         if tail != before {
             ring.cursors.tail.store(tail, Ordering::Release);
+            fail_point!("ring.finish.moved");
             ring.cursors.space.ring();
         }
         Ok(())

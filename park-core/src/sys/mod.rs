@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "system calls and memory mappings; each site argues its case")]
 
 pub mod cgroup;
+pub mod failpoint;
 pub mod fork;
 pub mod futex;
 pub mod memfd;
