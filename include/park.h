@@ -128,7 +128,7 @@ typedef struct {
   size_t struct_size;
   // Element type.
   park_dtype dtype;
-  // PARK_VIEW_NUMPY or PARK_VIEW_TORCH.
+  // PARK_VIEW_NUMPY, PARK_VIEW_TORCH or PARK_VIEW_PLAIN.
   park_view view;
   // Number of dimensions.
   size_t ndim;
@@ -136,7 +136,8 @@ typedef struct {
   int64_t shape[PARK_TENSOR_MAX_NDIM];
   // Distances between neighbours, in elements; 0 beyond `ndim`.
   int64_t strides[PARK_TENSOR_MAX_NDIM];
-  // The elements, aligned to 64 bytes. Read-only; valid while the object's view is.
+  // The elements, aligned to 64 bytes, or if they lie in a file (PARK_FORMAT_MAPPED) to the size of one. Read-only; valid while
+  // the object's view is.
   const void *data;
   // Bytes of all elements.
   size_t nbytes;
@@ -146,9 +147,9 @@ typedef struct {
 typedef struct {
   // sizeof(park_tensor_spec).
   size_t struct_size;
-  // Element type: one of PARK_INT8 ... PARK_BOOL.
+  // Element type: one of PARK_INT8 ... PARK_FLOAT8_E8M0FNU.
   park_dtype dtype;
-  // PARK_VIEW_NUMPY or PARK_VIEW_TORCH.
+  // PARK_VIEW_NUMPY, PARK_VIEW_TORCH or PARK_VIEW_PLAIN.
   park_view view;
   // Number of dimensions, up to PARK_TENSOR_MAX_NDIM.
   size_t ndim;
@@ -327,6 +328,11 @@ typedef park_status (*park_task_function)(park_task_call *call, void *user_data,
 // An Arrow IPC stream.
 #define PARK_FORMAT_ARROW 3
 
+// One dense tensor whose elements lie in a file (safetensors, say): park_tensor_read() reads it, and the object's bytes are the
+// elements. PARK_OBJECT_LOST if the file was changed since it was loaded. A file that is truncated while it is read ends the reader
+// by SIGBUS.
+#define PARK_FORMAT_MAPPED 7
+
 // Signed integer of 8 bits.
 #define PARK_INT8 8
 
@@ -372,11 +378,38 @@ typedef park_status (*park_task_function)(park_task_call *call, void *user_data,
 // One byte, 0 or 1.
 #define PARK_BOOL 1544
 
+// Eight bits: 3 of exponent, 4 of mantissa, with infinities.
+#define PARK_FLOAT8_E3M4 1800
+
+// Eight bits: 4 of exponent, 3 of mantissa, with infinities.
+#define PARK_FLOAT8_E4M3 2056
+
+// Eight bits: 4 of exponent (bias 11), 3 of mantissa, finite, no negative zero.
+#define PARK_FLOAT8_E4M3B11FNUZ 2312
+
+// Eight bits: 4 of exponent, 3 of mantissa, finite; the usual one for weights and activations.
+#define PARK_FLOAT8_E4M3FN 2568
+
+// Eight bits: 4 of exponent, 3 of mantissa, finite, no negative zero.
+#define PARK_FLOAT8_E4M3FNUZ 2824
+
+// Eight bits: 5 of exponent, 2 of mantissa, with infinities; the usual one for gradients.
+#define PARK_FLOAT8_E5M2 3080
+
+// Eight bits: 5 of exponent, 2 of mantissa, finite, no negative zero.
+#define PARK_FLOAT8_E5M2FNUZ 3336
+
+// Eight bits of exponent, a power of two: the scale of a block.
+#define PARK_FLOAT8_E8M0FNU 3592
+
 // numpy.ndarray.
 #define PARK_VIEW_NUMPY 0
 
 // torch.Tensor, on the CPU.
 #define PARK_VIEW_TORCH 1
+
+// park.store.TensorView: of neither library, for others to read through DLPack.
+#define PARK_VIEW_PLAIN 2
 
 #ifdef __cplusplus
 extern "C" {

@@ -207,6 +207,24 @@ template <> struct dtype_of<std::complex<float>> { static constexpr park_dtype v
 template <> struct dtype_of<std::complex<double>> { static constexpr park_dtype value = PARK_COMPLEX128; };
 template <> struct dtype_of<bool> { static constexpr park_dtype value = PARK_BOOL; };
 
+// An element type that C++17 has no name for: its bits, to be converted by whoever knows how.
+template <park_dtype Type, class Bits> struct Narrow {
+  Bits bits;
+  friend bool operator==(Narrow a, Narrow b) noexcept { return a.bits == b.bits; }
+  friend bool operator!=(Narrow a, Narrow b) noexcept { return a.bits != b.bits; }
+};
+template <park_dtype Type, class Bits> struct dtype_of<Narrow<Type, Bits>> { static constexpr park_dtype value = Type; };
+using Float16 = Narrow<PARK_FLOAT16, std::uint16_t>;
+using BFloat16 = Narrow<PARK_BFLOAT16, std::uint16_t>;
+using Float8E3M4 = Narrow<PARK_FLOAT8_E3M4, std::uint8_t>;
+using Float8E4M3 = Narrow<PARK_FLOAT8_E4M3, std::uint8_t>;
+using Float8E4M3B11FNUZ = Narrow<PARK_FLOAT8_E4M3B11FNUZ, std::uint8_t>;
+using Float8E4M3FN = Narrow<PARK_FLOAT8_E4M3FN, std::uint8_t>;
+using Float8E4M3FNUZ = Narrow<PARK_FLOAT8_E4M3FNUZ, std::uint8_t>;
+using Float8E5M2 = Narrow<PARK_FLOAT8_E5M2, std::uint8_t>;
+using Float8E5M2FNUZ = Narrow<PARK_FLOAT8_E5M2FNUZ, std::uint8_t>;
+using Float8E8M0FNU = Narrow<PARK_FLOAT8_E8M0FNU, std::uint8_t>;
+
 using Shape = std::vector<std::int64_t>;
 
 // The name of an object: keeps nothing alive.

@@ -26,6 +26,10 @@ pub const PARK_FORMAT_PICKLE5: park_format = 1;
 pub const PARK_FORMAT_TENSOR: park_format = 2;
 /// An Arrow IPC stream.
 pub const PARK_FORMAT_ARROW: park_format = 3;
+/// One dense tensor whose elements lie in a file (safetensors, say): park_tensor_read() reads it, and the object's bytes are the
+/// elements. PARK_OBJECT_LOST if the file was changed since it was loaded. A file that is truncated while it is read ends the reader
+/// by SIGBUS.
+pub const PARK_FORMAT_MAPPED: park_format = 7;
 
 /// What object to make. Set struct_size to sizeof(park_object_spec), and what is not used to 0.
 #[derive(Clone, Copy, Debug)]
@@ -393,6 +397,7 @@ mod tests {
             (PARK_FORMAT_PICKLE5, Format::Pickle5),
             (PARK_FORMAT_TENSOR, Format::Tensor),
             (PARK_FORMAT_ARROW, Format::Arrow),
+            (PARK_FORMAT_MAPPED, Format::Mapped),
         ] {
             assert_eq!(number, format as u32);
         }

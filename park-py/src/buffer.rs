@@ -5,11 +5,14 @@ use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
 
-use park_core::Object;
 use park_core::channel::Message;
+use park_core::{DType, Object, TensorSpec, View};
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+
+use crate::gate::OrRaise;
+use crate::tensor_view::TensorView;
 
 const BYTES: &CStr = c"B";
 
@@ -66,6 +69,28 @@ impl Buffer {
             len: self.len,
             for_torch: true,
         }
+    }
+
+    /// The dense tensor whose elements start at `offset` of these bytes. Strides are in elements.
+    fn tensor(
+        &self,
+        py: Python<'_>,
+        offset: usize,
+        code: u8,
+        bits: u8,
+        shape: Vec<u64>,
+        strides: Vec<u64>,
+    ) -> PyResult<TensorView> {
+        let dtype = DType::new(code, bits).or_raise(py)?;
+        let spec = TensorSpec::strided(dtype, &shape, &strides, View::Plain).or_raise(py)?;
+        if offset as u64 > self.len as u64 || spec.nbytes() > (self.len - offset) as u64 {
+            return Err(PyBufferError::new_err(format!(
+                "a tensor of {} bytes at {offset} is not inside a buffer of {}",
+                spec.nbytes(),
+                self.len
+            )));
+        }
+        Ok(TensorView::new(self.pinned.clone(), self.start + offset, spec))
     }
 
     fn __len__(&self) -> usize {

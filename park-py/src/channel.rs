@@ -3,11 +3,6 @@
 //! Values go the same three ways as into objects (`encode`): bytes as they are, dense arrays and tensors with one copy, everything else
 //! pickled with its buffers out of band. An end is for one thread at a time; a second one is told so rather than made to wait for a
 //! lock that the first may hold for ever.
-#![allow(
-    unsafe_code,
-    reason = "copies from buffers that Python keeps alive and in place during the call"
-)]
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +12,12 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::buffer::Pinned;
-use crate::decode::{Pin, tensor_view, unpickle};
+use crate::buffer::{Buffer, Pinned};
+use crate::decode::{self, Pin, arrow, tensor_view, unpickle};
 use crate::encode::{Encoded, encode};
 use crate::gate::{self, OrRaise};
 use crate::object::{ObjectRef, timeout_of};
+use crate::tensor_view::TensorView;
 
 /// Makes a channel in the store of this process's session; returns its object.
 #[pyfunction]
@@ -115,6 +111,10 @@ impl ChannelWriter {
                 format: Format::Tensor,
                 view: spec.view,
             },
+            Encoded::Arrow { .. } => Kind {
+                format: Format::Arrow,
+                view: View::Plain,
+            },
             Encoded::Pickle { nested, .. } if nested.is_empty() => Kind {
                 format: Format::Pickle5,
                 view: View::Numpy,
@@ -134,11 +134,9 @@ impl ChannelWriter {
         wait(py, &self.writer, timeout, |writer, timeout, interrupt| {
             let mut draft = writer.begin(kind, len as u64, timeout, interrupt)?;
             draft.write(0, &header)?;
-            for (at, source, len) in &copies {
-                // SAFETY: the buffers are held by `encoded`, so Python keeps them alive and in place; memory of a slot is never lent
-                // to Python for writing, so it is none of them.
-                unsafe { draft.write_from(*at, *source as *const u8, *len) }?;
-            }
+            copies
+                .iter()
+                .try_for_each(|(at, elements)| elements.write(&mut draft, *at))?;
             draft.publish()
         })
     }
@@ -209,6 +207,13 @@ impl ChannelMessage {
                 tensor_view(py, Pinned::Message(message.clone()), &spec, elements.len())
             }
             Format::Pickle5 => unpickle(py, message.bytes(), Some(Pin::Message(&message))),
+            Format::Arrow => {
+                let len = message.bytes().len();
+                arrow(
+                    py,
+                    Py::new(py, Buffer::new(Pinned::Message(message), 0, len))?.into_any(),
+                )
+            }
             _ => Ok(PyBytes::new(py, message.bytes()).into_any().unbind()),
         }
     }
@@ -222,12 +227,20 @@ impl ChannelMessage {
                 view,
             } => {
                 let tensor = self.view(py)?;
+                // Plain, or of a library that is not installed here: its copy is an object of its own.
+                if tensor.bind(py).is_instance_of::<TensorView>() {
+                    let copy = encode(tensor.bind(py))?.put(py, &gate::store(py)?)?;
+                    return Ok(Py::new(py, decode::view(py, &copy)?)?.into_any());
+                }
                 match view {
                     View::Torch => tensor.call_method0(py, "clone"),
                     // "K": in the order in which the elements lie.
-                    View::Numpy => tensor.call_method1(py, "copy", ("K",)),
+                    _ => tensor.call_method1(py, "copy", ("K",)),
                 }
             }
+            Kind {
+                format: Format::Arrow, ..
+            } => arrow(py, PyBytes::new(py, message.bytes()).into_any().unbind()),
             Kind {
                 format: Format::Pickle5,
                 ..

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use park_core::channel::Message;
-use park_core::{Format, Object, ObjectRef, TensorSpec};
+use park_core::{Format, Object, ObjectRef, TensorSpec, View};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -11,6 +11,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use crate::buffer::{Buffer, Pinned};
 use crate::gate::{self, OrRaise};
+use crate::tensor_view::TensorView;
 
 /// Buffers shorter than this are copied: a view costs more than the copy and would pin the whole object.
 const SMALL: usize = 1 << 10;
@@ -21,11 +22,17 @@ pub(crate) fn decode(py: Python<'_>, object: &ObjectRef) -> PyResult<Py<PyAny>> 
     let sealed = object.sealed().or_raise(py)?;
     match sealed.format {
         Format::Pickle5 => unpickle(py, sealed.bytes, Some(Pin::Object(object))),
-        Format::Raw | Format::Arrow => {
+        Format::Raw => {
             object.store().count_copied(sealed.bytes.len() as u64);
             Ok(PyBytes::new(py, sealed.bytes).into_any().unbind())
         }
-        Format::Tensor => tensor(py, object.open().or_raise(py)?),
+        Format::Tensor | Format::Mapped => tensor(py, object.open().or_raise(py)?),
+        Format::Arrow => {
+            let opened = object.open().or_raise(py)?;
+            let len = opened.bytes().len();
+            let buffer = Py::new(py, Buffer::new(Pinned::Object(opened), 0, len))?;
+            arrow(py, buffer.into_any())
+        }
         Format::Error => Err(gate::raise(py, &park_core::store::format::decode_error(sealed.bytes))),
         Format::Actor => Err(PyValueError::new_err(format!(
             "object {} is an actor's handle, not a value",
@@ -36,6 +43,21 @@ pub(crate) fn decode(py: Python<'_>, object: &ObjectRef) -> PyResult<Py<PyAny>> 
             object.id()
         ))),
     }
+}
+
+/// The tensor that an object is, as a value of no library, whichever put it.
+pub(crate) fn view(py: Python<'_>, object: &ObjectRef) -> PyResult<TensorView> {
+    let object = object.open().or_raise(py)?;
+    let (spec, elements) = object.tensor().or_raise(py)?;
+    let start = object.bytes().len() - elements.len();
+    Ok(TensorView::new(Pinned::Object(object.clone()), start, spec))
+}
+
+/// What was put as an Arrow stream, over the bytes of a buffer.
+pub(crate) fn arrow(py: Python<'_>, buffer: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    static READ: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let read = READ.get_or_try_init(py, || py.import("park.arrow")?.getattr("read").map(Bound::unbind))?;
+    read.call1(py, (buffer,))
 }
 
 fn tensor(py: Python<'_>, object: Object) -> PyResult<Py<PyAny>> {
@@ -49,6 +71,9 @@ pub(crate) fn tensor_view(py: Python<'_>, pinned: Pinned, spec: &TensorSpec, len
     static VIEW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let view = VIEW.get_or_try_init(py, || py.import("park.tensors")?.getattr("view").map(Bound::unbind))?;
     let start = pinned.bytes().len() - len;
+    if spec.view == View::Plain {
+        return Ok(Py::new(py, TensorView::new(pinned, start, spec.clone()))?.into_any());
+    }
     let buffer = Py::new(py, Buffer::new(pinned, start, len))?;
     view.call1(
         py,

@@ -11,9 +11,11 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::decode::decode;
+use crate::buffer::{Buffer, Pinned};
+use crate::decode::{self, decode};
 use crate::encode::encode;
 use crate::gate::{self, OrRaise, wait_for};
+use crate::tensor_view::TensorView;
 
 thread_local! {
     /// References met while pickling a value for the store; `None` outside of that.
@@ -112,6 +114,9 @@ impl ObjectRef {
 }
 
 /// Stores a value and returns a reference to it.
+///
+/// The elements of arrays and tensors are copied once. Dense layouts (C, Fortran, any order of the dimensions) come back as they
+/// were; others (gaps, negative strides, broadcasts) are gathered into C order by that same copy.
 #[pyfunction]
 #[pyo3(signature = (value, *, _owner=None, _tensor_transport=None))]
 pub(crate) fn put(
@@ -205,6 +210,19 @@ pub(crate) fn get(
         })
         .collect::<PyResult<Vec<_>>>()?;
     Ok(PyList::new(py, values)?.into_any().unbind())
+}
+
+/// Waits for a tensor and returns it as a `TensorView`, whichever library it was put by.
+#[pyfunction]
+#[pyo3(signature = (object_ref, *, timeout=None))]
+pub(crate) fn view(object_ref: &Bound<'_, ObjectRef>, timeout: Option<f64>) -> PyResult<TensorView> {
+    let py = object_ref.py();
+    let timeout = timeout_of(timeout, "get")?;
+    let store = gate::store(py)?;
+    let object = &object_ref.get().inner;
+    belongs(py, &store, object)?;
+    require(py, &store, &[object], timeout)?;
+    decode::view(py, object)
 }
 
 /// Refuses references of an earlier session: their objects may be readable still, but their tasks are gone.
@@ -362,4 +380,12 @@ pub(crate) fn fetch<'py>(py: Python<'py>, object: &ObjectRef) -> PyResult<Bound<
     gate::bring_in(py, &object.inner, None)?;
     let opened = object.inner.open().or_raise(py)?;
     Ok(PyBytes::new(py, opened.bytes()))
+}
+
+/// The bytes of an object as they are stored, without a copy.
+#[pyfunction]
+pub(crate) fn fetch_view(py: Python<'_>, object: &ObjectRef) -> PyResult<Buffer> {
+    let opened = object.inner.open().or_raise(py)?;
+    let len = opened.bytes().len();
+    Ok(Buffer::new(Pinned::Object(opened), 0, len))
 }

@@ -119,6 +119,10 @@ static void tensors(park::Session &session) {
   CHECK(put.tensor<std::int32_t>().value()(2) == 3);
   CHECK(session.put_tensor<std::int32_t>({4}, {values.data(), values.size()}).error().status() == PARK_INVALID_ARGUMENT);
   CHECK(session.create_tensor<float>({-1}).error().status() == PARK_INVALID_ARGUMENT);
+  const std::vector<park::BFloat16> ones{{0x3f80}, {0x3f80}};
+  auto narrow = session.put_tensor<park::BFloat16>({2}, {ones.data(), ones.size()}).value().get().value();
+  CHECK(narrow.tensor<park::BFloat16>().value()(1) == ones[0] && sizeof(park::Float8E4M3FN) == 1);
+  CHECK(narrow.tensor<park::Float16>().error().status() == PARK_WRONG_FORMAT);
 }
 
 static void tasks(park::Session &session) {

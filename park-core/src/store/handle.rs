@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::format::{Format, TensorSpec, View, encode_error};
+use super::mapped::FileTable;
 use super::read_only::HandOver;
 use super::refs::stored_len;
 use super::slot::{PROMISED, Phase, Slot, State};
@@ -85,6 +86,8 @@ pub struct Store {
     pub(super) hand_over: OnceLock<HandOver>,
     /// In the head process, if its session may spill.
     pub(super) spill_thread: OnceLock<SpillThread>,
+    /// Files that MAPPED objects point into.
+    pub(super) files: FileTable,
 }
 
 impl std::fmt::Debug for Store {
@@ -184,6 +187,7 @@ impl Store {
             actor_freed: OnceLock::new(),
             hand_over: OnceLock::new(),
             spill_thread: OnceLock::new(),
+            files: FileTable::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use super::format::{Format, TENSOR_HEADER, TensorSpec, View, decode_error};
+use super::mapped::Elements;
 use super::slot::Slot;
 use super::{Interrupt, ObjectRef, Store, never};
 use crate::error::{Result, bail};
@@ -42,6 +43,8 @@ pub struct Object {
     len: usize,
     format: Format,
     view: View,
+    /// For MAPPED objects: the file that the address points into.
+    file: Option<Elements>,
 }
 
 // SAFETY: the bytes are sealed and stay mapped and unfreed while `reference` lives; reading them is safe from any thread.
@@ -51,20 +54,28 @@ unsafe impl Sync for Object {}
 
 impl Object {
     /// Takes over the view's pin.
-    fn new(reference: ObjectRef, sealed: Sealed<'_>) -> Self {
+    fn new(reference: ObjectRef, sealed: Sealed<'_>) -> Result<Self> {
+        let file = match sealed.format {
+            Format::Mapped => Some(reference.store().open_mapped(sealed.bytes)?),
+            _ => None,
+        };
         let sealed = ManuallyDrop::new(sealed);
-        Self {
+        let bytes = file.as_ref().map_or(sealed.bytes, Elements::bytes);
+        let (address, len) = (bytes.as_ptr(), bytes.len());
+        Ok(Self {
+            file,
             reference,
-            address: sealed.bytes.as_ptr(),
-            len: sealed.bytes.len(),
+            address,
+            len,
             format: sealed.format,
             view: sealed.view,
-        }
+        })
     }
 
-    /// The payload.
+    /// The payload; of a MAPPED object, the elements in the file.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `sealed` checked that the range lies in a mapping; the reference we hold keeps it sealed and mapped.
+        // SAFETY: `sealed` checked that the range lies in a mapping, and the reference we hold keeps it sealed and mapped; or
+        // `open_mapped` did, and `file` keeps that mapping.
         unsafe { std::slice::from_raw_parts(self.address, self.len) }
     }
 
@@ -90,8 +101,12 @@ impl Object {
         store.nested_ids(slot).into_iter().map(|id| store.resolve(id)).collect()
     }
 
-    /// Type and shape of a TENSOR object, and its elements.
+    /// Type and shape of a TENSOR or MAPPED object, and its elements.
     pub fn tensor(&self) -> Result<(TensorSpec, &[u8])> {
+        if self.format == Format::Mapped {
+            let record = self.reference.sealed()?.bytes;
+            return Ok((Store::mapped_spec(record, self.view)?, self.bytes()));
+        }
         if self.format != Format::Tensor {
             bail!(
                 WrongFormat,
@@ -115,7 +130,12 @@ impl Clone for Object {
         if !reference.store().is_forked() {
             reference.store().pin(reference.id().index);
         }
-        Self { reference, ..*self }
+        let file = self.file.clone();
+        Self {
+            reference,
+            file,
+            ..*self
+        }
     }
 }
 
@@ -195,8 +215,9 @@ impl ObjectRef {
         if sealed.format == Format::Error {
             return Err(decode_error(sealed.bytes));
         }
-        self.store().count_shared(sealed.bytes.len() as u64);
-        Ok(Object::new(self.clone(), sealed))
+        let object = Object::new(self.clone(), sealed)?;
+        self.store().count_shared(object.bytes().len() as u64);
+        Ok(object)
     }
 }
 
