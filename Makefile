@@ -27,7 +27,7 @@ EXTENSION_SOURCES := $(shell find park-core/src park-py -name '*.rs' 2>/dev/null
 # preemptions is the usual one: nearly all known bugs of this kind show with two, and the state space stays small.
 LOOM := LOOM_MAX_PREEMPTIONS=2 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p park-core --release --lib loom_
 
-.PHONY: help setup extension demo test quick check bench bench-ray install header stubs clean FORCE
+.PHONY: help setup extension demo test quick check bench bench-ray bench-store install header stubs clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -94,9 +94,12 @@ bench: ## criterion benches of the Rust crates
 bench-ray: $(STAMPS)/extension benches/.venv-ray/.ready ## ratios to real Ray, Pool, a pipe and memcpy, into benches/RESULTS.md
 	$(PY) benches/peers/run.py $(BENCH_ARGS)
 
+bench-store: $(STAMPS)/extension benches/.venv-ray/.ready ## the store beside Plasma, shared_memory, iceoryx2 and memcpy, into benches/STORE.md
+	$(PY) benches/peers/store_run.py $(BENCH_ARGS)
+
 # Real Ray has an environment of its own: nothing of it can reach the project's requirements.
 benches/.venv-ray/.ready: benches/peers/requirements-ray.txt
-	@echo "bench-ray: pip install into benches/.venv-ray: $$(grep -v '^#' $< | tr '\n' ' ')"
+	@echo "benches: pip install into benches/.venv-ray: $$(grep -v '^#' $< | tr '\n' ' ')"
 	@[[ -x benches/.venv-ray/bin/python ]] || "$(PYTHON)" -m venv benches/.venv-ray
 	@benches/.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
