@@ -51,6 +51,19 @@
 // caller of its own. Shared. Free it with park_actor_free(): the actor ends with its last handle, after what was asked is done.
 typedef struct park_actor park_actor;
 
+// A channel, seen by this process. It is an object of the store, and lives as long as handles or references to it do. Shared. Free it
+// with park_channel_free().
+typedef struct park_channel park_channel;
+
+// A message of a channel: its bytes do not move or change until it is released. Shared. Free it with park_channel_message_free().
+typedef struct park_channel_message park_channel_message;
+
+// A reader of a channel. Movable. Free it with park_channel_reader_free().
+typedef struct park_channel_reader park_channel_reader;
+
+// The writer's end of a channel, of which there is one at a time. Movable. Free it with park_channel_writer_free().
+typedef struct park_channel_writer park_channel_writer;
+
 // An error: a status, and a message that names what was asked and what was found. Shared. Free it with park_error_free().
 typedef struct park_error park_error;
 
@@ -80,14 +93,68 @@ typedef park_status (*park_actor_function)(park_task_call *call, const char *met
 // Called once with a callback's `user_data`, when park needs it no longer, on any thread.
 typedef void (*park_destructor)(void *user_data);
 
+// How large a channel is. Set struct_size to sizeof(park_channel_options).
+typedef struct {
+  // sizeof(park_channel_options).
+  size_t struct_size;
+  // Messages that fit at once; 0 is 8.
+  uint64_t slots;
+  // Bytes of the longest message; for a tensor, of its elements.
+  uint64_t slot_bytes;
+  // Readers that are waited for from the first message on, at most 64. 0 is a broadcast to whoever is there.
+  uint64_t readers;
+} park_channel_options;
+
+// What the bytes of an object mean.
+typedef uint32_t park_format;
+
+// The element type of a tensor: DLPack's type code times 256, plus the bits of one element.
+typedef uint32_t park_dtype;
+
+// The type that a tensor has in Python.
+typedef uint32_t park_view;
+
+// A tensor that can be read in place. Set struct_size to sizeof(park_tensor) before the call that fills it.
+typedef struct {
+  // sizeof(park_tensor).
+  size_t struct_size;
+  // Element type.
+  park_dtype dtype;
+  // PARK_VIEW_NUMPY or PARK_VIEW_TORCH.
+  park_view view;
+  // Number of dimensions.
+  size_t ndim;
+  // Extents; 0 beyond `ndim`.
+  int64_t shape[PARK_TENSOR_MAX_NDIM];
+  // Distances between neighbours, in elements; 0 beyond `ndim`.
+  int64_t strides[PARK_TENSOR_MAX_NDIM];
+  // The elements, aligned to 64 bytes. Read-only; valid while the object's view is.
+  const void *data;
+  // Bytes of all elements.
+  size_t nbytes;
+} park_tensor;
+
+// What tensor to make. Set struct_size to sizeof(park_tensor_spec).
+typedef struct {
+  // sizeof(park_tensor_spec).
+  size_t struct_size;
+  // Element type: one of PARK_INT8 ... PARK_BOOL.
+  park_dtype dtype;
+  // PARK_VIEW_NUMPY or PARK_VIEW_TORCH.
+  park_view view;
+  // Number of dimensions, up to PARK_TENSOR_MAX_NDIM.
+  size_t ndim;
+  // `ndim` extents. May be NULL if there are none.
+  const int64_t *shape;
+  // `ndim` distances between neighbours, in elements, of a dense layout; NULL for row-major order.
+  const int64_t *strides;
+} park_tensor_spec;
+
 // The name of one object, for ever. A value: it keeps nothing alive. Compare the bytes for equality.
 typedef struct {
   // As every language of park writes it.
   uint8_t bytes[16];
 } park_object_id;
-
-// What the bytes of an object mean.
-typedef uint32_t park_format;
 
 // How to open a session. Set struct_size to sizeof(park_session_options); every member that is 0 has its default.
 typedef struct {
@@ -125,48 +192,6 @@ typedef struct {
 // can say why, an error in `*err`, which park frees. It runs on any thread of the pool, several calls at a time with the same
 // `user_data`. No C++ exception may leave it.
 typedef park_status (*park_task_function)(park_task_call *call, void *user_data, park_error **err);
-
-// The element type of a tensor: DLPack's type code times 256, plus the bits of one element.
-typedef uint32_t park_dtype;
-
-// The type that a tensor has in Python.
-typedef uint32_t park_view;
-
-// What tensor to make. Set struct_size to sizeof(park_tensor_spec).
-typedef struct {
-  // sizeof(park_tensor_spec).
-  size_t struct_size;
-  // Element type: one of PARK_INT8 ... PARK_BOOL.
-  park_dtype dtype;
-  // PARK_VIEW_NUMPY or PARK_VIEW_TORCH.
-  park_view view;
-  // Number of dimensions, up to PARK_TENSOR_MAX_NDIM.
-  size_t ndim;
-  // `ndim` extents. May be NULL if there are none.
-  const int64_t *shape;
-  // `ndim` distances between neighbours, in elements, of a dense layout; NULL for row-major order.
-  const int64_t *strides;
-} park_tensor_spec;
-
-// A tensor that can be read in place. Set struct_size to sizeof(park_tensor) before the call that fills it.
-typedef struct {
-  // sizeof(park_tensor).
-  size_t struct_size;
-  // Element type.
-  park_dtype dtype;
-  // PARK_VIEW_NUMPY or PARK_VIEW_TORCH.
-  park_view view;
-  // Number of dimensions.
-  size_t ndim;
-  // Extents; 0 beyond `ndim`.
-  int64_t shape[PARK_TENSOR_MAX_NDIM];
-  // Distances between neighbours, in elements; 0 beyond `ndim`.
-  int64_t strides[PARK_TENSOR_MAX_NDIM];
-  // The elements, aligned to 64 bytes. Read-only; valid while the object's view is.
-  const void *data;
-  // Bytes of all elements.
-  size_t nbytes;
-} park_tensor;
 
 // The call did what it says.
 #define PARK_OK 0
@@ -242,6 +267,9 @@ typedef struct {
 
 // The operation is not offered here.
 #define PARK_UNSUPPORTED 24
+
+// The channel was closed, or whoever is at its other end is gone.
+#define PARK_CHANNEL_CLOSED 25
 
 // The user's bytes.
 #define PARK_FORMAT_RAW 0
@@ -334,6 +362,109 @@ park_status park_actor_clone(const park_actor *actor, park_actor **out, park_err
 
 // Frees a caller. NULL is fine.
 void park_actor_free(park_actor *actor);
+
+// Makes a channel in the session's store, whose memory it takes at once: (256 + slot_bytes) * slots and some. PARK_STORE_FULL if there is
+// no room, PARK_INVALID_ARGUMENT for sizes that cannot be.
+park_status park_channel_create(const park_session *session,
+                                const park_channel_options *options,
+                                park_channel **out,
+                                park_error **err);
+
+// The channel that an object is, in any process of its session. PARK_WRONG_FORMAT if it is none.
+park_status park_channel_open(const park_object_ref *object, park_channel **out, park_error **err);
+
+// A reference to the channel's object, to pass to other processes. The caller frees it.
+park_status park_channel_reference(const park_channel *channel, park_object_ref **out, park_error **err);
+
+// Frees the handle. Writers, readers and messages of the channel stay valid. NULL is fine.
+void park_channel_free(park_channel *channel);
+
+// The bytes of the message, aligned to 64 bytes. Valid until the message is released or freed.
+park_status park_channel_message_data(const park_channel_message *message,
+                                      const void **data,
+                                      size_t *len,
+                                      park_error **err);
+
+// What the bytes mean: one of PARK_FORMAT_RAW ... PARK_FORMAT_ARROW.
+park_status park_channel_message_format(const park_channel_message *message, park_format *out, park_error **err);
+
+// Describes the tensor that a message is, for reading in place until the message is released or freed. PARK_WRONG_FORMAT if it is none.
+park_status park_channel_message_tensor(const park_channel_message *message,
+                                        park_tensor *out,
+                                        park_error **err);
+
+// Gives the slot back to the writer, once the messages read before it are released too. The handle stays to be freed, and is
+// PARK_HANDLE_CLOSED.
+park_status park_channel_message_release(park_channel_message *message,
+                                         park_error **err);
+
+// Frees the handle, and releases the message unless that was done. NULL is fine.
+void park_channel_message_free(park_channel_message *message);
+
+// Takes a seat: one of those that were counted when the channel was made, and then the first message is the first that was ever
+// written; else a further one, and then it is the next. PARK_TABLE_FULL if all 64 are taken.
+park_status park_channel_reader_open(const park_channel *channel,
+                                     park_channel_reader **out,
+                                     park_error **err);
+
+// Waits for the next message and gives it in place. Its slot is not written to again before the message is released or freed, so a
+// reader that keeps messages holds the writer up; with all slots in its hands it gets PARK_INVALID_ARGUMENT. PARK_TIMEOUT if none comes in
+// time; PARK_CHANNEL_CLOSED when none is left and none can come, because the writer closed the channel or died.
+park_status park_channel_reader_read(park_channel_reader *reader,
+                                     int64_t timeout_ms,
+                                     park_channel_message **out,
+                                     park_error **err);
+
+// Frees the handle, and gives the seat back once its messages are released too. NULL is fine.
+void park_channel_reader_free(park_channel_reader *reader);
+
+// Claims the writer's end. PARK_ALREADY_EXISTS while another writer lives, PARK_CHANNEL_CLOSED after one closed the channel. After one was
+// killed, the new one goes on behind the last message that was published.
+park_status park_channel_writer_open(const park_channel *channel,
+                                     park_channel_writer **out,
+                                     park_error **err);
+
+// Writes a copy of `len` bytes as the next message, once the slowest reader has given a slot back. PARK_TIMEOUT if none does in time,
+// PARK_INVALID_ARGUMENT if the message is longer than a slot, PARK_CHANNEL_CLOSED if every reader has left.
+park_status park_channel_writer_write(park_channel_writer *writer,
+                                      const void *data,
+                                      size_t len,
+                                      int64_t timeout_ms,
+                                      park_error **err);
+
+// As park_channel_writer_write(), for a tensor whose elements are `nbytes` long and laid out as `spec` says.
+park_status park_channel_writer_write_tensor(park_channel_writer *writer,
+                                             const park_tensor_spec *spec,
+                                             const void *data,
+                                             size_t nbytes,
+                                             int64_t timeout_ms,
+                                             park_error **err);
+
+// Lends the next slot for a message of `len` bytes to be written in place: `*data` is 64-byte aligned, and valid until the message is
+// published, another one is begun or written, or the writer is closed or freed. Errors as of park_channel_writer_write().
+park_status park_channel_writer_begin(park_channel_writer *writer,
+                                      size_t len,
+                                      int64_t timeout_ms,
+                                      void **data,
+                                      park_error **err);
+
+// As park_channel_writer_begin(), for a tensor, whose elements `*data` has room for.
+park_status park_channel_writer_begin_tensor(park_channel_writer *writer,
+                                             const park_tensor_spec *spec,
+                                             int64_t timeout_ms,
+                                             void **data,
+                                             park_error **err);
+
+// Makes the message that was begun visible to every reader. PARK_INVALID_ARGUMENT if none was.
+park_status park_channel_writer_publish(park_channel_writer *writer, park_error **err);
+
+// No more messages: readers get those that were published, then PARK_CHANNEL_CLOSED. Afterwards the handle is PARK_HANDLE_CLOSED, and only
+// freed.
+park_status park_channel_writer_close(park_channel_writer *writer,
+                                      park_error **err);
+
+// Frees the handle, and closes the channel unless that was done. NULL is fine.
+void park_channel_writer_free(park_channel_writer *writer);
 
 // The name of a status, such as "Timeout"; "Unknown" for a number that this library does not know. Static: never freed.
 const char *park_status_name(park_status status);

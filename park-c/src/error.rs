@@ -61,6 +61,8 @@ pub const PARK_WRONG_FORMAT: park_status = 22;
 pub const PARK_HANDLE_CLOSED: park_status = 23;
 /// The operation is not offered here.
 pub const PARK_UNSUPPORTED: park_status = 24;
+/// The channel was closed, or whoever is at its other end is gone.
+pub const PARK_CHANNEL_CLOSED: park_status = 25;
 
 /// An error: a status, and a message that names what was asked and what was found. Shared. Free it with park_error_free().
 pub struct park_error {

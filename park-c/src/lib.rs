@@ -20,6 +20,10 @@
 )]
 
 pub mod actor;
+pub mod channel;
+pub mod channel_message;
+pub mod channel_reader;
+pub mod channel_writer;
 #[cfg(feature = "cxx")]
 pub mod cxx;
 pub mod error;

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::ptr;
 
 use park_core::store::never;
-use park_core::{DType, Format, Object, Result, TensorSpec, View};
+use park_core::{DType, Format, Result, TensorSpec, View};
 
 use crate::error::{park_error, park_status};
 use crate::from_c::{FromC, Sized, invalid};
@@ -163,8 +163,8 @@ pub(crate) fn read_spec(from_c: &FromC, spec: *const park_tensor_spec) -> Result
     TensorSpec::strided(dtype, &shape, &strides, view)
 }
 
-fn describe(object: &Object) -> Result<park_tensor> {
-    let (spec, elements) = object.tensor()?;
+/// What C sees of a tensor.
+pub(crate) fn describe(spec: &TensorSpec, elements: &[u8]) -> park_tensor {
     let mut tensor = park_tensor {
         dtype: u32::from(spec.dtype.code) << 8 | u32::from(spec.dtype.bits),
         view: spec.view as park_view,
@@ -184,7 +184,7 @@ fn describe(object: &Object) -> Result<park_tensor> {
         .iter_mut()
         .zip(spec.strides.iter().map(signed))
         .for_each(|(place, value)| *place = value);
-    Ok(tensor)
+    tensor
 }
 
 /// Lends room for a tensor: write its elements in place (park_mutable_object_data()), then seal it.
@@ -246,7 +246,9 @@ pub unsafe extern "C" fn park_tensor_read(
 ) -> park_status {
     let body = |from_c: &FromC| {
         let out = from_c.out_sized(out, "out")?;
-        out(from_c.borrow(object, "object")?.with(describe)?);
+        out(from_c
+            .borrow(object, "object")?
+            .with(|object| object.tensor().map(|(spec, elements)| describe(&spec, elements)))?);
         Ok(())
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.

@@ -78,6 +78,8 @@ kinds! {
     HandleClosed = 23,
     /// The operation is not offered here.
     Unsupported = 24,
+    /// The channel was closed, or whoever is at its other end is gone.
+    ChannelClosed = 25,
 }
 
 /// An error: a kind, and a message that names what was asked and what was found.

@@ -164,7 +164,7 @@ fn describe(value: &Bound<'_, PyAny>) -> PyResult<Option<Encoded>> {
 }
 
 /// One memory copy to do: offset in the object, address, length.
-type Copy = (u64, usize, usize);
+pub(crate) type Copy = (u64, usize, usize);
 
 fn aligned(offset: usize) -> usize {
     offset.next_multiple_of(64)
@@ -179,7 +179,7 @@ impl Encoded {
     }
 
     /// Header, copies and total length of a pickle object (store/format.rs).
-    fn layout(&self, py: Python<'_>) -> (Vec<u8>, Vec<Copy>, usize) {
+    pub(crate) fn layout(&self, py: Python<'_>) -> (Vec<u8>, Vec<Copy>, usize) {
         match self {
             Self::Tensor { spec, elements } => {
                 let header = spec.header().to_vec();

@@ -103,6 +103,28 @@ pub(crate) fn block<T: Send>(
     }
 }
 
+/// Whether this process runs a task now.
+pub(crate) fn runs_task() -> bool {
+    RUNS_TASK.load(Ordering::Relaxed)
+}
+
+/// As `block`, for a call that will wait: the CPU of the task, if this process runs one, serves others meanwhile.
+pub(crate) fn block_idle<T: Send>(
+    py: Python<'_>,
+    call: impl FnOnce(&mut dyn FnMut() -> park_core::Result<()>) -> park_core::Result<T> + Send,
+) -> PyResult<T> {
+    let session = if runs_task() { current() } else { None };
+    block(py, |interrupt| {
+        let Some(session) = session else {
+            return call(interrupt);
+        };
+        session.set_blocked(true)?;
+        let result = call(interrupt);
+        session.set_blocked(false)?;
+        result
+    })
+}
+
 /// Waits until `need` of the objects are sealed; returns how many are. The task's CPU serves others meanwhile.
 pub(crate) fn wait_for(
     py: Python<'_>,
@@ -115,18 +137,5 @@ pub(crate) fn wait_for(
     if ready >= need || timeout == Some(Duration::ZERO) {
         return Ok(ready);
     }
-    let session = if RUNS_TASK.load(Ordering::Relaxed) {
-        current()
-    } else {
-        None
-    };
-    block(py, |interrupt| {
-        let Some(session) = session else {
-            return store.wait_some(refs, need, timeout, interrupt);
-        };
-        session.set_blocked(true)?;
-        let ready = store.wait_some(refs, need, timeout, interrupt);
-        session.set_blocked(false)?;
-        ready
-    })
+    block_idle(py, |interrupt| store.wait_some(refs, need, timeout, interrupt))
 }

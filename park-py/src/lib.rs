@@ -8,6 +8,7 @@
 //! | `gate` | the process's session, waiting with signals, errors to exceptions |
 //! | `object` | `ObjectRef`, put, get, wait |
 //! | `buffer` | `Buffer`: sealed bytes as a Python buffer that pins them |
+//! | `channel` | writers, readers and messages of channels |
 //! | `encode`, `decode` | Python values to objects and back |
 //! | `task`, `actor` | submitting work |
 //! | `worker` | the loop of a worker process |
@@ -17,6 +18,7 @@ use pyo3::prelude::*;
 
 mod actor;
 mod buffer;
+mod channel;
 mod decode;
 mod encode;
 mod gate;
@@ -32,6 +34,8 @@ mod _park {
     use crate::actor::{call_actor, create_actor, find_actor, kill_actor};
     #[pymodule_export]
     use crate::buffer::Buffer;
+    #[pymodule_export]
+    use crate::channel::{ChannelMessage, ChannelReader, ChannelWriter, create_channel};
     #[pymodule_export]
     use crate::object::{ObjectRef, export, fetch, get, put, wait};
     #[pymodule_export]

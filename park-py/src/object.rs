@@ -135,7 +135,7 @@ pub(crate) fn put(
     Ok(ObjectRef { inner })
 }
 
-fn timeout_of(timeout: Option<f64>, what: &str) -> PyResult<Option<Duration>> {
+pub(crate) fn timeout_of(timeout: Option<f64>, what: &str) -> PyResult<Option<Duration>> {
     match timeout {
         None => Ok(None),
         Some(seconds) if seconds.is_nan() || (seconds < 0.0 && what == "wait") => Err(PyValueError::new_err(format!(

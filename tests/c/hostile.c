@@ -76,6 +76,22 @@ static void nulls(void) {
   REFUSED(park_actor_spawn(NULL, NULL, NULL, NULL, NULL, NULL, &err));
   REFUSED(park_actor_call(NULL, NULL, NULL, 0, 0, NULL, &err));
   REFUSED(park_actor_clone(NULL, NULL, &err));
+  REFUSED(park_channel_create(NULL, NULL, NULL, &err));
+  REFUSED(park_channel_open(NULL, NULL, &err));
+  REFUSED(park_channel_reference(NULL, NULL, &err));
+  REFUSED(park_channel_writer_open(NULL, NULL, &err));
+  REFUSED(park_channel_writer_write(NULL, NULL, 0, 0, &err));
+  REFUSED(park_channel_writer_write_tensor(NULL, NULL, NULL, 0, 0, &err));
+  REFUSED(park_channel_writer_begin(NULL, 0, 0, NULL, &err));
+  REFUSED(park_channel_writer_begin_tensor(NULL, NULL, 0, NULL, &err));
+  REFUSED(park_channel_writer_publish(NULL, &err));
+  REFUSED(park_channel_writer_close(NULL, &err));
+  REFUSED(park_channel_reader_open(NULL, NULL, &err));
+  REFUSED(park_channel_reader_read(NULL, 0, NULL, &err));
+  REFUSED(park_channel_message_data(NULL, NULL, NULL, &err));
+  REFUSED(park_channel_message_format(NULL, NULL, &err));
+  REFUSED(park_channel_message_tensor(NULL, NULL, &err));
+  REFUSED(park_channel_message_release(NULL, &err));
 
   // Nowhere to put the error is fine.
   CHECK(park_session_close(NULL, NULL) == PARK_INVALID_ARGUMENT);
@@ -86,6 +102,10 @@ static void nulls(void) {
   park_object_ref_free(NULL);
   park_mutable_object_free(NULL);
   park_actor_free(NULL);
+  park_channel_free(NULL);
+  park_channel_writer_free(NULL);
+  park_channel_reader_free(NULL);
+  park_channel_message_free(NULL);
   CHECK(park_error_status(NULL) == PARK_OK && strcmp(park_error_message(NULL), "") == 0);
   park_error *error = park_error_new(PARK_OK, NULL);
   CHECK(park_error_status(error) == PARK_TASK_FAILED && strcmp(park_error_message(error), "") == 0);

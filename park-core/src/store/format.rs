@@ -8,6 +8,7 @@
 //! ARROW    an Arrow IPC stream
 //! ERROR    i32 kind, u32 message length, message (UTF-8), bytes that one language understands
 //! ACTOR    the handle object of an actor (actor/README.md); not readable as data
+//! CHANNEL  slots that are written over and over (channel/README.md); not readable as data, never moved or spilled
 //! ```
 //! All integers are little-endian. Lengths read back are checked against the object's length.
 
@@ -29,6 +30,8 @@ pub enum Format {
     Error = 4,
     /// The handle of an actor.
     Actor = 5,
+    /// The memory of a channel.
+    Channel = 6,
 }
 
 impl Format {
@@ -41,6 +44,7 @@ impl Format {
             3 => Self::Arrow,
             4 => Self::Error,
             5 => Self::Actor,
+            6 => Self::Channel,
             _ => bail!(Corrupt, "object has format {number}"),
         })
     }

@@ -7,8 +7,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use super::format::{Format, TensorSpec, View, encode_error};
 use super::slot::{PROMISED, Phase, Slot, State};
 use super::{Interrupt, MutableObject, Object, ObjectRef, never};
@@ -20,7 +18,7 @@ use crate::shm::journal::LANES;
 use crate::shm::layout::{MAX_PARTICIPANTS, STATE_CLOSED, STATE_OPEN};
 use crate::shm::{Allocation, Arena, Header, Layout, Participant, Segment};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Ring, SpinPolicy};
+use crate::sync::{Mutex, Ring, SpinPolicy};
 use crate::sys::failpoint::fail_point;
 use crate::sys::{cgroup, fork, process};
 
@@ -270,7 +268,7 @@ impl Store {
 
     /// As `check_open`, and in a process that joined by itself also asks the system whether the head still lives. Workers need not
     /// ask: they die with it.
-    pub(super) fn check_head(&self) -> Result<()> {
+    pub(crate) fn check_head(&self) -> Result<()> {
         self.check_open()?;
         if self.head.as_ref().is_some_and(|head| process::has_ended(head.as_fd())) {
             bail!(SessionClosed, "the process that opened the park session has ended");
@@ -280,7 +278,8 @@ impl Store {
 
     /// Whether this handle was inherited through `fork()`.
     pub fn is_forked(&self) -> bool {
-        fork::crossed(self.fork_epoch)
+        // In a shuttle test a thread that unwinds plays a process that was killed: it, too, must not touch what it leaves behind.
+        fork::crossed(self.fork_epoch) || (cfg!(shuttle) && std::thread::panicking())
     }
 
     /// Refuses new work in this process from now on. Views and references stay valid until dropped.

@@ -20,17 +20,15 @@
 
 use std::sync::Arc;
 
-use parking_lot::MutexGuard;
-
 use super::Store;
 use super::count::{Count, Lanes, Stamp};
 use super::slot::Slot;
 use crate::id::{ObjectId, ParticipantId};
 use crate::shm::journal::{Journal, LANES, LIST, Lane, TRANSFER};
 use crate::shm::layout::MAX_PARTICIPANTS;
-use crate::sync::Ring;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::ring::{Position, PushError};
+use crate::sync::{MutexGuard, Ring};
 use crate::sys::failpoint::fail_point;
 
 const TAKE: u32 = 1;

@@ -3,6 +3,7 @@
 mod actor_cell;
 mod audit;
 mod count;
+mod channel_cell;
 pub mod format;
 mod handle;
 mod journal;
@@ -25,7 +26,11 @@ pub use object::{Object, Sealed};
 pub use object_ref::ObjectRef;
 pub use recover::Orphan;
 pub use stats::StoreStats;
+pub(crate) use wait::TICK;
 pub use wait::{Interrupt, never};
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
+
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;

@@ -145,8 +145,8 @@ impl ObjectRef {
         }
         let meta = slot.meta.load(Ordering::Relaxed).to_le_bytes();
         let format = Format::from_number(meta[0])?;
-        // The words of an actor's handle change while it is sealed (actor_cell.rs): no slice may cover them.
-        let len = if format == Format::Actor {
+        // These change while they are sealed (actor_cell.rs, channel_cell.rs): no slice may cover them.
+        let len = if matches!(format, Format::Actor | Format::Channel) {
             0
         } else {
             slot.len.load(Ordering::Relaxed)
