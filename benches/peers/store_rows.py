@@ -35,6 +35,7 @@ GET = [
 ]
 HOP = [
     Row("hop over a pipe", "write and read", "us"),
+    Row("hop over a park channel", "write and read in place: spins briefly, then sleeps on the bell", "us"),
     Row("hop over park objects", "seal a promised object, get it: spins briefly, then sleeps on the doorbell", "us"),
     Row("hop over iceoryx2, polling", "loan, write, send; the receiver polls and never sleeps", "us"),
     Row("hop over iceoryx2, event", "the same and notify; the receiver sleeps on a listener", "us"),

@@ -1,5 +1,5 @@
-//! Handing 64 bytes to another process and back: over a pipe, and through the store, where each side seals an object that the other
-//! waits for.
+//! Handing 64 bytes to another process and back: over a pipe, over two channels, and by objects that one side seals while the other
+//! waits for them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,6 +7,7 @@ use std::time::Instant;
 use park_bench::bytes::stamped;
 use park_bench::child::{Child, answer};
 use park_bench::measure::{Case, Peer, Result};
+use park_core::channel::{Channel, ChannelSpec};
 use park_core::store::never;
 use park_core::{ObjectId, ObjectRef, ParticipantId, Session, Spec, Store};
 
@@ -16,6 +17,7 @@ const TRIPS: u64 = 500;
 
 pub(crate) fn rows(peer: &mut Peer, session: &Session) -> Result<()> {
     peer.row("hop over a pipe", pipe)?;
+    peer.row("hop over a park channel", || channels(session))?;
     peer.row("hop over park objects", || objects(session))
 }
 
@@ -32,6 +34,46 @@ fn pipe<'a>() -> Result<Case<'a>> {
         let seconds = begin.elapsed().as_secs_f64();
         Ok((replies == messages).then_some(seconds))
     }))
+}
+
+fn channels(session: &Session) -> Result<Case<'_>> {
+    let spec = ChannelSpec {
+        slots: 4,
+        slot_bytes: MESSAGE as u64,
+        readers: 1,
+    };
+    let (there, back) = (
+        Channel::create(session.store(), spec)?,
+        Channel::create(session.store(), spec)?,
+    );
+    let ids = [&there, &back].map(|channel| channel.reference().id().to_string());
+    let (mut out, mut into) = (there.writer()?, back.reader()?);
+    let mut child = Child::start(&["channel", session.address(), &ids[0], &ids[1]])?;
+    Ok(Case::reported(2.0 * TRIPS as f64, move || {
+        let messages: Vec<Vec<u8>> = (0..TRIPS).map(|number| stamped(MESSAGE, number)).collect();
+        let mut replies = vec![vec![0; MESSAGE]; messages.len()];
+        child.tell("go")?;
+        let begin = Instant::now();
+        for (message, reply) in messages.iter().zip(&mut replies) {
+            out.write(message, None, &mut never)?;
+            reply.copy_from_slice(into.read(None, &mut never)?.bytes());
+        }
+        let seconds = begin.elapsed().as_secs_f64();
+        Ok((child.hear()? == "done" && replies == messages).then_some(seconds))
+    }))
+}
+
+/// Told to go, it sends each message of `there` back.
+pub(crate) fn channel_child(store: &Arc<Store>, there: &str, back: &str) -> Result<()> {
+    let open = |id: &str| -> Result<Channel> { Ok(Channel::open(store.resolve(id.parse()?)?)?) };
+    let (mut into, mut out) = (open(there)?.reader()?, open(back)?.writer()?);
+    answer(|_| {
+        for _ in 0..TRIPS {
+            let message = into.read(None, &mut never)?;
+            out.write(message.bytes(), None, &mut never)?;
+        }
+        Ok("done".to_owned())
+    })
 }
 
 /// The objects of all trips are promised beforehand, and both sides hold references to them: what is timed is writing, sealing,

@@ -34,6 +34,7 @@ fn child(words: &[&str]) -> Result<()> {
         ["pipe"] => echo(hop::MESSAGE),
         ["get", address] => get::child(Session::attach(address)?.store()),
         ["hop", address] => hop::child(Session::attach(address)?.store()),
+        ["channel", address, there, back] => hop::channel_child(Session::attach(address)?.store(), there, back),
         ["crowd", address] => crowd::child(Session::attach(address)?.store()),
         _ => Err(format!("there is no child {words:?}").into()),
     }
