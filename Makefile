@@ -33,7 +33,7 @@ SHUTTLE := RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test 
 # The core with its fail points compiled in, killed at each of them.
 CRASH := CARGO_TARGET_DIR=target/crash cargo test -p park-tests --features failpoints --test crash
 
-.PHONY: help setup extension demo test quick check soak fuzz bench bench-ray install header abi stubs clean FORCE
+.PHONY: help setup extension demo test quick check soak fuzz bench bench-ray bench-store install header abi stubs clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -111,9 +111,12 @@ bench: ## criterion benches of the Rust crates
 bench-ray: $(STAMPS)/extension benches/.venv-ray/.ready ## ratios to real Ray, Pool, a pipe and memcpy, into benches/RESULTS.md
 	$(PY) benches/peers/run.py $(BENCH_ARGS)
 
+bench-store: $(STAMPS)/extension benches/.venv-ray/.ready ## the store beside Plasma, shared_memory, iceoryx2 and memcpy, into benches/STORE.md
+	$(PY) benches/peers/store_run.py $(BENCH_ARGS)
+
 # Real Ray has an environment of its own: nothing of it can reach the project's requirements.
 benches/.venv-ray/.ready: benches/peers/requirements-ray.txt
-	@echo "bench-ray: pip install into benches/.venv-ray: $$(grep -v '^#' $< | tr '\n' ' ')"
+	@echo "benches: pip install into benches/.venv-ray: $$(grep -v '^#' $< | tr '\n' ' ')"
 	@[[ -x benches/.venv-ray/bin/python ]] || "$(PYTHON)" -m venv benches/.venv-ray
 	@benches/.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
