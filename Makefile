@@ -11,6 +11,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 CHAOS ?=
+MINUTES ?= 5
 BENCH_ARGS ?=
 PREFIX ?= /usr/local
 VENV := .venv
@@ -27,7 +28,7 @@ EXTENSION_SOURCES := $(shell find park-core/src park-py -name '*.rs' 2>/dev/null
 # preemptions is the usual one: nearly all known bugs of this kind show with two, and the state space stays small.
 LOOM := LOOM_MAX_PREEMPTIONS=2 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p park-core --release --lib loom_
 
-.PHONY: help setup extension demo test quick check bench bench-ray install header stubs clean FORCE
+.PHONY: help setup extension demo test quick check fuzz bench bench-ray install header abi stubs clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -88,6 +89,10 @@ check: $(STAMPS)/extension ## format, lints, stubs, header drift, import table, 
 	  stubs 300 'bash tests/tools/stubs.sh check $(BIN)' \
 	  audit 1200 'bash tests/tools/audit.sh $(PY)'
 
+fuzz: ## fuzz each target for MINUTES (default 5), and let a hostile process scribble for as long
+	bash tests/fuzz/run.sh "$(MINUTES)"
+	PARK_HOSTILE_SECONDS=$$(awk -v m="$(MINUTES)" 'BEGIN { printf "%d", m * 60 }') cargo test --quiet -p park-tests --test hostile -- --nocapture
+
 bench: ## criterion benches of the Rust crates
 	cargo bench -p park-bench
 
@@ -109,6 +114,10 @@ install: ## build libpark and install it for C and C++ under PREFIX (default /us
 header: ## write include/park.h from park-c (cbindgen)
 	PARK_HEADER=write cargo test --quiet -p park-tests --test header
 	@git --no-pager diff --stat -- include/park.h || true
+
+abi: ## write tests/c/abi.txt, the copy of the C ABI that is committed: additions only
+	PARK_ABI=write cargo test --quiet -p park-tests --test arch abi::
+	@git --no-pager diff --stat -- tests/c/abi.txt || true
 
 stubs: $(STAMPS)/packages ## write the generated part of python/park/_park.pyi
 	bash tests/tools/stubs.sh write $(BIN)

@@ -17,6 +17,10 @@
  *
  * Timeouts are milliseconds: -1 is for ever, 0 only looks.
  *
+ * Each function says of itself: Ownership, who frees what it takes and gives; Threads, the rule above under which it may be called;
+ * Errors, the statuses of its own. Beside those, any call may end with PARK_INVALID_ARGUMENT, PARK_HANDLE_CLOSED, PARK_FORKED,
+ * PARK_CORRUPT (another process of the session wrote into shared memory what must not be there) or PARK_INTERNAL.
+ *
  * Structs that begin with struct_size: set it to the struct's sizeof, and the members you do not use to 0.
  *
  * In a child made by fork() every handle of its parent is PARK_FORKED; freeing one there does nothing to the session.
@@ -76,6 +80,10 @@ typedef struct park_object park_object;
 
 // Keeps one object alive, made already or promised. Shared. Free it with park_object_ref_free().
 typedef struct park_object_ref park_object_ref;
+
+// The duty to make one object, to which others hold references already. Shared. Free it with park_promise_free(): a promise that
+// was not kept by then is raised as PARK_OBJECT_LOST in whoever reads the object, and so is that of a process that dies.
+typedef struct park_promise park_promise;
 
 // A session that this process opened or attached to. Shared. Free it with park_session_free(), which also closes it.
 typedef struct park_session park_session;
@@ -157,6 +165,22 @@ typedef struct {
   uint8_t bytes[16];
 } park_object_id;
 
+// What object to make. Set struct_size to sizeof(park_object_spec), and what is not used to 0.
+typedef struct {
+  // sizeof(park_object_spec).
+  size_t struct_size;
+  // Payload bytes.
+  size_t len;
+  // `num_nested` objects that the new one keeps alive, for as long as it exists itself. May be NULL if there are none.
+  const park_object_ref *const *nested;
+  // Number of nested objects.
+  size_t num_nested;
+  // What the payload means: PARK_FORMAT_RAW, PARK_FORMAT_PICKLE5 or PARK_FORMAT_ARROW.
+  park_format format;
+  // 0.
+  uint32_t reserved;
+} park_object_spec;
+
 // How to open a session. Set struct_size to sizeof(park_session_options); every member that is 0 has its default.
 typedef struct {
   // sizeof(park_session_options).
@@ -170,6 +194,24 @@ typedef struct {
   // Threads that run native tasks. Default: one a CPU.
   uint32_t native_threads;
 } park_session_options;
+
+// What a session is, which does not change. Set struct_size to sizeof(park_session_info) before the call.
+typedef struct {
+  // sizeof(park_session_info).
+  size_t struct_size;
+  // The tag that every object id of the session carries.
+  uint64_t session;
+  // Bytes of object memory.
+  uint64_t capacity;
+  // How many objects may exist at once.
+  uint32_t max_objects;
+  // This process's number in the session.
+  uint32_t participant;
+  // 1 in the process that opened the session, else 0.
+  uint32_t is_head;
+  // 1 if this process attached with park_session_attach_read_only(), else 0.
+  uint32_t is_read_only;
+} park_session_info;
 
 // What a session's store holds. Set struct_size to sizeof(park_session_stats) before the call.
 typedef struct {
@@ -187,6 +229,8 @@ typedef struct {
   uint64_t bytes_shared;
   // The most bytes that were in use at once.
   uint64_t peak;
+  // Objects that were promised or are being written.
+  uint64_t promised;
 } park_session_stats;
 
 // A native task: reads the arguments of `call`, writes its returns, and returns PARK_OK; or fails with another status and, if it
@@ -221,7 +265,7 @@ typedef park_status (*park_task_function)(park_task_call *call, void *user_data,
 // The memory offered is not a park segment, is truncated, or has another version.
 #define PARK_BAD_SEGMENT 8
 
-// The peer runs as another user.
+// The peer runs as another user, or this process attached to look only.
 #define PARK_PERMISSION_DENIED 9
 
 // A signal arrived while the call was blocked.
@@ -373,6 +417,8 @@ extern "C" {
 
 // Starts an actor on a thread of its own. `name` is for messages. `user_data` is taken over whatever the status is: `destructor`,
 // unless it is NULL, has been called when this fails, and else is called on the actor's thread as it ends.
+// Ownership: `*out` is the caller's, for park_actor_free(); `name` is copied; `user_data` as above. Threads: shared. Errors:
+// PARK_PERMISSION_DENIED, PARK_SESSION_CLOSED, PARK_IO.
 park_status park_actor_spawn(const park_session *session,
                              const char *name,
                              park_actor_function function,
@@ -382,6 +428,8 @@ park_status park_actor_spawn(const park_session *session,
                              park_error **err);
 
 // Calls a method. Arguments and returns are those of park_task_submit().
+// Ownership: each of `returns` is the caller's, for park_object_ref_free(); `args` stay the caller's, and their objects live until
+// the call ends. Threads: shared. Errors: PARK_ACTOR_DIED, PARK_PERMISSION_DENIED, PARK_FOREIGN_SESSION, PARK_TABLE_FULL, PARK_SESSION_CLOSED.
 park_status park_actor_call(const park_actor *actor,
                             const char *method,
                             const park_object_ref *const *args,
@@ -391,9 +439,11 @@ park_status park_actor_call(const park_actor *actor,
                             park_error **err);
 
 // Another caller of the same actor.
+// Ownership: `*out` is the caller's, for park_actor_free(). Threads: shared. Errors: none of its own.
 park_status park_actor_clone(const park_actor *actor, park_actor **out, park_error **err);
 
 // Frees a caller. NULL is fine.
+// Ownership: takes the handle. Threads: movable. Errors: none.
 void park_actor_free(park_actor *actor);
 
 // Makes a channel in the session's store, whose memory it takes at once: (256 + slot_bytes) * slots and some. PARK_STORE_FULL if there is
@@ -500,30 +550,50 @@ park_status park_channel_writer_close(park_channel_writer *writer,
 void park_channel_writer_free(park_channel_writer *writer);
 
 // The name of a status, such as "Timeout"; "Unknown" for a number that this library does not know. Static: never freed.
+// Ownership: the text is static and never freed. Threads: shared. Errors: none.
 const char *park_status_name(park_status status);
 
 // A new error, for callbacks that fail on their own account. A status that is unknown, or PARK_OK, becomes PARK_TASK_FAILED.
 // The message is copied; NULL is an empty one, and one that is not UTF-8 is replaced by a note that says so.
+// Ownership: the error is the caller's, for park_error_free(), or for park if a callback leaves it in `*err`. Threads: shared.
+// Errors: none.
 park_error *park_error_new(park_status status,
                            const char *message);
 
 // The status of an error; PARK_OK for NULL.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none.
 park_status park_error_status(const park_error *error);
 
 // The message of an error, UTF-8, valid until the error is freed; an empty text for NULL.
+// Ownership: the text belongs to the error. Threads: shared. Errors: none.
 const char *park_error_message(const park_error *error);
 
+// Bytes that only one language understands, such as the pickled exception of a Python task; none, and `*len` 0, if there are none
+// and for NULL.
+// Ownership: the bytes belong to the error and are valid until it is freed. Threads: shared. Errors: none of its own.
+park_status park_error_detail(const park_error *error,
+                              const void **data,
+                              size_t *len,
+                              park_error **err);
+
+// Whether the same call can succeed later without a change by the caller. False for PARK_OK and for unknown numbers.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none.
+bool park_status_is_retryable(park_status status);
+
 // Frees an error. NULL is fine.
+// Ownership: takes the handle. Threads: movable. Errors: none.
 void park_error_free(park_error *error);
 
 // Where to write, and how many bytes: the payload, or the elements of a tensor. Aligned to 64 bytes unless the object is smaller
 // than that. Valid until the object is sealed, aborted or freed.
+// Ownership: the memory stays the object's. Threads: movable. Errors: none of its own.
 park_status park_mutable_object_data(const park_mutable_object *object,
                                      void **data,
                                      size_t *len,
                                      park_error **err);
 
 // Copies `len` bytes to `offset`.
+// Ownership: `data` is copied. Threads: movable. Errors: none of its own.
 park_status park_mutable_object_write(park_mutable_object *object,
                                       size_t offset,
                                       const void *data,
@@ -531,21 +601,27 @@ park_status park_mutable_object_write(park_mutable_object *object,
                                       park_error **err);
 
 // The id that the object will have.
+// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
 park_status park_mutable_object_id(const park_mutable_object *object, park_object_id *out, park_error **err);
 
 // Makes the object immutable and visible to every process. `out` may be NULL for the return of a task, which its reader keeps
 // alive. Afterwards the handle is PARK_HANDLE_CLOSED, and only freed.
+// Ownership: `*out` is the caller's, for park_object_ref_free(). Threads: movable. Errors: none of its own.
 park_status park_mutable_object_seal(park_mutable_object *object,
                                      park_object_ref **out,
                                      park_error **err);
 
 // Gives the memory back: the object never existed. Afterwards the handle is PARK_HANDLE_CLOSED, and only freed.
+// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
 park_status park_mutable_object_abort(park_mutable_object *object, park_error **err);
 
 // Frees the handle, and aborts the object unless it was sealed. NULL is fine.
+// Ownership: takes the handle. Threads: movable. Errors: none.
 void park_mutable_object_free(park_mutable_object *object);
 
 // Stores a copy of `len` bytes. `data` may be NULL if `len` is 0.
+// Ownership: `*out` is the caller's, for park_object_ref_free(). Threads: shared. Errors: PARK_STORE_FULL, PARK_TABLE_FULL,
+// PARK_PERMISSION_DENIED, PARK_SESSION_CLOSED.
 park_status park_object_put(const park_session *session,
                             const void *data,
                             size_t len,
@@ -553,10 +629,25 @@ park_status park_object_put(const park_session *session,
                             park_error **err);
 
 // Lends room for an object of `len` bytes: write it in place (park_mutable_object_data()), then seal it.
-park_status park_object_create(const park_session *session, size_t len, park_mutable_object **out, park_error **err);
+// Ownership: `*out` is the caller's, for park_mutable_object_free(). Threads: shared. Errors: PARK_STORE_FULL, PARK_TABLE_FULL,
+// PARK_PERMISSION_DENIED, PARK_SESSION_CLOSED.
+park_status park_object_create(const park_session *session,
+                               size_t len,
+                               park_mutable_object **out,
+                               park_error **err);
+
+// As park_object_create(), for an object of another format, or one that holds references: those stay alive as long as it does.
+// Ownership: `*out` is the caller's, for park_mutable_object_free(); the references of `spec` stay the caller's. Threads: shared.
+// Errors: PARK_STORE_FULL, PARK_TABLE_FULL, PARK_FOREIGN_SESSION, PARK_PERMISSION_DENIED, PARK_SESSION_CLOSED.
+park_status park_object_create_with(const park_session *session,
+                                    const park_object_spec *spec,
+                                    park_mutable_object **out,
+                                    park_error **err);
 
 // Waits for an object and gives a view of it. A failed task's error comes back as the status and the error of this call.
 // PARK_TIMEOUT if it is not there in time.
+// Ownership: `*out` is the caller's, for park_object_free(); it needs the reference no longer. Threads: shared. Errors:
+// PARK_TIMEOUT, PARK_SESSION_CLOSED, and whatever the object raises, such as PARK_TASK_FAILED or PARK_OBJECT_LOST.
 park_status park_object_get(const park_object_ref *object,
                             int64_t timeout_ms,
                             park_object **out,
@@ -564,6 +655,7 @@ park_status park_object_get(const park_object_ref *object,
 
 // Waits until `need` of `count` objects of one session can be read, or time is up, which is no error: `*num_ready` says how many
 // can. `ready`, if it is not NULL, has room for `count` values, and says which.
+// Ownership: `objects` stay the caller's. Threads: shared. Errors: PARK_FOREIGN_SESSION, PARK_SESSION_CLOSED.
 park_status park_object_wait(const park_object_ref *const *objects,
                              size_t count,
                              size_t need,
@@ -573,78 +665,170 @@ park_status park_object_wait(const park_object_ref *const *objects,
                              park_error **err);
 
 // Whether an object of this id can be read now.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 park_status park_object_contains(const park_session *session, const park_object_id *id, bool *out, park_error **err);
 
 // Address and length of the bytes, as they are stored. They are read-only, and valid until the view is released or freed.
+// Ownership: the bytes stay the view's. Threads: shared. Errors: none of its own.
 park_status park_object_data(const park_object *object,
                              const void **data,
                              size_t *len,
                              park_error **err);
 
 // What the bytes mean.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 park_status park_object_format(const park_object *object, park_format *out, park_error **err);
 
 // A reference to the object that the view shows.
+// Ownership: `*out` is the caller's, for park_object_ref_free(). Threads: shared. Errors: none of its own.
 park_status park_object_reference(const park_object *object, park_object_ref **out, park_error **err);
 
+// How many references the object holds.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
+park_status park_object_num_nested(const park_object *object, size_t *out, park_error **err);
+
+// A reference that the object holds, by its place in the object's list.
+// Ownership: `*out` is the caller's, for park_object_ref_free(). Threads: shared. Errors: PARK_SESSION_CLOSED.
+park_status park_object_nested(const park_object *object, size_t index, park_object_ref **out, park_error **err);
+
 // Gives the view back: its bytes must not be looked at any more. The handle stays to be freed, and is PARK_HANDLE_CLOSED.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 park_status park_object_release(park_object *object,
                                 park_error **err);
 
 // Frees the handle, and gives the view back unless that was done. NULL is fine.
+// Ownership: takes the handle. Threads: movable. Errors: none.
 void park_object_free(park_object *object);
 
 // Writes an id as 32 hexadecimal digits and a NUL. `text` has room for PARK_OBJECT_ID_TEXT bytes.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 park_status park_object_id_format(const park_object_id *id, char *text, park_error **err);
 
 // Reads an id from 32 hexadecimal digits.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 park_status park_object_id_parse(const char *text, park_object_id *out, park_error **err);
 
 // The id of the object.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 park_status park_object_ref_id(const park_object_ref *object, park_object_id *out, park_error **err);
 
 // A reference by id, for ids that came as text or bytes. PARK_NOT_FOUND unless something, anywhere, keeps the object alive.
+// Ownership: `*out` is the caller's, for park_object_ref_free(). Threads: shared. Errors: PARK_NOT_FOUND, PARK_FOREIGN_SESSION,
+// PARK_SESSION_CLOSED.
 park_status park_object_ref_resolve(const park_session *session,
                                     const park_object_id *id,
                                     park_object_ref **out,
                                     park_error **err);
 
 // One more reference to the same object.
+// Ownership: `*out` is the caller's, for park_object_ref_free(). Threads: shared. Errors: none of its own.
 park_status park_object_ref_clone(const park_object_ref *object, park_object_ref **out, park_error **err);
 
 // Whether the object can be read now, without waiting. True also if reading it raises an error.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 park_status park_object_ref_is_ready(const park_object_ref *object, bool *out, park_error **err);
 
 // Gives the reference back; the object goes when the last one does. The handle stays to be freed, and is PARK_HANDLE_CLOSED.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 park_status park_object_ref_release(park_object_ref *object,
                                     park_error **err);
 
 // Frees the handle, and gives the reference back unless that was done. NULL is fine.
+// Ownership: takes the handle. Threads: movable. Errors: none.
 void park_object_ref_free(park_object_ref *object);
 
+// Promises an object: `*reference` is for its readers, who may wait for it, pass it to tasks and send its id elsewhere; `*promise`
+// is for its maker.
+// Ownership: both are the caller's, for park_promise_free() and park_object_ref_free(). Threads: shared.
+// Errors: PARK_TABLE_FULL, PARK_PERMISSION_DENIED, PARK_SESSION_CLOSED.
+park_status park_promise_make(const park_session *session,
+                              park_promise **promise,
+                              park_object_ref **reference,
+                              park_error **err);
+
+// Keeps the promise with a copy of `len` bytes. `data` may be NULL if `len` is 0.
+// Ownership: takes and gives nothing. Threads: shared. Errors: PARK_ALREADY_EXISTS, PARK_STORE_FULL, PARK_SESSION_CLOSED.
+park_status park_promise_put(const park_promise *promise,
+                             const void *data,
+                             size_t len,
+                             park_error **err);
+
+// Lends room for the promised object: write it in place, seal it, and free its handle. Aborted, it leaves the promise open.
+// Ownership: `*out` is the caller's, for park_mutable_object_free(); the references of `spec` stay the caller's. Threads: shared.
+// Errors: PARK_ALREADY_EXISTS, PARK_STORE_FULL, PARK_FOREIGN_SESSION, PARK_SESSION_CLOSED.
+park_status park_promise_create(const park_promise *promise,
+                                const park_object_spec *spec,
+                                park_mutable_object **out,
+                                park_error **err);
+
+// Lends room for the promised object, a tensor: write its elements in place, seal it, and free its handle.
+// Ownership: `*out` is the caller's, for park_mutable_object_free(). Threads: shared.
+// Errors: PARK_ALREADY_EXISTS, PARK_STORE_FULL, PARK_SESSION_CLOSED.
+park_status park_promise_create_tensor(const park_promise *promise,
+                                       const park_tensor_spec *spec,
+                                       park_mutable_object **out,
+                                       park_error **err);
+
+// Breaks the promise: whoever reads the object gets this error.
+// Ownership: `error` stays the caller's; what it says is copied. Threads: shared. Errors: PARK_ALREADY_EXISTS, PARK_SESSION_CLOSED.
+park_status park_promise_fail(const park_promise *promise,
+                              const park_error *error,
+                              park_error **err);
+
+// Gives the promise up, unless it was kept. The handle stays to be freed, and is PARK_HANDLE_CLOSED.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
+park_status park_promise_release(park_promise *promise, park_error **err);
+
+// Frees the handle, and gives the promise up unless it was kept or released. NULL is fine.
+// Ownership: takes the handle. Threads: movable. Errors: none.
+void park_promise_free(park_promise *promise);
+
 // Opens a session of its own. `options` may be NULL.
+// Ownership: `*out` is the caller's, for park_session_free(). Threads: shared. Errors: PARK_IO, PARK_STORE_FULL.
 park_status park_session_open(const park_session_options *options, park_session **out, park_error **err);
 
 // Joins the session at `address`: what park_session_address() gives, or Python's park.init().address_info["session"].
-park_status park_session_attach(const char *address, park_session **out, park_error **err);
+// Ownership: `*out` is the caller's, for park_session_free(). Threads: shared. Errors: PARK_NOT_FOUND, PARK_PERMISSION_DENIED,
+// PARK_BAD_SEGMENT, PARK_TABLE_FULL, PARK_SESSION_CLOSED, PARK_IO.
+park_status park_session_attach(const char *address,
+                                park_session **out,
+                                park_error **err);
+
+// Joins the session at `address` to look only: objects can be found, awaited, read and released. Whatever would make one, run a
+// task or call an actor is PARK_PERMISSION_DENIED, and object memory is mapped so that a stray write faults. This guards the
+// session against mistakes of this process, not against malice: counts of references stay writable to it.
+// Ownership: `*out` is the caller's, for park_session_free(). Threads: shared.
+// Errors: PARK_NOT_FOUND, PARK_PERMISSION_DENIED, PARK_BAD_SEGMENT, PARK_TABLE_FULL, PARK_SESSION_CLOSED, PARK_IO.
+park_status park_session_attach_read_only(const char *address,
+                                          park_session **out,
+                                          park_error **err);
 
 // The text by which another process attaches. Valid until the handle is freed.
+// Ownership: the text belongs to the handle. Threads: shared. Errors: none of its own.
 park_status park_session_address(const park_session *session, const char **out, park_error **err);
 
+// What the session is.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
+park_status park_session_read_info(const park_session *session, park_session_info *out, park_error **err);
+
 // What the session's store holds now.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 park_status park_session_read_stats(const park_session *session, park_session_stats *out, park_error **err);
 
 // Closes the session in this process; for the process that opened it, for every process. Native tasks that have not begun fail,
 // those that run are waited for. Objects and references that are held stay readable until they are freed. A second close, and
 // every other call with this handle, is PARK_HANDLE_CLOSED.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 park_status park_session_close(park_session *session,
                                park_error **err);
 
 // Closes the session, unless that was done, and frees the handle. NULL is fine. Not from inside a native task of this session.
+// Ownership: takes the handle. Threads: movable. Errors: none.
 void park_session_free(park_session *session);
 
 // Gives a native task a name; PARK_ALREADY_EXISTS if it is taken. `user_data` is taken over whatever the status is: `destructor`,
 // unless it is NULL, has been called when this fails, and else is called when the session closes.
+// Ownership: `name` is copied; `user_data` as above. Threads: shared. Errors: PARK_ALREADY_EXISTS, PARK_SESSION_CLOSED, PARK_IO.
 park_status park_task_register(const park_session *session,
                                const char *name,
                                park_task_function function,
@@ -654,6 +838,9 @@ park_status park_task_register(const park_session *session,
 
 // Calls a native task, once its arguments are there, on a thread of the pool. Writes a reference for each of the `num_returns`
 // values that it will return, to be awaited, passed on as arguments, or freed at once. PARK_NOT_FOUND if there is no such task.
+// Ownership: each of `returns` is the caller's, for park_object_ref_free(); `args` stay the caller's, and their objects live until
+// the task ends. Threads: shared. Errors: PARK_NOT_FOUND, PARK_FOREIGN_SESSION, PARK_TABLE_FULL, PARK_PERMISSION_DENIED,
+// PARK_SESSION_CLOSED.
 park_status park_task_submit(const park_session *session,
                              const char *name,
                              const park_object_ref *const *args,
@@ -663,29 +850,53 @@ park_status park_task_submit(const park_session *session,
                              park_error **err);
 
 // How many arguments there are.
+// Ownership: takes and gives nothing. Threads: pinned. Errors: none of its own.
 park_status park_task_call_num_args(const park_task_call *call, size_t *out, park_error **err);
 
 // How many values the callback has to return.
+// Ownership: takes and gives nothing. Threads: pinned. Errors: none of its own.
 park_status park_task_call_num_returns(const park_task_call *call, size_t *out, park_error **err);
 
 // An argument, borrowed until the callback returns: not to be released or freed. It is there: an argument that failed fails the
 // call before the callback hears of it.
+// Ownership: `*out` belongs to the call. Threads: pinned. Errors: none of its own.
 park_status park_task_call_arg(const park_task_call *call,
                                size_t index,
                                const park_object **out,
                                park_error **err);
 
 // A return is a copy of `len` bytes.
+// Ownership: `data` is copied. Threads: pinned. Errors: PARK_ALREADY_EXISTS, PARK_STORE_FULL, PARK_SESSION_CLOSED.
 park_status park_task_call_put(park_task_call *call, size_t index, const void *data, size_t len, park_error **err);
 
 // Lends room for a return of `len` bytes: write it in place, seal it, and free its handle.
+// Ownership: `*out` is the caller's, for park_mutable_object_free(). Threads: pinned. Errors: PARK_ALREADY_EXISTS,
+// PARK_STORE_FULL, PARK_SESSION_CLOSED.
 park_status park_task_call_create(park_task_call *call,
                                   size_t index,
                                   size_t len,
                                   park_mutable_object **out,
                                   park_error **err);
 
+// As park_task_call_create(), for a return of another format, or one that holds references.
+// Ownership: `*out` is the caller's, for park_mutable_object_free(); the references of `spec` stay the caller's. Threads: pinned.
+// Errors: PARK_ALREADY_EXISTS, PARK_STORE_FULL, PARK_FOREIGN_SESSION, PARK_SESSION_CLOSED.
+park_status park_task_call_create_with(park_task_call *call,
+                                       size_t index,
+                                       const park_object_spec *spec,
+                                       park_mutable_object **out,
+                                       park_error **err);
+
+// One return raises an error in whoever reads it; the others are not touched, and the callback may end well.
+// Ownership: `error` stays the caller's; what it says is copied. Threads: pinned. Errors: PARK_ALREADY_EXISTS, PARK_SESSION_CLOSED.
+park_status park_task_call_fail(park_task_call *call,
+                                size_t index,
+                                const park_error *error,
+                                park_error **err);
+
 // Lends room for a return that is a tensor: write its elements in place, seal it, and free its handle.
+// Ownership: `*out` is the caller's, for park_mutable_object_free(). Threads: pinned. Errors: PARK_ALREADY_EXISTS,
+// PARK_STORE_FULL, PARK_SESSION_CLOSED.
 park_status park_task_call_create_tensor(park_task_call *call,
                                          size_t index,
                                          const park_tensor_spec *spec,
@@ -693,12 +904,16 @@ park_status park_task_call_create_tensor(park_task_call *call,
                                          park_error **err);
 
 // Lends room for a tensor: write its elements in place (park_mutable_object_data()), then seal it.
+// Ownership: `*out` is the caller's, for park_mutable_object_free(); `spec` is copied. Threads: shared. Errors: PARK_STORE_FULL,
+// PARK_TABLE_FULL, PARK_PERMISSION_DENIED, PARK_SESSION_CLOSED.
 park_status park_tensor_create(const park_session *session,
                                const park_tensor_spec *spec,
                                park_mutable_object **out,
                                park_error **err);
 
 // Stores a copy of a tensor's elements, which are `nbytes` long and laid out as `spec` says.
+// Ownership: `*out` is the caller's, for park_object_ref_free(); `spec` and `data` are copied. Threads: shared. Errors:
+// PARK_STORE_FULL, PARK_TABLE_FULL, PARK_PERMISSION_DENIED, PARK_SESSION_CLOSED.
 park_status park_tensor_put(const park_session *session,
                             const park_tensor_spec *spec,
                             const void *data,
@@ -707,12 +922,15 @@ park_status park_tensor_put(const park_session *session,
                             park_error **err);
 
 // Describes the tensor that an object is, for reading in place. PARK_WRONG_FORMAT if it is none.
+// Ownership: `out->data` stays the object's. Threads: shared. Errors: PARK_WRONG_FORMAT.
 park_status park_tensor_read(const park_object *object, park_tensor *out, park_error **err);
 
 // The PARK_ABI_VERSION of the library that is loaded. Compare it with the header's before the first other call.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none.
 uint32_t park_abi_version(void);
 
 // The version of the library that is loaded, such as "0.1.0". Static: never freed.
+// Ownership: the text is static and never freed. Threads: shared. Errors: none.
 const char *park_version(void);
 
 #ifdef __cplusplus

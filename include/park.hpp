@@ -49,6 +49,11 @@ public:
   // Takes over an error that a function of park.h made.
   static Error take(park_status status, park_error *raw) {
     Error error(status, park_error_message(raw));
+    const void *data = nullptr;
+    std::size_t size = 0;
+    if (park_error_detail(raw, &data, &size, nullptr) == PARK_OK && size != 0) {
+      error.detail_.assign(static_cast<const char *>(data), size);
+    }
     park_error_free(raw);
     return error;
   }
@@ -56,11 +61,16 @@ public:
   park_status status() const { return status_; }
   const char *name() const { return park_status_name(status_); }
   const std::string &message() const { return message_; }
+  // Bytes that only one language understands, such as a pickled exception; empty if there are none.
+  const std::string &detail() const { return detail_; }
+  // Whether the same call can succeed later without a change by the caller.
+  bool is_retryable() const { return park_status_is_retryable(status_); }
   std::string text() const { return std::string(name()) + ": " + message_; }
 
 private:
   park_status status_;
   std::string message_;
+  std::string detail_;
 };
 
 #if defined(__cpp_exceptions)
@@ -285,6 +295,7 @@ template <class T, class F> Result<Tensor<T>> tensor_of(F &&function) {
 }
 
 } // namespace detail
+class ObjectRef;
 
 // A look at a sealed object that somebody else keeps.
 class ObjectView {
@@ -303,6 +314,9 @@ public:
     auto done = detail::call([&](park_error **err) { return park_object_format(raw_, &format, err); });
     return done ? Result<park_format>(format) : Result<park_format>(done.error());
   }
+
+  // The references that the object holds.
+  inline Result<std::vector<ObjectRef>> nested() const;
 
   // The object as a tensor of T; PARK_WRONG_FORMAT if it is no tensor, or one of another type.
   template <class T> Result<Tensor<T>> tensor() const {
@@ -357,6 +371,24 @@ public:
 private:
   detail::Handle<park_object_ref, &park_object_ref_free> handle_;
 };
+
+inline Result<std::vector<ObjectRef>> ObjectView::nested() const {
+  std::size_t count = 0;
+  auto done = detail::call([&](park_error **err) { return park_object_num_nested(raw_, &count, err); });
+  if (!done) {
+    return done.error();
+  }
+  std::vector<ObjectRef> refs;
+  for (std::size_t i = 0; i < count; ++i) {
+    auto ref = detail::make<ObjectRef, park_object_ref>(
+        [&](park_object_ref **out, park_error **err) { return park_object_nested(raw_, i, out, err); });
+    if (!ref) {
+      return ref.error();
+    }
+    refs.push_back(std::move(*ref));
+  }
+  return refs;
+}
 
 // References as the arguments of a call: `{a, b}`, or a vector.
 class Refs {
@@ -427,6 +459,16 @@ private:
 };
 
 namespace detail {
+
+inline park_object_spec spec_of(std::size_t size, park_format format, const Refs &nested) {
+  park_object_spec spec{};
+  spec.struct_size = sizeof spec;
+  spec.len = size;
+  spec.nested = nested.data();
+  spec.num_nested = nested.size();
+  spec.format = format;
+  return spec;
+}
 
 template <class T> park_tensor_spec spec_of(const Shape &shape, park_view view) {
   park_tensor_spec spec{};
@@ -594,6 +636,39 @@ public:
 
 private:
   detail::Handle<park_channel, &park_channel_free> handle_;
+// An object that is promised now and made later. Given up when destroyed, unless it was kept: its readers get PARK_OBJECT_LOST.
+class Promise {
+public:
+  explicit Promise(park_promise *raw) : handle_(raw) {}
+
+  Result<void> put(Bytes bytes) const {
+    return detail::call([&](park_error **err) { return park_promise_put(raw(), bytes.data(), bytes.size(), err); });
+  }
+
+  Result<MutableObject> create(std::size_t size, park_format format = PARK_FORMAT_RAW, const Refs &nested = {}) const {
+    const park_object_spec spec = detail::spec_of(size, format, nested);
+    return detail::make<MutableObject, park_mutable_object>(
+        [&](park_mutable_object **out, park_error **err) { return park_promise_create(raw(), &spec, out, err); });
+  }
+
+  template <class T> Result<MutableObject> create_tensor(const Shape &shape, park_view view = PARK_VIEW_NUMPY) const {
+    const park_tensor_spec spec = detail::spec_of<T>(shape, view);
+    return detail::make<MutableObject, park_mutable_object>(
+        [&](park_mutable_object **out, park_error **err) { return park_promise_create_tensor(raw(), &spec, out, err); });
+  }
+
+  // Whoever reads the object gets this error.
+  Result<void> fail(park_status status, const std::string &message) const {
+    park_error *reason = park_error_new(status, message.c_str());
+    auto done = detail::call([&](park_error **err) { return park_promise_fail(raw(), reason, err); });
+    park_error_free(reason);
+    return done;
+  }
+
+  const park_promise *raw() const { return handle_.get(); }
+
+private:
+  detail::Handle<park_promise, &park_promise_free> handle_;
 };
 
 // --- tasks and actors ------------------------------------------------------------------------------------------------------------
@@ -629,6 +704,22 @@ public:
     return detail::make<MutableObject, park_mutable_object>([&](park_mutable_object **out, park_error **err) {
       return park_task_call_create(raw_, index, size, out, err);
     });
+  }
+
+  // Room for a return of another format, or one that holds references.
+  Result<MutableObject> create(std::size_t index, std::size_t size, park_format format, const Refs &nested = {}) {
+    const park_object_spec spec = detail::spec_of(size, format, nested);
+    return detail::make<MutableObject, park_mutable_object>([&](park_mutable_object **out, park_error **err) {
+      return park_task_call_create_with(raw_, index, &spec, out, err);
+    });
+  }
+
+  // One return raises an error in whoever reads it; the others are not touched.
+  Result<void> fail(std::size_t index, park_status status, const std::string &message) {
+    park_error *reason = park_error_new(status, message.c_str());
+    auto done = detail::call([&](park_error **err) { return park_task_call_fail(raw_, index, reason, err); });
+    park_error_free(reason);
+    return done;
   }
 
   template <class T>
@@ -738,6 +829,19 @@ public:
         [&](park_session **out, park_error **err) { return park_session_attach(address.c_str(), out, err); });
   }
 
+  // Joins to look only: whatever would make an object or run a task is PARK_PERMISSION_DENIED.
+  static Result<Session> attach_read_only(const std::string &address) {
+    return detail::make<Session, park_session>(
+        [&](park_session **out, park_error **err) { return park_session_attach_read_only(address.c_str(), out, err); });
+  }
+
+  Result<park_session_info> info() const {
+    park_session_info info{};
+    info.struct_size = sizeof info;
+    auto done = detail::call([&](park_error **err) { return park_session_read_info(raw(), &info, err); });
+    return done ? Result<park_session_info>(info) : Result<park_session_info>(done.error());
+  }
+
   std::string address() const {
     const char *text = "";
     park_session_address(raw(), &text, nullptr);
@@ -770,6 +874,24 @@ public:
   Result<MutableObject> create(std::size_t size) const {
     return detail::make<MutableObject, park_mutable_object>(
         [&](park_mutable_object **out, park_error **err) { return park_object_create(raw(), size, out, err); });
+  }
+
+  // Room for an object of another format, or one that holds references: those live as long as it does.
+  Result<MutableObject> create(std::size_t size, park_format format, const Refs &nested = {}) const {
+    const park_object_spec spec = detail::spec_of(size, format, nested);
+    return detail::make<MutableObject, park_mutable_object>(
+        [&](park_mutable_object **out, park_error **err) { return park_object_create_with(raw(), &spec, out, err); });
+  }
+
+  // An object to be made later: a reference for its readers, and the promise for its maker.
+  Result<std::pair<ObjectRef, Promise>> promise() const {
+    park_object_ref *ref = nullptr;
+    auto promise = detail::make<Promise, park_promise>(
+        [&](park_promise **out, park_error **err) { return park_promise_make(raw(), out, &ref, err); });
+    if (!promise) {
+      return promise.error();
+    }
+    return std::pair<ObjectRef, Promise>(ObjectRef(ref), std::move(*promise));
   }
 
   // Room for a row-major tensor, to be written in place and sealed.

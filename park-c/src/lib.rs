@@ -33,6 +33,7 @@ pub mod mutable_object;
 pub mod object;
 pub mod object_id;
 pub mod object_ref;
+pub mod promise;
 pub mod session;
 pub mod task;
 pub mod task_call;

@@ -213,6 +213,8 @@ pub(crate) fn describe(spec: &TensorSpec, elements: &[u8]) -> park_tensor {
 }
 
 /// Lends room for a tensor: write its elements in place (park_mutable_object_data()), then seal it.
+/// Ownership: `*out` is the caller's, for park_mutable_object_free(); `spec` is copied. Threads: shared. Errors: PARK_STORE_FULL,
+/// PARK_TABLE_FULL, PARK_PERMISSION_DENIED, PARK_SESSION_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_tensor_create(
     session: *const park_session,
@@ -232,6 +234,8 @@ pub unsafe extern "C" fn park_tensor_create(
 }
 
 /// Stores a copy of a tensor's elements, which are `nbytes` long and laid out as `spec` says.
+/// Ownership: `*out` is the caller's, for park_object_ref_free(); `spec` and `data` are copied. Threads: shared. Errors:
+/// PARK_STORE_FULL, PARK_TABLE_FULL, PARK_PERMISSION_DENIED, PARK_SESSION_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_tensor_put(
     session: *const park_session,
@@ -263,6 +267,7 @@ pub unsafe extern "C" fn park_tensor_put(
 }
 
 /// Describes the tensor that an object is, for reading in place. PARK_WRONG_FORMAT if it is none.
+/// Ownership: `out->data` stays the object's. Threads: shared. Errors: PARK_WRONG_FORMAT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_tensor_read(
     object: *const park_object,

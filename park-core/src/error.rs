@@ -46,7 +46,7 @@ kinds! {
     SessionClosed = 7,
     /// The memory offered is not a park segment, is truncated, or has another version.
     BadSegment = 8,
-    /// The peer runs as another user.
+    /// The peer runs as another user, or this process attached to look only.
     PermissionDenied = 9,
     /// A signal arrived while the call was blocked.
     Interrupted = 10,

@@ -18,6 +18,7 @@ const SMALL: usize = 1 << 10;
 
 /// The value of a sealed object.
 pub(crate) fn decode(py: Python<'_>, object: &ObjectRef) -> PyResult<Py<PyAny>> {
+    gate::bring_in(py, object, None)?;
     let sealed = object.sealed().or_raise(py)?;
     match sealed.format {
         Format::Pickle5 => unpickle(py, sealed.bytes, Some(Pin::Object(object))),

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use park_core::{ErrorKind, ObjectId, Spec};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -178,9 +178,11 @@ pub(crate) fn get(
     if let Ok(single) = object_refs.cast::<ObjectRef>() {
         let object = &single.get().inner;
         belongs(py, &store, object)?;
+        let deadline = deadline(timeout);
         if !object.is_sealed() {
             require(py, &store, &[object], timeout)?;
         }
+        gate::bring_in(py, object, left(deadline))?;
         return decode(py, object);
     }
     let Ok(list) = object_refs.cast::<PyList>() else {
@@ -197,10 +199,15 @@ pub(crate) fn get(
     })?;
     let inner: Vec<&park_core::ObjectRef> = refs.iter().map(|object| &object.get().inner).collect();
     inner.iter().try_for_each(|object| belongs(py, &store, object))?;
+    let deadline = deadline(timeout);
     require(py, &store, &inner, timeout)?;
+    let _turn = gate::gather(py, &store, &inner)?;
     let values = inner
         .iter()
-        .map(|object| decode(py, object))
+        .map(|object| {
+            gate::bring_in(py, object, left(deadline))?;
+            decode(py, object)
+        })
         .collect::<PyResult<Vec<_>>>()?;
     Ok(PyList::new(py, values)?.into_any().unbind())
 }
@@ -231,6 +238,14 @@ fn belongs(py: Python<'_>, store: &Arc<park_core::Store>, object: &park_core::Ob
     Err(gate::raise(py, &park_core::Error::new(ErrorKind::ForeignSession, text)))
 }
 
+fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+fn left(deadline: Option<Instant>) -> Option<Duration> {
+    deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+}
+
 /// Waits for all of them. An error that is there already is raised without waiting for the rest.
 fn require(
     py: Python<'_>,
@@ -238,15 +253,12 @@ fn require(
     refs: &[&park_core::ObjectRef],
     timeout: Option<Duration>,
 ) -> PyResult<()> {
-    let deadline = timeout.and_then(|timeout| std::time::Instant::now().checked_add(timeout));
+    let deadline = deadline(timeout);
     let mut need = 1;
     while !refs.is_empty() {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(std::time::Instant::now()));
-        let ready = wait_for(py, store, refs, need, left)?;
-        for object in refs.iter().filter(|object| object.is_sealed()) {
-            if object.sealed().or_raise(py)?.format == park_core::Format::Error {
-                object.open().or_raise(py)?;
-            }
+        let ready = wait_for(py, store, refs, need, left(deadline))?;
+        for object in refs.iter().filter(|object| object.is_error()) {
+            object.open().or_raise(py)?;
         }
         if ready >= refs.len() {
             return Ok(());
@@ -365,6 +377,7 @@ pub(crate) fn export(pickled: &Bound<'_, PyAny>) -> PyResult<ObjectRef> {
 /// The raw bytes that `export` stored.
 #[pyfunction]
 pub(crate) fn fetch<'py>(py: Python<'py>, object: &ObjectRef) -> PyResult<Bound<'py, PyBytes>> {
+    gate::bring_in(py, &object.inner, None)?;
     let opened = object.inner.open().or_raise(py)?;
     Ok(PyBytes::new(py, opened.bytes()))
 }

@@ -395,7 +395,7 @@ class InternalError(RaySystemError):
 
 
 class PeerRefusedError(RaySystemError, PermissionError):
-    """The other process runs as another user."""
+    """The other process runs as another user, or this one attached to look only."""
 
 
 class SystemCallError(RaySystemError, OSError):

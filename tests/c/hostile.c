@@ -92,6 +92,20 @@ static void nulls(void) {
   REFUSED(park_channel_message_format(NULL, NULL, &err));
   REFUSED(park_channel_message_tensor(NULL, NULL, &err));
   REFUSED(park_channel_message_release(NULL, &err));
+  REFUSED(park_session_attach_read_only(NULL, NULL, &err));
+  REFUSED(park_session_read_info(NULL, NULL, &err));
+  REFUSED(park_object_create_with(NULL, NULL, NULL, &err));
+  REFUSED(park_object_num_nested(NULL, NULL, &err));
+  REFUSED(park_object_nested(NULL, 0, NULL, &err));
+  REFUSED(park_promise_make(NULL, NULL, NULL, &err));
+  REFUSED(park_promise_put(NULL, NULL, 0, &err));
+  REFUSED(park_promise_create(NULL, NULL, NULL, &err));
+  REFUSED(park_promise_create_tensor(NULL, NULL, NULL, &err));
+  REFUSED(park_promise_fail(NULL, NULL, &err));
+  REFUSED(park_promise_release(NULL, &err));
+  REFUSED(park_task_call_create_with(NULL, 0, NULL, NULL, &err));
+  REFUSED(park_task_call_fail(NULL, 0, NULL, &err));
+  REFUSED(park_error_detail(NULL, NULL, NULL, &err));
 
   // Nowhere to put the error is fine.
   CHECK(park_session_close(NULL, NULL) == PARK_INVALID_ARGUMENT);
@@ -106,6 +120,8 @@ static void nulls(void) {
   park_channel_writer_free(NULL);
   park_channel_reader_free(NULL);
   park_channel_message_free(NULL);
+  park_promise_free(NULL);
+  CHECK(park_status_is_retryable(PARK_TIMEOUT) && !park_status_is_retryable(PARK_OK) && !park_status_is_retryable(-1));
   CHECK(park_error_status(NULL) == PARK_OK && strcmp(park_error_message(NULL), "") == 0);
   park_error *error = park_error_new(PARK_OK, NULL);
   CHECK(park_error_status(error) == PARK_TASK_FAILED && strcmp(park_error_message(error), "") == 0);

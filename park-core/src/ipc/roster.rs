@@ -17,7 +17,8 @@ impl Store {
             if entry.state.load(Ordering::Acquire) != FREE {
                 continue;
             }
-            self.ring(id).reopen(self.me(), self.is_dead());
+            self.ring(id)
+                .reopen(self.me(), self.is_dead(), |head| self.abandon_sends(id, head));
             entry.doorbell.reset();
             entry.pid.store(0, Ordering::Relaxed);
             entry.state.store(LIVE, Ordering::Release);
@@ -36,7 +37,8 @@ impl Store {
     /// The process of this entry has ended: others may take over its locks, and nobody may send to it any more.
     pub(crate) fn declare_dead(&self, id: ParticipantId) {
         self.participant(id).state.store(DEAD, Ordering::Release);
-        self.ring(id).close(self.me(), self.is_dead());
+        self.ring(id)
+            .close(self.me(), self.is_dead(), |head| self.abandon_sends(id, head));
     }
 
     /// Everything the process held was given back: the entry may serve another one.

@@ -16,6 +16,9 @@
 pub use super::dtype::DType;
 use crate::error::{Error, ErrorKind, Result, bail};
 
+/// In a slot's `meta`, above format and view: the object is never spilled.
+pub(crate) const KEPT: u32 = 1 << 16;
+
 /// The format of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -224,7 +227,9 @@ pub fn decode_error(bytes: &[u8]) -> Error {
         let (len, rest) = rest.split_first_chunk::<4>()?;
         let (message, detail) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
         let kind = ErrorKind::from_number(i32::from_le_bytes(*kind))?;
-        Some(Error::new(kind, String::from_utf8_lossy(message)).with_detail(detail.to_vec()))
+        // Copied before it is checked: what lies in shared memory may change between the two.
+        let message = message.to_vec();
+        Some(Error::new(kind, String::from_utf8_lossy(&message)).with_detail(detail.to_vec()))
     };
     parsed().unwrap_or_else(|| {
         Error::new(

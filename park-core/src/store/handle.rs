@@ -9,12 +9,16 @@ use std::time::{Duration, Instant};
 
 use super::format::{Format, TensorSpec, View, encode_error};
 use super::mapped::FileTable;
+use super::read_only::HandOver;
+use super::refs::stored_len;
 use super::slot::{PROMISED, Phase, Slot, State};
+use super::spill::SpillThread;
+use super::warm::WarmSlots;
 use super::{Interrupt, MutableObject, Object, ObjectRef, never};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::{ObjectId, ParticipantId};
-use crate::shm::alloc::Allocator;
+use crate::shm::alloc::{Allocator, address_bytes};
 use crate::shm::journal::LANES;
 use crate::shm::layout::{MAX_PARTICIPANTS, STATE_CLOSED, STATE_OPEN};
 use crate::shm::{Allocation, Arena, Header, Layout, Participant, Segment};
@@ -49,6 +53,14 @@ impl Spec<'_> {
             nested: &[],
         }
     }
+
+    /// Bytes of payload and references; of a length that no store has, as many as there can be.
+    pub(super) fn stored(&self) -> u64 {
+        if self.len > 1 << 48 {
+            return u64::MAX;
+        }
+        stored_len(self.len, u32::try_from(self.nested.len()).unwrap_or(u32::MAX))
+    }
 }
 
 /// See the module's documentation.
@@ -60,9 +72,12 @@ pub struct Store {
     fork_epoch: u32,
     closed: AtomicBool,
     pub(super) cache: Mutex<Vec<u32>>,
+    pub(super) warm: Mutex<WarmSlots>,
     /// One thread of this process at a time writes a lane of its journal.
     pub(super) lanes: [Mutex<()>; LANES + 1],
-    full_wait: Duration,
+    pub(super) full_wait: Duration,
+    /// Whether huge pages were asked for and the machine allows them.
+    pub(super) huge_pages: AtomicBool,
     pub(super) spin: SpinPolicy,
     head: Option<OwnedFd>,
     /// Kept open as long as the store: its end tells the head that this process has left.
@@ -70,6 +85,9 @@ pub struct Store {
     pub(super) actor_freed: OnceLock<ActorFreed>,
     /// Files that MAPPED objects point into.
     pub(super) files: FileTable,
+    pub(super) hand_over: OnceLock<HandOver>,
+    /// In the head process, if its session may spill.
+    pub(super) spill_thread: OnceLock<SpillThread>,
 }
 
 impl std::fmt::Debug for Store {
@@ -85,9 +103,14 @@ impl Store {
     /// Creates the segments of a new session; this process is its head and driver.
     pub fn open(config: &Config, session: u64) -> Result<Self> {
         let capacity = config.checked_capacity(cgroup::memory_limit() / 10 * 3)?;
-        let layout = Layout::new(config.checked_max_objects()?, capacity, session);
+        let addresses = if config.reserves() {
+            capacity
+        } else {
+            address_bytes(capacity)
+        };
+        let layout = Layout::new(config.checked_max_objects()?, addresses, session);
         let control = Segment::create("park-control", layout.control_bytes())?;
-        let arena = Arena::create("park-arena", capacity)?;
+        let arena = Arena::create("park-arena", addresses)?;
         layout.write_header(&control, process::pid())?;
         let store = Self::assemble(
             control,
@@ -104,11 +127,12 @@ impl Store {
             entry.state.store(crate::shm::participant::LIVE, Ordering::Release);
         }
         store.header().participants_used.store(2, Ordering::Relaxed);
-        store.allocator(ParticipantId::HEAD).format()?;
+        store.set_up_arena(config, capacity)?;
         Ok(store)
     }
 
-    /// Joins a session through descriptors received from its head, as participant `me`.
+    /// Joins a session through descriptors received from its head, as participant `me`. With a descriptor of the arena that was
+    /// opened for reading only, the process may look, and make nothing.
     pub fn join(
         control: OwnedFd,
         arena: OwnedFd,
@@ -132,6 +156,7 @@ impl Store {
             head,
         );
         store.participant(me).pid.store(process::pid(), Ordering::Relaxed);
+        store.follow_huge_pages();
         Ok(store)
     }
 
@@ -152,13 +177,17 @@ impl Store {
             fork_epoch: fork::epoch(),
             closed: AtomicBool::new(false),
             cache: Mutex::new(Vec::new()),
+            warm: Mutex::default(),
             lanes: Default::default(),
             full_wait,
+            huge_pages: AtomicBool::new(false),
             spin: SpinPolicy::default(),
             head,
             _membership: membership,
             actor_freed: OnceLock::new(),
             files: FileTable::default(),
+            hand_over: OnceLock::new(),
+            spill_thread: OnceLock::new(),
         }
     }
 
@@ -183,9 +212,17 @@ impl Store {
         self.layout.session
     }
 
-    /// Bytes of the arena.
+    /// Bytes that objects may take.
     pub fn capacity(&self) -> u64 {
-        self.layout.arena_bytes
+        self.layout
+            .arena_root(&self.control)
+            .capacity()
+            .min(self.layout.arena_bytes)
+    }
+
+    /// How many objects may exist at once.
+    pub fn max_objects(&self) -> u32 {
+        self.layout.max_objects
     }
 
     /// The control segment's descriptor, then the arena's.
@@ -217,7 +254,20 @@ impl Store {
     }
 
     pub(crate) fn is_dead(&self) -> impl Fn(ParticipantId) -> bool + '_ {
-        |id| u32::from(id.0) >= MAX_PARTICIPANTS || self.participant(id).is_dead()
+        |id| u32::from(id.0) >= MAX_PARTICIPANTS || !self.participant(id).is_live() || self.has_ended_unnoticed(id)
+    }
+
+    /// The head must not wait for a lock of a process that has ended and that only the head itself can declare dead.
+    fn has_ended_unnoticed(&self, id: ParticipantId) -> bool {
+        if !self.is_head() || id <= ParticipantId::DRIVER {
+            return false;
+        }
+        match self.participant(id).pid.load(Ordering::Relaxed) {
+            // Not started yet, or a second membership of this process.
+            0 => false,
+            pid if pid == process::pid() => false,
+            pid => process::watch(pid).map_or(true, |pidfd| process::has_ended(pidfd.as_fd())),
+        }
     }
 
     pub(super) fn allocator(
@@ -227,6 +277,7 @@ impl Store {
         Allocator {
             root: self.layout.arena_root(&self.control),
             arena: &self.arena,
+            map: self.layout.page_map(&self.control),
             me,
             is_dead: self.is_dead(),
             live: || self.live_allocations(),
@@ -301,6 +352,7 @@ impl Store {
             self.participant(ParticipantId(index)).doorbell.ring();
         }
         self.header().space.ring();
+        self.board().bell.ring();
     }
 
     pub(crate) fn participants_used(&self) -> u16 {
@@ -323,7 +375,20 @@ impl Store {
 
     /// Lends room for one object. Waits for room as long as the configuration says, then fails with `StoreFull`.
     pub fn create(self: &Arc<Self>, spec: Spec<'_>, interrupt: Interrupt<'_>) -> Result<MutableObject> {
+        self.check_writable()?;
         self.check_head()?;
+        let (index, generation) = match self.take_warm(spec.stored()) {
+            Some(warm) => warm,
+            None => self.take_to_write()?,
+        };
+        fail_point!("object.create.writing");
+        self.start_references(index, 1);
+        self.fill(index, generation, spec, interrupt)
+            .inspect_err(|_| self.discard(index, generation))
+    }
+
+    /// A slot without memory that is WRITING by this process: index and generation.
+    fn take_to_write(&self) -> Result<(u32, u32)> {
         let index = self.take_slot()?;
         let slot = self.slot(index);
         let generation = slot.state()?.generation;
@@ -333,10 +398,7 @@ impl Store {
             flags: 0,
             phase: Phase::Writing,
         });
-        fail_point!("object.create.writing");
-        self.start_references(index, 1);
-        self.fill(index, generation, spec, interrupt)
-            .inspect_err(|_| self.discard(index, generation))
+        Ok((index, generation))
     }
 
     /// Lends room for a tensor, its header already written.
@@ -357,6 +419,7 @@ impl Store {
 
     /// Promises an object that participant `producer` will make. The caller gets a reference; the promise owns a hold on top.
     pub fn promise(self: &Arc<Self>, producer: ParticipantId) -> Result<ObjectRef> {
+        self.check_writable()?;
         self.check_head()?;
         let index = self.take_slot()?;
         let slot = self.slot(index);
@@ -380,6 +443,7 @@ impl Store {
         spec: Spec<'_>,
         interrupt: Interrupt<'_>,
     ) -> Result<Option<MutableObject>> {
+        self.check_writable()?;
         if !self.checked_slot(id)?.begin_promised(id.generation, self.me)? {
             return Ok(None);
         }
@@ -431,8 +495,12 @@ impl Store {
 
     /// Waits for an object and returns a view that keeps it alive. ERROR objects come back as their error.
     pub fn get(self: &Arc<Self>, object: &ObjectRef, timeout: Option<Duration>) -> Result<Object> {
+        let started = Instant::now();
         self.wait(std::slice::from_ref(&object), 1, timeout, &mut never)?;
-        object.open()
+        object.open_within(
+            timeout.map(|timeout| timeout.saturating_sub(started.elapsed())),
+            &mut never,
+        )
     }
 
     /// Whether an object of this id is sealed now.
@@ -463,29 +531,7 @@ impl Store {
                 self.capacity()
             );
         }
-        let deadline = Instant::now() + self.full_wait;
-        loop {
-            let ticket = self.header().space.ticket();
-            match MutableObject::lend(self, index, generation, spec) {
-                Err(error) if error.kind() == ErrorKind::StoreFull => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if spec.len + 128 > self.capacity() {
-                        bail!(
-                            StoreFull,
-                            "the object of {} bytes is larger than the store of {} bytes",
-                            spec.len,
-                            self.capacity()
-                        );
-                    }
-                    if left.is_zero() {
-                        return Err(self.full_error(spec.len, &error));
-                    }
-                    interrupt()?;
-                    self.check_open()?;
-                    self.header().space.wait(ticket, Some(left.min(super::wait::TICK)));
-                }
-                other => return other,
-            }
-        }
+        let stored = super::refs::stored_len(spec.len, u32::try_from(spec.nested.len()).unwrap_or(u32::MAX));
+        self.with_room(stored, interrupt, || MutableObject::lend(self, index, generation, spec))
     }
 }

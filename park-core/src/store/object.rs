@@ -4,10 +4,13 @@
     reason = "makes slices over sealed bytes; the references held keep them sealed"
 )]
 
+use std::mem::ManuallyDrop;
+use std::time::Duration;
+
 use super::format::{Format, TENSOR_HEADER, TensorSpec, View, decode_error};
 use super::mapped::Elements;
 use super::slot::Slot;
-use super::{ObjectRef, Store};
+use super::{Interrupt, ObjectRef, Store, never};
 use crate::error::{Result, bail};
 use crate::sync::atomic::Ordering;
 
@@ -50,25 +53,22 @@ unsafe impl Send for Object {}
 unsafe impl Sync for Object {}
 
 impl Object {
-    pub(super) fn new(reference: ObjectRef) -> Result<Self> {
-        let sealed = reference.sealed()?;
-        let (format, view) = (sealed.format, sealed.view);
-        let file = match format {
+    /// Takes over the view's pin.
+    fn new(reference: ObjectRef, sealed: Sealed<'_>) -> Result<Self> {
+        let file = match sealed.format {
             Format::Mapped => Some(reference.store().open_mapped(sealed.bytes)?),
             _ => None,
         };
+        let sealed = ManuallyDrop::new(sealed);
         let bytes = file.as_ref().map_or(sealed.bytes, Elements::bytes);
         let (address, len) = (bytes.as_ptr(), bytes.len());
-        // A pin of its own, in place of the borrowed one that goes at the end of this function.
-        reference.store().pin(reference.id().index);
-        drop(sealed);
         Ok(Self {
             file,
             reference,
             address,
             len,
-            format,
-            view,
+            format: sealed.format,
+            view: sealed.view,
         })
     }
 
@@ -92,6 +92,13 @@ impl Object {
     /// The reference behind this view.
     pub fn reference(&self) -> &ObjectRef {
         &self.reference
+    }
+
+    /// The references that the object holds, as references of the caller's own.
+    pub fn nested(&self) -> Result<Vec<ObjectRef>> {
+        let store = self.reference.store();
+        let slot = store.checked_slot(self.reference.id())?;
+        store.nested_ids(slot).into_iter().map(|id| store.resolve(id)).collect()
     }
 
     /// Type and shape of a TENSOR or MAPPED object, and its elements.
@@ -143,8 +150,25 @@ impl Drop for Object {
 }
 
 impl ObjectRef {
-    /// A borrowed view of the object, which must be sealed. An ERROR object is a view too.
+    /// A borrowed view of the object, which must be sealed; waits if it is on disk. An ERROR object is a view too.
     pub fn sealed(&self) -> Result<Sealed<'_>> {
+        self.sealed_within(None, &mut never)
+    }
+
+    /// As `sealed`, and says how long to wait for an object that is on disk.
+    pub fn sealed_within(&self, timeout: Option<Duration>, interrupt: Interrupt<'_>) -> Result<Sealed<'_>> {
+        loop {
+            if let Some(sealed) = self.look()? {
+                return Ok(sealed);
+            }
+            if !self.restore(timeout, interrupt)? {
+                self.store().wait(&[self], 1, timeout, interrupt)?;
+            }
+        }
+    }
+
+    /// A borrowed view of the object, if it is in memory.
+    fn look(&self) -> Result<Option<Sealed<'_>>> {
         let id = self.id();
         if self.store().is_forked() {
             self.store().check_open()?;
@@ -159,9 +183,13 @@ impl ObjectRef {
             store: self.store(),
             index: id.index,
         };
-        if !slot.is_sealed(id.generation) {
+        if !slot.is_resident(id.generation) {
+            if slot.is_sealed(id.generation) || slot.is_remade(id.generation) {
+                return Ok(None);
+            }
             bail!(NotFound, "object {id} is not sealed");
         }
+        slot.touch(id.generation);
         let meta = slot.meta.load(Ordering::Relaxed).to_le_bytes();
         let format = Format::from_number(meta[0])?;
         // These change while they are sealed (actor_cell.rs, channel_cell.rs): no slice may cover them.
@@ -173,17 +201,21 @@ impl ObjectRef {
         view.bytes = self.store().payload(slot, 0, len)?;
         view.format = format;
         view.view = View::from_number(meta[1]);
-        Ok(view)
+        Ok(Some(view))
     }
 
-    /// A view that keeps the object alive; ERROR objects become their error.
+    /// A view that keeps the object alive; waits if it is on disk. ERROR objects become their error.
     pub fn open(&self) -> Result<Object> {
-        let sealed = self.sealed()?;
+        self.open_within(None, &mut never)
+    }
+
+    /// As `open`, and says how long to wait for an object that is on disk.
+    pub fn open_within(&self, timeout: Option<Duration>, interrupt: Interrupt<'_>) -> Result<Object> {
+        let sealed = self.sealed_within(timeout, interrupt)?;
         if sealed.format == Format::Error {
             return Err(decode_error(sealed.bytes));
         }
-        drop(sealed);
-        let object = Object::new(self.clone())?;
+        let object = Object::new(self.clone(), sealed)?;
         self.store().count_shared(object.bytes().len() as u64);
         Ok(object)
     }
@@ -202,6 +234,7 @@ impl Store {
         let address = match slot.offset.load(Ordering::Relaxed) {
             0 if end <= super::slot::INLINE_BYTES as u64 => slot.inline.as_ptr().cast::<u8>(),
             0 => bail!(Corrupt, "object of {stored} bytes has no memory"),
+            odd if !odd.is_multiple_of(64) => bail!(Corrupt, "object lies at {odd}, which is not aligned"),
             offset => self.arena.read_address(offset, stored)?,
         };
         let (start, len) = (usize::try_from(start).unwrap_or(0), usize::try_from(len).unwrap_or(0));

@@ -21,7 +21,11 @@ pub struct Orphan {
 impl Store {
     /// Gives back everything `dead` held, and returns the promises that it leaves open.
     pub(crate) fn recover(self: &Arc<Self>, dead: ParticipantId) -> Vec<Orphan> {
+        self.pass_through_locks();
         self.finish_operations(dead);
+        self.header().line.remove(dead);
+        self.header().gatherers.remove(dead);
+        self.header().space.ring();
         self.settle_ledger(dead);
         let mut orphans = Vec::new();
         let mut free = Vec::new();
@@ -35,10 +39,15 @@ impl Store {
             };
             match seen.phase {
                 // Its count reached zero and the process died before it could act on that.
-                Phase::Sealed | Phase::Pending if slot.is_unreferenced() => {
+                Phase::Sealed | Phase::Pending | Phase::Spilled if slot.is_unreferenced() => {
                     self.reclaim(index, Some(seen.generation), self.me())
                 }
+                // Handed over by a read-only process, perhaps the dead one before it could say so.
+                Phase::Freeing if seen.owner == ParticipantId::HEAD => self.finish_freeing(id),
                 _ if seen.owner != dead => {}
+                Phase::Cached if self.warm_state(index).is_some() => {
+                    self.cool(index, seen);
+                }
                 Phase::Cached => free.push(index),
                 Phase::Writing => {
                     self.unwrite(index, dead);
@@ -60,6 +69,8 @@ impl Store {
                     orphans.push(Orphan { id })
                 }
                 Phase::Freeing => {
+                    // It may have been on disk, and its owner may have died before it said so.
+                    self.tell_spiller_freed();
                     let mut stack = Vec::new();
                     self.empty(index, seen, &mut stack);
                     self.recycle(index, seen.generation, self.me());

@@ -9,6 +9,7 @@
 //! | `bell` | the same for sleepers of many processes, any of which may be killed | sleepers and ringers: all |
 //! | `robust_mutex` | a lock whose owner may be killed | short critical sections on derived data |
 //! | `spin` | a bounded look before a sleep | everyone |
+//! | `waiting_line` | who waits for the same thing gets it in order | everyone |
 //! | `ring` | many producers, one consumer, records stay until their work is done | producers: all; consumer: its owner |
 #![allow(unsafe_code, reason = "marks the types that may live in shared memory")]
 
@@ -20,6 +21,7 @@ pub mod mutex;
 pub mod ring;
 pub mod robust_mutex;
 pub mod spin;
+pub mod waiting_line;
 
 pub use bell::Bell;
 pub use doorbell::Doorbell;
@@ -28,6 +30,7 @@ pub use mutex::{Mutex, MutexGuard};
 pub use ring::{Ring, RingReader};
 pub use robust_mutex::{RobustGuard, RobustMutex};
 pub use spin::SpinPolicy;
+pub use waiting_line::{Turn, WaitingLine};
 
 /// Types that may be placed over raw shared bytes.
 ///
