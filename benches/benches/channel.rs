@@ -1,7 +1,8 @@
 //! One hop of a channel beside what the machine can do: a futex, a pipe, a copy of the same bytes, in one run.
 //!
 //! A hop is half of a round trip: this side writes, the other side sends the same bytes back. Every answer is checked. The other side is a
-//! thread, or this program run again with `child` as its first argument.
+//! thread, or this program run again with `child` as its first argument. Where the scheduler puts both sides on one core, as it does on a
+//! busy machine, every row is the price of a context switch: pin them apart (`taskset`) to see hops.
 #![allow(missing_docs, reason = "criterion's macros generate public items")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot set up should stop")]
 

@@ -319,7 +319,8 @@ mod tests {
         let spec = TensorSpec::contiguous(DType::from_name("int32").unwrap(), &[2], View::Plain).unwrap();
         let object = store.put_mapped(&file, 4, &spec).unwrap().open().unwrap();
         assert_eq!(object.format() as u32, crate::object::PARK_FORMAT_MAPPED);
-        let read = describe(&object).unwrap();
+        let (found, elements) = object.tensor().unwrap();
+        let read = describe(&found, elements);
         assert_eq!(
             (read.dtype, read.view, read.ndim, read.nbytes),
             (PARK_INT32, PARK_VIEW_PLAIN, 1, 8)

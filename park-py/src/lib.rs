@@ -54,7 +54,7 @@ mod _park {
     use crate::object::{ObjectRef, export, fetch, fetch_view, get, put, view, wait};
     #[pymodule_export]
     use crate::session::{
-        attach, head_stats, init, is_initialized, memory_report, role, session_address, session_id, shutdown,
+        attach, audit, head_stats, init, is_initialized, memory_report, role, session_address, session_id, shutdown,
         store_stats,
     };
     #[pymodule_export]

@@ -210,6 +210,16 @@ pub(crate) fn memory_report(py: Python<'_>, most: usize) -> PyResult<Bound<'_, P
     Ok(dict)
 }
 
+/// Checks that slots, references, ledgers, journals, rings and the arena of the whole session add up. Returns what does not, after
+/// looking again for `patience` seconds: what others do meanwhile can look wrong for a moment.
+#[pyfunction]
+pub(crate) fn audit(py: Python<'_>, patience: f64) -> PyResult<Vec<String>> {
+    let session = gate::session(py)?;
+    let patience = std::time::Duration::try_from_secs_f64(patience)
+        .map_err(|_| PyValueError::new_err(format!("patience is a time in seconds, got {patience}")))?;
+    Ok(py.detach(|| session.audit(patience)).complaints)
+}
+
 /// Numbers about scheduling.
 #[pyfunction]
 pub(crate) fn head_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {

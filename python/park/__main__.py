@@ -2,9 +2,9 @@
 
     park memory [--address ADDRESS] [--watch SECONDS] [--json]
 
-It joins the session for the moment, as `park.attach` does. Without an address it takes every session of this user that runs here: a
-session listens on an abstract unix socket, whose name the kernel lists in /proc/net/unix. Names are no secret; whoever connects
-must run as the session's own user.
+It joins the session for the moment, as a member that only reads. Without an address it takes every session of this user that runs
+here: a session listens on an abstract unix socket, whose name the kernel lists in /proc/net/unix. Names are no secret; whoever
+connects must run as the session's own user.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def sessions() -> list[str]:
 
 def report(address: str) -> dict[str, Any]:
     """What `park memory --json` prints about one session."""
-    _park.attach(address)
+    _park.attach(address, True)
     try:
         return {"address": address, **_park.memory_report(_LARGEST)}
     finally:

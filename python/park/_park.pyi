@@ -207,7 +207,7 @@ class TensorView:
         """
         `(kDLCPU, 0)`.
         """
-    def __reduce__(self, /) -> None:
+    def __reduce__(self, /) -> Any:
         """
         Refused: a view is of this process's memory. What travels is a reference.
         """

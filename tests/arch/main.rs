@@ -2,6 +2,7 @@
 //!
 //! * [`abi`]: what programs compiled against park.h rely on changes on purpose only (`c_header` reads the header).
 //! * [`c_docs`]: every function of the C ABI says ownership, thread rule and errors.
+//! * [`dependencies`]: which crates a program links that uses park-core.
 //! * [`imports`]: inside park-core, modules import downward only.
 //! * [`facade`]: above `sync`, atomics and cells come from the facade that loom swaps.
 //! * [`lengths`]: no source file is over 900 lines.
@@ -13,6 +14,7 @@
 mod abi;
 mod c_docs;
 mod c_header;
+mod dependencies;
 mod facade;
 mod imports;
 mod lengths;

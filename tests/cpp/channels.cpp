@@ -61,7 +61,7 @@ static void echo(park::Session &session, const std::string &self) {
 
 static void killed(park::Session &session, const std::string &self) {
   auto there = session.create_channel({64, 2, 2}).value();
-  auto back = session.create_channel({64, 2, 1}).value();
+  auto back = session.create_channel({64, 4, 1}).value();
   auto writer = there.writer().value();
   auto mine = there.reader().value();
   auto reader = back.reader().value();

@@ -97,15 +97,15 @@ pub(crate) fn run(argument: &str, how_long: Duration) {
         // Half of all blows go to the first words of a line: headers of blocks, states of slots, cursors.
         let mask = if random.below(2) == 0 { 0xfff } else { 0xfdf };
         let at = page * PAGE + (random.next() as usize & mask);
-        if which == 0 && at & !7 == STATE && seed % 8 != 0 {
+        if which == 0 && at & !7 == STATE && !seed.is_multiple_of(8) {
             continue;
         }
         targets[which].flip(&mut random, at);
         flips += 1;
-        if flips % 64 == 0 {
+        if flips.is_multiple_of(64) {
             std::thread::sleep(Duration::from_micros(300));
         }
-        if flips % 4096 == 0 {
+        if flips.is_multiple_of(4096) {
             pages = targets.iter().map(Target::resident).collect();
         }
     }

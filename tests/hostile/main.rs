@@ -44,7 +44,8 @@ fn number(name: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
-fn round(seed: u64) {
+/// One round; how many errors the members met that only an attack explains.
+fn round(seed: u64) -> usize {
     let mut host = spawn("host", &seed.to_string());
     let address = host.line().expect("the host opens a session");
     let start = |role: &str, n: u64| {
@@ -65,13 +66,22 @@ fn round(seed: u64) {
         flips.is_some_and(|flips| flips.starts_with("flipped ")),
         "seed {seed}: the attacker did not attack"
     );
-    for (name, role) in roles {
+    let mut corrupt = 0;
+    for (name, mut role) in roles {
         let status = role.end(PATIENCE);
         assert!(
             status.is_some_and(|status| status.success()),
             "seed {seed}: {name} ended with {status:?} (None: it never ended)"
         );
+        if let Some(line) = role.line().filter(|_| name != "attacker") {
+            corrupt += line
+                .split(' ')
+                .nth(1)
+                .and_then(|count| count.parse::<usize>().ok())
+                .unwrap_or(0);
+        }
     }
+    corrupt
 }
 
 #[test]
@@ -81,10 +91,17 @@ fn garbage_in_shared_memory_is_an_error_of_those_who_read_it() {
     }
     let first = number("PARK_HOSTILE_SEED", 1);
     let end = Instant::now() + Duration::from_secs(number("PARK_HOSTILE_SECONDS", 3));
-    let mut seed = first;
+    let (mut seed, mut corrupt) = (first, 0);
     while seed == first || Instant::now() < end {
-        round(seed);
+        corrupt += round(seed);
         seed += 1;
     }
-    println!("hostile: {} rounds, seeds {first} to {}", seed - first, seed - 1);
+    println!(
+        "hostile: {} rounds from seed {first}, {corrupt} errors of kind Corrupt",
+        seed - first
+    );
+    assert!(
+        seed - first < 3 || corrupt > 0,
+        "the attack was not noticed: it hits nothing"
+    );
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use park_core::store::never;
-use park_core::{Config, DType, Object, ObjectId, ObjectRef, Result, Session, Spec, Store, TensorSpec, View};
+use park_core::{
+    Config, DType, ErrorKind, Object, ObjectId, ObjectRef, Result, Session, Spec, Store, TensorSpec, View,
+};
 use park_tests::random::Random;
 use park_tests::role::say;
 
@@ -50,11 +52,13 @@ fn use_it(session: &Session, seed: u64, tasks: bool) {
     let mut random = Random::new(seed);
     let mut held: Vec<ObjectRef> = Vec::new();
     let mut views: Vec<Object> = Vec::new();
+    let mut errors: Vec<ErrorKind> = Vec::new();
     let end = Instant::now() + LIFE;
     while Instant::now() < end {
         // Each may fail, in any way that is an error.
-        if let Ok(Some(reference)) = make(store, &mut random, &held) {
-            held.push(reference);
+        match make(store, &mut random, &held) {
+            Ok(made) => held.extend(made),
+            Err(error) => errors.push(error.kind()),
         }
         if tasks
             && random.below(8) == 0
@@ -65,8 +69,9 @@ fn use_it(session: &Session, seed: u64, tasks: bool) {
                     .unwrap_or_default(),
             );
         }
-        if let Some(view) = look(store, &mut random, &held) {
-            views.push(view);
+        match look(store, &mut random, &held) {
+            Ok(view) => views.extend(view),
+            Err(error) => errors.push(error.kind()),
         }
         if held.len() > 40 {
             held.swap_remove(random.below(held.len()));
@@ -75,6 +80,9 @@ fn use_it(session: &Session, seed: u64, tasks: bool) {
             views.swap_remove(random.below(views.len()));
         }
     }
+    // What nobody would have met without an attack.
+    let odd = errors.iter().filter(|kind| **kind == ErrorKind::Corrupt).count();
+    say(&format!("corrupt {odd} of {}", errors.len()));
 }
 
 fn make(store: &Arc<Store>, random: &mut Random, held: &[ObjectRef]) -> Result<Option<ObjectRef>> {
@@ -121,15 +129,18 @@ fn make(store: &Arc<Store>, random: &mut Random, held: &[ObjectRef]) -> Result<O
     }))
 }
 
-fn look(store: &Arc<Store>, random: &mut Random, held: &[ObjectRef]) -> Option<Object> {
+fn look(store: &Arc<Store>, random: &mut Random, held: &[ObjectRef]) -> Result<Option<Object>> {
     let some: Vec<&ObjectRef> = held.iter().rev().take(3).collect();
-    let _ = store.wait_some(&some, some.len(), MOMENT, &mut never);
+    store.wait_some(&some, some.len(), MOMENT, &mut never)?;
     let _ = store.stats();
-    let object = store.get(held.get(random.below(held.len().max(1)))?, MOMENT).ok()?;
+    let Some(reference) = held.get(random.below(held.len().max(1))) else {
+        return Ok(None);
+    };
+    let object = store.get(reference, MOMENT)?;
     // Every byte, so that memory that is not there would show.
     let sum = object.bytes().iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
     std::hint::black_box(sum);
     let _ = std::hint::black_box(object.tensor().is_ok());
     let _ = object.nested();
-    Some(object)
+    Ok(Some(object))
 }

@@ -1,6 +1,7 @@
 """Channels between processes: order, back-pressure, views, both ends killed, and what the two say to each other."""
 
 import gc
+import itertools
 import os
 import threading
 import time
@@ -128,10 +129,12 @@ def test_back_pressure_between_processes():
 
 def test_a_pipeline_of_two_actors():
     channels = [Channel(slot_bytes=80_000, slots=2) for _ in range(3)]
-    stages = [Stage.remote(a.reader(), b.writer()) for a, b in zip(channels, channels[1:])]
+    stages = [Stage.remote(a.reader(), b.writer()) for a, b in itertools.pairwise(channels)]
     runs = [stage.run.remote() for stage in stages]
     source, sink = channels[0].writer(), channels[-1].reader()
-    feeder = threading.Thread(target=lambda: [source.write(np.full(10_000, n), SOON) for n in range(50)] and source.close())
+    feeder = threading.Thread(
+        target=lambda: [source.write(np.full(10_000, n), SOON) for n in range(50)] and source.close()
+    )
     feeder.start()
     for n in range(50):
         got = sink.read(SOON)
@@ -288,7 +291,9 @@ def test_the_memory_comes_back():
     assert (used_bytes(), object_count()) == (bytes_before, objects_before)
 
 
-@pytest.mark.parametrize("sizes", [{"slots": 0}, {"readers": 65}, {"slot_bytes": -1}, {"slots": 1.5}, {"readers": True}])
+@pytest.mark.parametrize(
+    "sizes", [{"slots": 0}, {"readers": 65}, {"slot_bytes": -1}, {"slots": 1.5}, {"readers": True}]
+)
 def test_impossible_sizes(sizes):
     with pytest.raises((ValueError, TypeError)):
         Channel(**{"slot_bytes": 8, **sizes})

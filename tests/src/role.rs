@@ -58,8 +58,8 @@ impl Role {
         None
     }
 
-    /// Waits for the end; None, and the process is killed, if it has not ended in time.
-    pub fn end(mut self, patience: Duration) -> Option<ExitStatus> {
+    /// Waits for the end; None if it has not ended in time.
+    pub fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().expect("our own child") {

@@ -14,7 +14,5 @@ pub use message::{Kind, Message};
 pub use reader::ChannelReader;
 pub use writer::{ChannelWriter, Draft, Unfinished};
 
-#[cfg(all(test, loom))]
-mod models;
 #[cfg(all(test, not(loom)))]
 mod tests;

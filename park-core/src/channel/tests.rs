@@ -248,7 +248,7 @@ fn a_dead_reader_does_not_wedge_the_writer_and_a_dead_writer_not_its_readers() {
     reader.read(NOW, &mut never).unwrap();
     let mut half = writer.begin(Kind::RAW, 4, NOW, &mut never).unwrap();
     half.write(0, b"half").unwrap();
-    std::mem::forget(half);
+    let _ = half.set_aside();
     std::mem::forget(writer);
     std::mem::forget(victim);
     dies(&store, 5);
@@ -271,15 +271,13 @@ fn waiting_ends_by_interrupt_and_by_the_end_of_the_session() {
     let mut reader = channel.reader().unwrap();
     let mut stop = || Err(crate::error::Error::new(ErrorKind::Interrupted, "stop"));
     assert_eq!(kind(reader.read(None, &mut stop)), ErrorKind::Interrupted);
-    let closer = std::thread::spawn({
-        let store = store.clone();
-        move || {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
             std::thread::sleep(Duration::from_millis(20));
             store.close_session();
-        }
+        });
+        assert_eq!(kind(reader.read(None, &mut never)), ErrorKind::SessionClosed);
     });
-    assert_eq!(kind(reader.read(None, &mut never)), ErrorKind::SessionClosed);
-    closer.join().unwrap();
     assert_eq!(kind(channel.writer()), ErrorKind::SessionClosed);
 }
 

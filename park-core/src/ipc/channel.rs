@@ -49,7 +49,7 @@ impl Store {
                     self.ring_head();
                     self.ring(ParticipantId::HEAD)
                         .wait_for_space(record.len(), Duration::from_millis(100));
-                    self.check_open()?;
+                    self.check_head()?;
                 }
                 Err(PushError::Closed) => bail!(SessionClosed, "the park session is closed"),
                 Err(PushError::TooLong) => bail!(

@@ -98,6 +98,8 @@ impl State {
             }
         }
         self.store.dismiss(id);
+        // It may have been killed between publishing something and waking whoever waits for that.
+        self.store.ring_everyone();
         self.notice_sealed();
         if self.fruitless >= FRUITLESS {
             self.abandon(&Error::new(
@@ -215,6 +217,8 @@ impl State {
             );
         }
         self.store.dismiss(id);
+        // It may have been killed between publishing something and waking whoever waits for that.
+        self.store.ring_everyone();
         self.notice_sealed();
         self.pump();
     }

@@ -16,6 +16,7 @@ use super::{Format, ObjectRef, Spec, Store, View, never};
 use crate::error::{Result, bail};
 use crate::id::{ObjectId, ParticipantId};
 use crate::sync::atomic::Ordering;
+use crate::sys::failpoint::fail_point;
 
 /// Where an actor's calls go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,10 +100,12 @@ impl Store {
             Place::Dead { cause } => {
                 let word = cause.map_or(0, |id| u64::from(id.generation) << 32 | u64::from(id.index + 1));
                 slot.inline[0].store(word, Ordering::Relaxed);
+                fail_point!("actor.place.cause");
                 2
             }
         };
         slot.inline[1].store(word, Ordering::Release);
+        fail_point!("actor.place.moved");
     }
 
     /// Called with an actor's id when the last reference to its handle object is gone, by whichever process held it.

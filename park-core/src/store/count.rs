@@ -20,6 +20,7 @@
 use crate::id::ParticipantId;
 use crate::shm::journal::{Journal, Lane};
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sys::failpoint::fail_point;
 
 const LANE_BITS: u32 = 3;
 const PARTICIPANT_BITS: u32 = 13;
@@ -127,6 +128,7 @@ impl Count<'_> {
         }
         // Raised, never lowered: somebody may be late with an older one.
         lane.seen.fetch_max(open >> 1, Ordering::AcqRel);
+        fail_point!("reference.change.acknowledged");
     }
 
     /// Whether the operation that a dead process had open in `lane` changed this count.

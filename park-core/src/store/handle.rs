@@ -83,11 +83,11 @@ pub struct Store {
     /// Kept open as long as the store: its end tells the head that this process has left.
     _membership: Option<OwnedFd>,
     pub(super) actor_freed: OnceLock<ActorFreed>,
-    /// Files that MAPPED objects point into.
-    pub(super) files: FileTable,
     pub(super) hand_over: OnceLock<HandOver>,
     /// In the head process, if its session may spill.
     pub(super) spill_thread: OnceLock<SpillThread>,
+    /// Files that MAPPED objects point into.
+    pub(super) files: FileTable,
 }
 
 impl std::fmt::Debug for Store {
@@ -185,9 +185,9 @@ impl Store {
             head,
             _membership: membership,
             actor_freed: OnceLock::new(),
-            files: FileTable::default(),
             hand_over: OnceLock::new(),
             spill_thread: OnceLock::new(),
+            files: FileTable::default(),
         }
     }
 
@@ -254,14 +254,25 @@ impl Store {
     }
 
     pub(crate) fn is_dead(&self) -> impl Fn(ParticipantId) -> bool + '_ {
-        |id| u32::from(id.0) >= MAX_PARTICIPANTS || !self.participant(id).is_live() || self.has_ended_unnoticed(id)
+        |id| {
+            u32::from(id.0) >= MAX_PARTICIPANTS
+                || !self.participant(id).is_live()
+                || self.has_ended_unnoticed(id)
+                || self.is_beyond_reaping(id)
+        }
     }
 
     /// The head must not wait for a lock of a process that has ended and that only the head itself can declare dead.
     fn has_ended_unnoticed(&self, id: ParticipantId) -> bool {
-        if !self.is_head() || id <= ParticipantId::DRIVER {
-            return false;
-        }
+        self.is_head() && id > ParticipantId::DRIVER && self.process_has_ended(id)
+    }
+
+    /// The head is gone, and so is this participant: nobody will ever declare it dead. Asked only by who waits for a lock of its.
+    fn is_beyond_reaping(&self, id: ParticipantId) -> bool {
+        self.head.as_ref().is_some_and(|head| process::has_ended(head.as_fd())) && self.process_has_ended(id)
+    }
+
+    fn process_has_ended(&self, id: ParticipantId) -> bool {
         match self.participant(id).pid.load(Ordering::Relaxed) {
             // Not started yet, or a second membership of this process.
             0 => false,
@@ -346,9 +357,14 @@ impl Store {
     /// Closes the session for every process in it. The head calls this.
     pub(crate) fn close_session(&self) {
         self.header().state.store(STATE_CLOSED, Ordering::Release);
+        fail_point!("session.closed");
         self.close();
-        let used = self.participants_used();
-        for index in 0..used {
+        self.ring_everyone();
+    }
+
+    /// Makes every process look at whatever it waits for.
+    pub(crate) fn ring_everyone(&self) {
+        for index in 0..self.participants_used() {
             self.participant(ParticipantId(index)).doorbell.ring();
         }
         self.header().space.ring();
@@ -436,7 +452,7 @@ impl Store {
         Ok(ObjectRef::owned(self, index, generation))
     }
 
-    /// Starts writing a promised object. `None` if another producer was first: its result stands.
+    /// Starts writing a promised object. `None` if another producer was first, whose result stands, or if nobody refers to it any more.
     pub fn fulfil(
         self: &Arc<Self>,
         id: ObjectId,
@@ -444,12 +460,18 @@ impl Store {
         interrupt: Interrupt<'_>,
     ) -> Result<Option<MutableObject>> {
         self.check_writable()?;
-        if !self.checked_slot(id)?.begin_promised(id.generation, self.me)? {
+        let slot = self.checked_slot(id)?;
+        // The writer's own reference, given back when the object is sealed or returned to the promise. Taken first: without it the
+        // last other one may go while the object is WRITING, and nobody would free it.
+        if !self.try_reference(id) {
             return Ok(None);
         }
+        let begun = slot.begin_promised(id.generation, self.me);
+        if !matches!(begun, Ok(true)) {
+            self.drop_reference(id.index, id.generation);
+            return begun.map(|_| None);
+        }
         fail_point!("object.fulfil.writing");
-        // The writer's own reference, given back when the object is sealed or returned to the promise.
-        self.add_reference(id.index);
         self.fill(id.index, id.generation, spec, interrupt)
             .map(Some)
             .inspect_err(|_| self.discard(id.index, id.generation))

@@ -74,6 +74,7 @@ impl MutableObject {
             Ordering::Relaxed,
         );
         slot.born.store(store.age(), Ordering::Relaxed);
+        fail_point!("object.create.formatted");
         let start = spec.len.next_multiple_of(8);
         for (id, at) in spec.nested.iter().zip((start..).step_by(ObjectId::SIZE)) {
             object.nest(*id, at)?;
@@ -213,7 +214,12 @@ impl Store {
             let Ok(seen) = slot.state() else { return };
             let back = if seen.flags & PROMISED != 0 {
                 State {
-                    owner: ParticipantId::HEAD,
+                    // Still the writer's to keep, and raised by its death; a dead writer's becomes the head's.
+                    owner: if writer == self.me() {
+                        writer
+                    } else {
+                        ParticipantId::HEAD
+                    },
                     phase: Phase::Pending,
                     ..seen
                 }
@@ -225,6 +231,7 @@ impl Store {
                 }
             };
             if slot.advance(seen, back) {
+                fail_point!("object.abort.left");
                 return;
             }
         }

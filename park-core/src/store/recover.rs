@@ -1,8 +1,8 @@
 //! The reaper: gives back what a dead process held. Run by the head, once the participant's state is DEAD.
 //!
-//! Order matters: first what the process was in the middle of (its journal), then the ledger (references), then slots in the middle
-//! of something (so that a slot whose last reference just went is seen in its final phase). Each step is idempotent, so a second
-//! run finds nothing to do.
+//! Order matters: first the locks that it held, then what it was in the middle of (its journal), then the ledger (references), then
+//! slots in the middle of something (so that a slot whose last reference just went is seen in its final phase). Each step is
+//! idempotent, so a second run finds nothing to do.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use super::Store;
 use super::slot::{PROMISED, Phase, State};
 use crate::id::{ObjectId, ParticipantId};
 use crate::sync::atomic::Ordering;
+use crate::sys::failpoint::fail_point;
 
 /// A promised object whose producer died before it was sealed. It is PENDING by the head now: to be retried or failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +23,14 @@ impl Store {
     /// Gives back everything `dead` held, and returns the promises that it leaves open.
     pub(crate) fn recover(self: &Arc<Self>, dead: ParticipantId) -> Vec<Orphan> {
         self.pass_through_locks();
+        fail_point!("recover.locks");
         self.finish_operations(dead);
         self.header().line.remove(dead);
         self.header().gatherers.remove(dead);
         self.header().space.ring();
+        fail_point!("recover.operations");
         self.settle_ledger(dead);
+        fail_point!("recover.ledger");
         let mut orphans = Vec::new();
         let mut free = Vec::new();
         for index in 0..self.slots_used() {
@@ -51,10 +55,13 @@ impl Store {
                 Phase::Cached => free.push(index),
                 Phase::Writing => {
                     self.unwrite(index, dead);
-                    if seen.flags & PROMISED != 0 {
-                        orphans.push(Orphan { id });
-                    } else {
+                    if seen.flags & PROMISED == 0 {
                         self.recycle(index, seen.generation, self.me());
+                    } else if slot.is_unreferenced() {
+                        // Its writer was the last who knew of it.
+                        self.reclaim(index, Some(seen.generation), self.me());
+                    } else {
+                        orphans.push(Orphan { id });
                     }
                 }
                 Phase::Pending
@@ -81,6 +88,7 @@ impl Store {
                 _ => {}
             }
         }
+        fail_point!("recover.objects");
         self.free_slots(&free);
         orphans
     }
@@ -105,6 +113,7 @@ impl Store {
                     },
                 )
             {
+                fail_point!("object.promise.assigned");
                 return;
             }
         }
@@ -114,6 +123,7 @@ impl Store {
     pub(crate) fn offer(&self, id: ObjectId, attempt: u32) {
         if let Ok(slot) = self.checked_slot(id) {
             slot.claim.store(offered(id, attempt), Ordering::Release);
+            fail_point!("task.offered");
         }
     }
 
@@ -121,22 +131,28 @@ impl Store {
     pub(crate) fn claim(&self, id: ObjectId, attempt: u32) -> bool {
         let Ok(slot) = self.checked_slot(id) else { return false };
         let open = offered(id, attempt);
-        slot.claim
+        let claimed = slot
+            .claim
             .compare_exchange(open, open | 1, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+            .is_ok();
+        if claimed {
+            fail_point!("task.claimed");
+        }
+        claimed
     }
 
     /// Takes an attempt that was not claimed yet back and offers the next one instead. False if it is running.
     pub(crate) fn take_back(&self, id: ObjectId, attempt: u32) -> bool {
         let Ok(slot) = self.checked_slot(id) else { return false };
-        slot.claim
-            .compare_exchange(
-                offered(id, attempt),
-                offered(id, attempt + 1),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            )
-            .is_ok()
+        let next = offered(id, attempt + 1);
+        let taken = slot
+            .claim
+            .compare_exchange(offered(id, attempt), next, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
+        if taken {
+            fail_point!("task.taken_back");
+        }
+        taken
     }
 }
 

@@ -48,7 +48,7 @@ impl Store {
     }
 
     /// Takes a reference of this process by id: only if something else keeps the object alive right now.
-    fn try_reference(self: &Arc<Self>, id: ObjectId) -> bool {
+    pub(super) fn try_reference(self: &Arc<Self>, id: ObjectId) -> bool {
         let Ok(slot) = self.checked_slot(id) else { return false };
         let current = || {
             slot.state().is_ok_and(|s| {
@@ -231,11 +231,13 @@ impl Store {
     /// so in the slot's state and then looks for pins, while a reader pins first and then looks at the state: one sees the other.
     pub(super) fn pin(&self, index: u32) {
         self.ledger(self.me(), index).fetch_add(PIN, Ordering::SeqCst);
+        fail_point!("object.pin.pinned");
     }
 
     /// The look is over.
     pub(super) fn unpin(&self, index: u32) {
         self.ledger(self.me(), index).fetch_sub(PIN, Ordering::Release);
+        fail_point!("object.pin.unpinned");
     }
 
     /// Whether any process looks at the object's bytes.

@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::ParticipantId;
 use crate::sync::Shared;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sys::failpoint::fail_point;
 
 /// Payloads of up to this many bytes live in the slot.
 pub(crate) const INLINE_BYTES: usize = 64;
@@ -289,6 +290,7 @@ impl Slot {
         // either finds the bit, or came before it, and then the state read below is the sealed one.
         if self.watch.load(Ordering::Acquire) & bit == 0 {
             self.watch.fetch_or(bit, Ordering::AcqRel);
+            fail_point!("object.watch.noted");
         }
         loop {
             let seen = self.state()?;
@@ -306,6 +308,7 @@ impl Slot {
                             ..seen
                         },
                     ) {
+                        fail_point!("object.watch.flagged");
                         return Ok(Watch::Armed);
                     }
                 }

@@ -58,9 +58,11 @@ impl Doorbell {
     /// Sleeps until rung after `ticket` was taken, at most `timeout`.
     pub fn wait(&self, ticket: u32, timeout: Option<Duration>) -> Wake {
         self.sleepers.fetch_add(1, Ordering::Relaxed);
+        fail_point!("doorbell.wait.entered");
         fence(Ordering::SeqCst);
         let wake = futex::wait(&self.seq, ticket, timeout);
         self.sleepers.fetch_sub(1, Ordering::Relaxed);
+        fail_point!("doorbell.wait.left");
         wake
     }
 

@@ -221,6 +221,7 @@ impl<'a> Ring<'a> {
         // Where the lock cannot be had no producer gets it either: nothing is being pushed.
         let _guard = self.lock_settled(me, is_dead, recovered);
         self.cursors.closed.store(1, Ordering::Relaxed);
+        fail_point!("ring.close.closed");
         self.cursors.space.ring();
     }
 
@@ -236,6 +237,7 @@ impl<'a> Ring<'a> {
         let _guard = self.lock_settled(me, is_dead, recovered);
         let head = self.cursors.head.load(Ordering::Relaxed);
         self.cursors.tail.store(head, Ordering::Release);
+        fail_point!("ring.reopen.emptied");
         self.cursors.closed.store(0, Ordering::Relaxed);
         self.cursors.space.reset();
     }

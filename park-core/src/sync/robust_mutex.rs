@@ -24,6 +24,7 @@ use super::atomic::{AtomicU32, Ordering, spin_loop};
 use super::futex::{self, Wake};
 use crate::error::{Result, bail};
 use crate::id::ParticipantId;
+use crate::sys::failpoint::fail_point;
 
 const WAITERS: u32 = 1 << 31;
 const STUCK: u32 = 1 << 30;
@@ -68,6 +69,7 @@ impl RobustMutex {
             .compare_exchange(0, mine, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
         {
+            fail_point!("lock.taken");
             return Ok(RobustGuard {
                 mutex: self,
                 recovered: false,
@@ -90,6 +92,7 @@ impl RobustMutex {
                     .compare_exchange(0, claim, Ordering::Acquire, Ordering::Relaxed)
                     .is_ok()
                 {
+                    fail_point!("lock.taken");
                     return Ok(RobustGuard {
                         mutex: self,
                         recovered: false,
@@ -110,6 +113,7 @@ impl RobustMutex {
                     .compare_exchange(seen, mine | WAITERS, Ordering::Acquire, Ordering::Relaxed)
                     .is_ok()
                 {
+                    fail_point!("lock.taken_over");
                     return Ok(RobustGuard {
                         mutex: self,
                         recovered: true,
@@ -145,6 +149,7 @@ impl RobustMutex {
             if seen & !WAITERS != suspect {
                 (checks, suspect) = (0, seen & !WAITERS);
             }
+            fail_point!("lock.waiting");
             if futex::wait(&self.word, seen | WAITERS, Some(OWNER_CHECK)) == Wake::TimedOut {
                 checks += 1;
             }
@@ -165,7 +170,9 @@ impl Drop for RobustGuard<'_> {
             // Killed in a test: a dead process lets go of nothing.
             return;
         }
-        if self.mutex.word.swap(0, Ordering::Release) & WAITERS != 0 {
+        let word = self.mutex.word.swap(0, Ordering::Release);
+        fail_point!("lock.released");
+        if word & WAITERS != 0 {
             futex::wake(&self.mutex.word, 1);
         }
     }

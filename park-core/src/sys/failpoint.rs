@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 #[cfg(feature = "failpoints")]
 use parking_lot::Mutex;
 
-/// Name of the fail point that ends this process, and how often it is passed before.
+/// Name of the fail point at which something happens to this process, and what.
 #[cfg(feature = "failpoints")]
-static ARMED: Mutex<Option<String>> = Mutex::new(None);
+static ARMED: Mutex<Option<(String, rustix::process::Signal)>> = Mutex::new(None);
 /// Passes left; `u32::MAX` while nothing is armed, so that an unarmed process pays one load.
 #[cfg(feature = "failpoints")]
 static PASSES: AtomicU32 = AtomicU32::new(u32::MAX);
@@ -20,7 +20,14 @@ static PASSES: AtomicU32 = AtomicU32::new(u32::MAX);
 /// From now on, the process dies at fail point `name` after passing it `passes` times.
 #[cfg(feature = "failpoints")]
 pub fn arm(name: &str, passes: u32) {
-    *ARMED.lock() = Some(name.to_owned());
+    *ARMED.lock() = Some((name.to_owned(), rustix::process::Signal::KILL));
+    PASSES.store(passes, Ordering::SeqCst);
+}
+
+/// As `arm`, but the process is stopped there (SIGSTOP), in the middle of what it does, until it is killed or continued.
+#[cfg(feature = "failpoints")]
+pub fn stop_at(name: &str, passes: u32) {
+    *ARMED.lock() = Some((name.to_owned(), rustix::process::Signal::STOP));
     PASSES.store(passes, Ordering::SeqCst);
 }
 
@@ -46,13 +53,18 @@ pub fn hit(name: &str) {
     {
         trace.push(name.to_owned());
     }
-    if PASSES.load(Ordering::Relaxed) == u32::MAX || ARMED.lock().as_deref() != Some(name) {
+    if PASSES.load(Ordering::Relaxed) == u32::MAX {
         return;
     }
+    let signal = match ARMED.lock().as_ref() {
+        Some((armed, signal)) if armed == name => *signal,
+        _ => return,
+    };
     if PASSES.fetch_sub(1, Ordering::SeqCst) == 0 {
-        super::process::kill_child(super::process::pid());
-        loop {
-            // SIGKILL is on its way; not one more instruction of the caller may run.
+        // A stopped process that is continued goes on as if nothing had been armed: the count is at its resting value again.
+        let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
+        while signal == rustix::process::Signal::KILL {
+            // It is on its way; not one more instruction of the caller may run.
             std::hint::spin_loop();
         }
     }

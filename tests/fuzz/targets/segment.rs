@@ -14,7 +14,7 @@ use super::input::Input;
 
 pub(crate) fn target(data: &[u8]) {
     let mut input = Input::new(data);
-    if input.byte() % 2 == 0 {
+    if input.byte().is_multiple_of(2) {
         header(input);
     } else {
         scribbled(input);

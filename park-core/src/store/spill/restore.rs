@@ -164,36 +164,26 @@ impl Store {
     /// RESTORING -> SEALED, as an error that everyone reads. Gives the hold back.
     pub(crate) fn give_up_lost(self: &Arc<Self>, id: ObjectId, error: &Error) {
         let slot = self.slot(id.index);
+        let inline = slot.inline.as_ptr().cast_mut().cast();
         let mut bytes = encode_error(error);
-        if bytes.len() > INLINE_BYTES && self.place(slot, bytes.len() as u64).is_err() {
+        let placed = if bytes.len() <= INLINE_BYTES {
+            Ok(inline)
+        } else {
+            let placed = self.place(slot, bytes.len() as u64);
+            placed.and_then(|lent| self.arena.write_address(lent.offset, bytes.len() as u64))
+        };
+        let address = placed.unwrap_or_else(|_| {
             // No room even for the text: the kind fits into the slot itself.
             bytes = encode_error(&Error::new(ErrorKind::ObjectLost, ""));
-        }
-        self.fill_restoring(slot, &bytes);
-        self.come_back(id, Phase::Restoring, WATCHED | WANTED);
-        self.drop_hold(id);
-    }
-
-    /// Where a slot's payload is written, and how many bytes may be. Read once: others can write to the slot.
-    pub(super) fn write_range(&self, slot: &Slot) -> Result<(*mut u8, u64)> {
-        match slot.offset.load(Ordering::Relaxed) {
-            0 => Ok((slot.inline.as_ptr().cast_mut().cast(), INLINE_BYTES as u64)),
-            offset => {
-                let room = slot.block_bytes();
-                Ok((self.arena.write_address(offset, room)?, room))
-            }
-        }
-    }
-
-    fn fill_restoring(&self, slot: &Slot, bytes: &[u8]) {
+            inline
+        });
         slot.meta.store(u32::from(Format::Error as u8), Ordering::Relaxed);
         slot.len.store(bytes.len() as u64, Ordering::Relaxed);
-        if let Ok((address, room)) = self.write_range(slot)
-            && bytes.len() as u64 <= room
-        {
-            // SAFETY: inside the block, or the slot (checked just above); nobody else touches either while the slot is RESTORING.
-            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address, bytes.len()) };
-        }
+        // SAFETY: as long as the block that was just lent, or short enough for the slot itself; nobody else touches either while the
+        // slot is RESTORING.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address, bytes.len()) };
+        self.come_back(id, Phase::Restoring, WATCHED | WANTED);
+        self.drop_hold(id);
     }
 
     /// Says that an object was freed which may have been on disk.

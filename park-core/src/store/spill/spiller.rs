@@ -27,6 +27,7 @@ use super::volume::{Location, Refusal, Volume};
 use super::{Lost, Plan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ObjectId;
+use crate::shm::Allocation;
 use crate::shm::board::{Board, Trouble, Wishes};
 use crate::store::Store;
 use crate::store::evict::Clock;
@@ -130,10 +131,12 @@ impl<'a> Spiller<'a> {
                 .restores
                 .iter()
                 .position(|restore| restore.turn.as_ref().is_some_and(|turn| turn.is(&first)));
-            match mine.filter(|_| has_room).and_then(|at| self.restores.remove(at)) {
-                Some(restore) => self.bring_back(restore),
+            let Some(restore) = mine.filter(|_| has_room).and_then(|at| self.restores.remove(at)) else {
                 // Not now, or it is a producer's turn: it was rung as memory came back.
-                None => break,
+                break;
+            };
+            if !self.bring_back(restore) {
+                break;
             }
         }
         self.drop_stale_wishes();
@@ -305,34 +308,36 @@ impl<'a> Spiller<'a> {
 
     // --- back -----------------------------------------------------------------------------------------------------------------
 
-    /// Reads an object back, in its turn.
-    fn bring_back(&mut self, restore: Restore<'a>) {
+    /// Reads an object back, in its turn. False if there is no room for it after all.
+    fn bring_back(&mut self, restore: Restore<'a>) -> bool {
         let id = self.store.id_of(restore.index, restore.generation);
         let slot = self.store.slot(id.index);
+        let kept = self.kept.get(&id.index).filter(|kept| kept.generation == id.generation);
+        let Some(location) = kept.map(|kept| kept.location) else {
+            return true;
+        };
         // Freed meanwhile: `forget_freed` will hear of it.
         if self.store.hold(id).is_err() {
-            return;
+            return true;
         }
         if slot.shift(id.generation, Phase::Spilled, Phase::Restoring, 0).is_none() {
             self.store.drop_hold(id);
-            return;
+            return true;
         }
         fail_point!("restore.begun");
-        if self.store.place(slot, restore.asked).is_err() {
-            // Somebody passed it in the line, which is bounded: it stays first.
+        let Ok(lent) = self.store.place(slot, restore.asked) else {
+            // Somebody passed it in the line, which is bounded, or the system refused memory: it stays first.
             slot.shift(id.generation, Phase::Restoring, Phase::Spilled, 0);
             self.store.drop_hold(id);
             self.restores.push_front(restore);
-            return;
-        }
+            return false;
+        };
         fail_point!("restore.placed");
         drop(restore);
-        let Some(kept) = self.kept.remove(&id.index) else {
-            return;
-        };
-        let path = self.volume.path_of(kept.location);
-        let read = self.read_into(id, kept.location);
-        self.volume.forget(kept.location);
+        self.kept.remove(&id.index);
+        let path = self.volume.path_of(location);
+        let read = self.read_into(id, location, lent);
+        self.volume.forget(location);
         // There is room on disk again.
         self.rests_until = None;
         self.publish();
@@ -359,11 +364,13 @@ impl<'a> Spiller<'a> {
                 }
             }
         }
+        true
     }
 
-    fn read_into(&mut self, id: ObjectId, location: Location) -> Result<()> {
+    /// Into the block that was just lent, whatever the slot says by now: others can write there.
+    fn read_into(&mut self, id: ObjectId, location: Location, lent: Allocation) -> Result<()> {
         let slot = self.store.slot(id.index);
-        let (address, room) = self.store.write_range(slot)?;
+        let (address, room) = (self.store.arena.write_address(lent.offset, lent.len)?, lent.len);
         let mut fits = true;
         let head = self.volume.read(id, location, |at, piece| {
             fits &= at + piece.len() as u64 <= room;

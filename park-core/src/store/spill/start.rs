@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use parking_lot::Mutex;
-
 use super::spiller;
 use crate::config::Config;
 use crate::error::Error;
 use crate::id::{ObjectId, ParticipantId};
 use crate::shm::board::{Board, OFF, OFFERED, RUNNING};
 use crate::store::Store;
+use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 
 /// Told of an object whose bytes on disk are gone. It takes over a hold on it, and ends its RESTORING by `give_up_lost` or `reopen_lost`.

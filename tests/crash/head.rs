@@ -1,0 +1,123 @@
+//! The role of the process that opened the session, and what its end means for one that attached: nothing new is taken, what is
+//! seen stays readable, and nothing is left, neither a process nor a file.
+
+use std::io::{BufRead, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use park_core::sys::failpoint;
+use park_core::{ErrorKind, ObjectRef, ParticipantId, Session};
+
+use crate::Fallible;
+use crate::check::until;
+use crate::child::{Child, PATIENCE};
+use crate::operations::pattern;
+use crate::scene::{Scene, play};
+
+/// In the process that is the head: opens a session, says where, and when told does a bit of everything.
+pub(crate) fn main() -> Fallible {
+    let mut scene = Scene::open()?;
+    let store = scene.session.store().clone();
+    let seen = store.put(&pattern(1, 50_000))?;
+    let open = store.promise(ParticipantId::DRIVER)?;
+    println!("head {} {} {}", scene.session.address(), seen.id(), open.id());
+    std::io::stdout().flush()?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    match line.split_whitespace().collect::<Vec<_>>().as_slice() {
+        ["kill", point] => failpoint::arm(point, 0),
+        _ => drop(failpoint::trace()),
+    }
+    play(&mut scene)?;
+    println!("passed {}", failpoint::trace().join(" "));
+    Ok(())
+}
+
+/// In the tester: one head, killed at its first pass of a fail point or left to its end. Returns what it passed.
+pub(crate) fn case(point: Option<&str>) -> Fallible<Vec<String>> {
+    let mut head = Child::start(&["role:head"])?;
+    let told = head.expect("head")?;
+    let [address, seen, open] = told.split_whitespace().collect::<Vec<_>>()[..] else {
+        return Err(format!("a head said {told:?}").into());
+    };
+    let session = Session::attach(address)?;
+    let zygote = session.head_stats(&mut park_core::store::never)?.zygote_pid;
+    let store = session.store();
+    let (seen, open) = (store.resolve(seen.parse()?)?, store.resolve(open.parse()?)?);
+    head.say(&point.map_or_else(|| "watch".to_owned(), |point| format!("kill {point}")));
+    let mut passed = Vec::new();
+    while let Some(line) = head.hear()? {
+        passed = line
+            .strip_prefix("passed")
+            .unwrap_or(&line)
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
+    }
+    let status = head.end()?;
+    if point.map_or(!status.success(), |_| status.signal() != Some(9)) {
+        return Err(format!("the head ended with {status}").into());
+    }
+    in_time("the attached process goes on", move || look(&session, &seen, &open))?;
+    let zygote = zygote.to_string();
+    until("no process of the session is left", || {
+        Ok(!processes_of(address, &zygote))
+    })?;
+    match Session::attach(address) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(passed),
+        other => Err(format!("attaching to a dead session: {other:?}").into()),
+    }
+}
+
+/// What one who attached finds once the head is gone.
+fn look(session: &Session, seen: &ObjectRef, open: &ObjectRef) -> Fallible {
+    if seen.open()?.bytes() != pattern(1, 50_000) {
+        return Err("what was seen has changed".into());
+    }
+    for (what, done) in [
+        ("a put", session.store().put(&[1; 3000]).map(drop)),
+        ("a get", session.store().get(open, Some(PATIENCE)).map(drop)),
+    ] {
+        match done {
+            Err(error) if error.kind() == ErrorKind::SessionClosed => {}
+            other => return Err(format!("{what} gives {other:?}").into()),
+        }
+    }
+    Ok(())
+}
+
+/// Runs `look` on a thread of its own, which may hang; what it borrowed is dropped there too.
+fn in_time(what: &str, look: impl FnOnce() -> Fallible + Send + 'static) -> Fallible {
+    let (send, done) = std::sync::mpsc::channel();
+    std::thread::Builder::new().name("look".into()).spawn(move || {
+        // The other end waits, or has given up.
+        let _ = send.send(look());
+    })?;
+    match done.recv_timeout(PATIENCE + Duration::from_secs(5)) {
+        Ok(result) => result,
+        Err(_) => Err(format!("waited in vain until {what}").into()),
+    }
+}
+
+/// Whether any process was started for the session at `address`, whose zygote is `zygote`, and still runs.
+fn processes_of(address: &str, zygote: &str) -> bool {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
+        })
+        .any(|entry| {
+            let line = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+            let words: Vec<&str> = line.split('\0').collect();
+            match words.as_slice() {
+                [_, "role:zygote", ..] => entry.file_name().to_string_lossy() == zygote,
+                [_, "role:worker", _, _, parent, ..] => *parent == zygote,
+                [_, role, at, ..] => role.starts_with("role:") && *at == address,
+                _ => false,
+            }
+        })
+}
