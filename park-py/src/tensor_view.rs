@@ -126,7 +126,7 @@ impl TensorView {
     }
 
     /// Refused: a view is of this process's memory. What travels is a reference.
-    fn __reduce__(&self) -> PyResult<()> {
+    fn __reduce__(&self) -> PyResult<Py<PyAny>> {
         Err(PyTypeError::new_err(
             "a TensorView cannot be pickled, as part of a value or as an argument: pass its ObjectRef instead",
         ))

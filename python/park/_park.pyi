@@ -8,6 +8,9 @@ from typing import Any, SupportsFloat, SupportsIndex, final
 
 __all__ = [
     "Buffer",
+    "ChannelMessage",
+    "ChannelReader",
+    "ChannelWriter",
     "MappedFile",
     "ObjectRef",
     "Resources",
@@ -15,6 +18,7 @@ __all__ = [
     "attach",
     "call_actor",
     "create_actor",
+    "create_channel",
     "dtypes",
     "export",
     "fetch",
@@ -48,7 +52,7 @@ __all__ = [
 @final
 class Buffer:
     """
-    Bytes of a sealed object, shared without a copy. Supports the buffer protocol, read-only.
+    Bytes of a sealed object, or of a message of a channel, shared without a copy. Supports the buffer protocol, read-only.
     """
     def __len__(self, /) -> int: ...
     def for_torch(self, /) -> Buffer:
@@ -66,6 +70,60 @@ class Buffer:
     ) -> TensorView:
         """
         The dense tensor whose elements start at `offset` of these bytes. Strides are in elements.
+        """
+
+@final
+class ChannelMessage:
+    """
+    A message that lies in its slot. The slot is given back when this was released and every view of it is gone.
+    """
+    def copy(self, /) -> Any:
+        """
+        The value, with nothing in it that lies in the slot.
+        """
+    def release(self, /) -> None:
+        """
+        Gives the slot back, once views of it are gone too.
+        """
+    def view(self, /) -> Any:
+        """
+        The value; arrays, tensors and large buffers in it are views of the slot, and keep it.
+        """
+
+@final
+class ChannelReader:
+    """
+    A seat among the readers of a channel. Use `park.channel`.
+    """
+    def __new__(cls, /, channel: ObjectRef) -> ChannelReader:
+        """
+        Takes a seat at the channel that this object is.
+        """
+    def close(self, /) -> None:
+        """
+        Gives the seat back.
+        """
+    def receive(self, /, timeout: SupportsFloat | SupportsIndex | None) -> ChannelMessage:
+        """
+        Waits for the next message.
+        """
+
+@final
+class ChannelWriter:
+    """
+    The writer's end of a channel. Use `park.channel`.
+    """
+    def __new__(cls, /, channel: ObjectRef) -> ChannelWriter:
+        """
+        Claims the writer's end of the channel that this object is.
+        """
+    def close(self, /) -> None:
+        """
+        No more messages will come.
+        """
+    def write(self, /, value: Any, timeout: SupportsFloat | SupportsIndex | None) -> None:
+        """
+        Writes a value as the next message.
         """
 
 @final
@@ -149,6 +207,10 @@ class TensorView:
         """
         `(kDLCPU, 0)`.
         """
+    def __reduce__(self, /) -> Any:
+        """
+        Refused: a view is of this process's memory. What travels is a reference.
+        """
     def __repr__(self, /) -> str: ...
     @property
     def dtype(self, /) -> str:
@@ -205,6 +267,11 @@ def create_actor(
 ) -> ObjectRef:
     """
     Creates an actor; returns the reference that is its handle.
+    """
+
+def create_channel(slots: SupportsIndex, slot_bytes: SupportsIndex, readers: SupportsIndex) -> ObjectRef:
+    """
+    Makes a channel in the store of this process's session; returns its object.
     """
 
 def dtypes() -> list[tuple[str, int, int]]:
