@@ -38,7 +38,8 @@ fn open(session: Session) -> PyResult<()> {
     Ok(())
 }
 
-/// Opens a session with worker processes and returns its address.
+/// Opens a session with worker processes and returns its address. `memory` is the store's capacity in bytes, the directory below
+/// which it spills, and how many bytes it may spill; each may be None.
 #[pyfunction]
 pub(crate) fn init(
     py: Python<'_>,
@@ -47,11 +48,10 @@ pub(crate) fn init(
     hello: String,
     resources: std::collections::HashMap<String, f64>,
     prestart: usize,
-    capacity: Option<u64>,
-    spill_directory: Option<std::path::PathBuf>,
-    spill_limit: Option<u64>,
+    memory: (Option<u64>, Option<std::path::PathBuf>, Option<u64>),
 ) -> PyResult<String> {
     forget_fork();
+    let (capacity, spill_directory, spill_limit) = memory;
     let mut config = Config::default();
     if let Some(bytes) = capacity {
         config = config.capacity(bytes);

@@ -319,12 +319,11 @@ def init(
     hello: str,
     resources: dict[str, SupportsFloat | SupportsIndex],
     prestart: SupportsIndex,
-    capacity: SupportsIndex | None,
-    spill_directory: str | PathLike[str] | None,
-    spill_limit: SupportsIndex | None,
+    memory: tuple[SupportsIndex | None, str | PathLike[str] | None, SupportsIndex | None],
 ) -> str:
     """
-    Opens a session with worker processes and returns its address.
+    Opens a session with worker processes and returns its address. `memory` is the store's capacity in bytes, the directory below
+    which it spills, and how many bytes it may spill; each may be None.
     """
 
 def is_initialized() -> bool:

@@ -140,7 +140,7 @@ def _open(total: dict[str, Any], namespace: str, modules: list[str], spill: tupl
     hello = {"driver_pid": os.getpid(), "sys_path": path, "preload": modules, "namespace": namespace}
     prestart = int(min(total.get("CPU", 0), machine.cpus()))
     capacity = int(total["object_store_memory"])
-    _park.init([sys.executable, "-c", start], threads, json.dumps(hello), total, prestart, capacity, *spill)
+    _park.init([sys.executable, "-c", start], threads, json.dumps(hello), total, prestart, (capacity, *spill))
     _namespace = namespace
     _close_at_exit()
 
