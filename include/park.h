@@ -448,44 +448,58 @@ void park_actor_free(park_actor *actor);
 
 // Makes a channel in the session's store, whose memory it takes at once: (256 + slot_bytes) * slots and some. PARK_STORE_FULL if there is
 // no room, PARK_INVALID_ARGUMENT for sizes that cannot be.
+// Ownership: `*out` is the caller's, for park_channel_free(). Threads: shared. Errors: PARK_STORE_FULL, PARK_INVALID_ARGUMENT,
+// PARK_SESSION_CLOSED.
 park_status park_channel_create(const park_session *session,
                                 const park_channel_options *options,
                                 park_channel **out,
                                 park_error **err);
 
 // The channel that an object is, in any process of its session. PARK_WRONG_FORMAT if it is none.
-park_status park_channel_open(const park_object_ref *object, park_channel **out, park_error **err);
+// Ownership: `*out` is the caller's, for park_channel_free(); `ref` stays the caller's. Threads: shared. Errors: PARK_WRONG_FORMAT,
+// PARK_SESSION_CLOSED.
+park_status park_channel_open(const park_object_ref *object,
+                              park_channel **out,
+                              park_error **err);
 
 // A reference to the channel's object, to pass to other processes. The caller frees it.
+// Ownership: `*out` is the caller's, for park_object_ref_free(). Threads: shared. Errors: none of its own.
 park_status park_channel_reference(const park_channel *channel, park_object_ref **out, park_error **err);
 
 // Frees the handle. Writers, readers and messages of the channel stay valid. NULL is fine.
+// Ownership: takes the handle. Threads: movable. Errors: none.
 void park_channel_free(park_channel *channel);
 
 // The bytes of the message, aligned to 64 bytes. Valid until the message is released or freed.
+// Ownership: `*data` is the message's. Threads: shared. Errors: PARK_HANDLE_CLOSED.
 park_status park_channel_message_data(const park_channel_message *message,
                                       const void **data,
                                       size_t *len,
                                       park_error **err);
 
 // What the bytes mean: one of PARK_FORMAT_RAW ... PARK_FORMAT_ARROW.
+// Ownership: takes and gives nothing. Threads: shared. Errors: PARK_HANDLE_CLOSED.
 park_status park_channel_message_format(const park_channel_message *message, park_format *out, park_error **err);
 
 // Describes the tensor that a message is, for reading in place until the message is released or freed. PARK_WRONG_FORMAT if it is none.
+// Ownership: `out->data` is the message's. Threads: shared. Errors: PARK_WRONG_FORMAT, PARK_HANDLE_CLOSED.
 park_status park_channel_message_tensor(const park_channel_message *message,
                                         park_tensor *out,
                                         park_error **err);
 
 // Gives the slot back to the writer, once the messages read before it are released too. The handle stays to be freed, and is
 // PARK_HANDLE_CLOSED.
+// Ownership: takes the message's slot, not the handle. Threads: movable. Errors: PARK_HANDLE_CLOSED.
 park_status park_channel_message_release(park_channel_message *message,
                                          park_error **err);
 
 // Frees the handle, and releases the message unless that was done. NULL is fine.
+// Ownership: takes the handle. Threads: movable. Errors: none.
 void park_channel_message_free(park_channel_message *message);
 
 // Takes a seat: one of those that were counted when the channel was made, and then the first message is the first that was ever
 // written; else a further one, and then it is the next. PARK_TABLE_FULL if all 64 are taken.
+// Ownership: `*out` is the caller's, for park_channel_reader_free(). Threads: shared. Errors: PARK_TABLE_FULL, PARK_CHANNEL_CLOSED.
 park_status park_channel_reader_open(const park_channel *channel,
                                      park_channel_reader **out,
                                      park_error **err);
@@ -493,22 +507,27 @@ park_status park_channel_reader_open(const park_channel *channel,
 // Waits for the next message and gives it in place. Its slot is not written to again before the message is released or freed, so a
 // reader that keeps messages holds the writer up; with all slots in its hands it gets PARK_INVALID_ARGUMENT. PARK_TIMEOUT if none comes in
 // time; PARK_CHANNEL_CLOSED when none is left and none can come, because the writer closed the channel or died.
+// Ownership: `*out` is the caller's, for park_channel_message_free(). Threads: movable. Errors: PARK_TIMEOUT, PARK_CHANNEL_CLOSED,
+// PARK_INVALID_ARGUMENT.
 park_status park_channel_reader_read(park_channel_reader *reader,
                                      int64_t timeout_ms,
                                      park_channel_message **out,
                                      park_error **err);
 
 // Frees the handle, and gives the seat back once its messages are released too. NULL is fine.
+// Ownership: takes the handle. Threads: movable. Errors: none.
 void park_channel_reader_free(park_channel_reader *reader);
 
 // Claims the writer's end. PARK_ALREADY_EXISTS while another writer lives, PARK_CHANNEL_CLOSED after one closed the channel. After one was
 // killed, the new one goes on behind the last message that was published.
+// Ownership: `*out` is the caller's, for park_channel_writer_free(). Threads: shared. Errors: PARK_ALREADY_EXISTS, PARK_CHANNEL_CLOSED.
 park_status park_channel_writer_open(const park_channel *channel,
                                      park_channel_writer **out,
                                      park_error **err);
 
 // Writes a copy of `len` bytes as the next message, once the slowest reader has given a slot back. PARK_TIMEOUT if none does in time,
 // PARK_INVALID_ARGUMENT if the message is longer than a slot, PARK_CHANNEL_CLOSED if every reader has left.
+// Ownership: copies `data`. Threads: movable. Errors: PARK_TIMEOUT, PARK_INVALID_ARGUMENT, PARK_CHANNEL_CLOSED, PARK_HANDLE_CLOSED.
 park_status park_channel_writer_write(park_channel_writer *writer,
                                       const void *data,
                                       size_t len,
@@ -516,6 +535,7 @@ park_status park_channel_writer_write(park_channel_writer *writer,
                                       park_error **err);
 
 // As park_channel_writer_write(), for a tensor whose elements are `nbytes` long and laid out as `spec` says.
+// Ownership: copies `data`. Threads: movable. Errors: PARK_TIMEOUT, PARK_INVALID_ARGUMENT, PARK_CHANNEL_CLOSED, PARK_HANDLE_CLOSED.
 park_status park_channel_writer_write_tensor(park_channel_writer *writer,
                                              const park_tensor_spec *spec,
                                              const void *data,
@@ -525,6 +545,8 @@ park_status park_channel_writer_write_tensor(park_channel_writer *writer,
 
 // Lends the next slot for a message of `len` bytes to be written in place: `*data` is 64-byte aligned, and valid until the message is
 // published, another one is begun or written, or the writer is closed or freed. Errors as of park_channel_writer_write().
+// Ownership: `*data` is the writer's, lent. Threads: movable. Errors: PARK_TIMEOUT, PARK_INVALID_ARGUMENT, PARK_CHANNEL_CLOSED,
+// PARK_HANDLE_CLOSED.
 park_status park_channel_writer_begin(park_channel_writer *writer,
                                       size_t len,
                                       int64_t timeout_ms,
@@ -532,6 +554,8 @@ park_status park_channel_writer_begin(park_channel_writer *writer,
                                       park_error **err);
 
 // As park_channel_writer_begin(), for a tensor, whose elements `*data` has room for.
+// Ownership: `*data` is the writer's, lent. Threads: movable. Errors: PARK_TIMEOUT, PARK_INVALID_ARGUMENT, PARK_CHANNEL_CLOSED,
+// PARK_HANDLE_CLOSED.
 park_status park_channel_writer_begin_tensor(park_channel_writer *writer,
                                              const park_tensor_spec *spec,
                                              int64_t timeout_ms,
@@ -539,14 +563,17 @@ park_status park_channel_writer_begin_tensor(park_channel_writer *writer,
                                              park_error **err);
 
 // Makes the message that was begun visible to every reader. PARK_INVALID_ARGUMENT if none was.
+// Ownership: takes back what begin lent. Threads: movable. Errors: PARK_INVALID_ARGUMENT, PARK_HANDLE_CLOSED.
 park_status park_channel_writer_publish(park_channel_writer *writer, park_error **err);
 
 // No more messages: readers get those that were published, then PARK_CHANNEL_CLOSED. Afterwards the handle is PARK_HANDLE_CLOSED, and only
 // freed.
+// Ownership: takes the channel's end, not the handle. Threads: movable. Errors: PARK_HANDLE_CLOSED.
 park_status park_channel_writer_close(park_channel_writer *writer,
                                       park_error **err);
 
 // Frees the handle, and closes the channel unless that was done. NULL is fine.
+// Ownership: takes the handle. Threads: movable. Errors: none.
 void park_channel_writer_free(park_channel_writer *writer);
 
 // The name of a status, such as "Timeout"; "Unknown" for a number that this library does not know. Static: never freed.

@@ -57,6 +57,8 @@ impl park_channel {
 
 /// Makes a channel in the session's store, whose memory it takes at once: (256 + slot_bytes) * slots and some. PARK_STORE_FULL if there is
 /// no room, PARK_INVALID_ARGUMENT for sizes that cannot be.
+/// Ownership: `*out` is the caller's, for park_channel_free(). Threads: shared. Errors: PARK_STORE_FULL, PARK_INVALID_ARGUMENT,
+/// PARK_SESSION_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_create(
     session: *const park_session,
@@ -85,6 +87,8 @@ pub unsafe extern "C" fn park_channel_create(
 }
 
 /// The channel that an object is, in any process of its session. PARK_WRONG_FORMAT if it is none.
+/// Ownership: `*out` is the caller's, for park_channel_free(); `ref` stays the caller's. Threads: shared. Errors: PARK_WRONG_FORMAT,
+/// PARK_SESSION_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_open(
     object: *const park_object_ref,
@@ -102,6 +106,7 @@ pub unsafe extern "C" fn park_channel_open(
 }
 
 /// A reference to the channel's object, to pass to other processes. The caller frees it.
+/// Ownership: `*out` is the caller's, for park_object_ref_free(). Threads: shared. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_reference(
     channel: *const park_channel,
@@ -119,6 +124,7 @@ pub unsafe extern "C" fn park_channel_reference(
 }
 
 /// Frees the handle. Writers, readers and messages of the channel stay valid. NULL is fine.
+/// Ownership: takes the handle. Threads: movable. Errors: none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_free(channel: *mut park_channel) {
     // SAFETY: NULL, or made by `set_handle` and freed once, by the rules at the head of park.h.

@@ -39,6 +39,7 @@ fn closed() -> Error {
 }
 
 /// The bytes of the message, aligned to 64 bytes. Valid until the message is released or freed.
+/// Ownership: `*data` is the message's. Threads: shared. Errors: PARK_HANDLE_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_message_data(
     message: *const park_channel_message,
@@ -59,6 +60,7 @@ pub unsafe extern "C" fn park_channel_message_data(
 }
 
 /// What the bytes mean: one of PARK_FORMAT_RAW ... PARK_FORMAT_ARROW.
+/// Ownership: takes and gives nothing. Threads: shared. Errors: PARK_HANDLE_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_message_format(
     message: *const park_channel_message,
@@ -79,6 +81,7 @@ pub unsafe extern "C" fn park_channel_message_format(
 }
 
 /// Describes the tensor that a message is, for reading in place until the message is released or freed. PARK_WRONG_FORMAT if it is none.
+/// Ownership: `out->data` is the message's. Threads: shared. Errors: PARK_WRONG_FORMAT, PARK_HANDLE_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_message_tensor(
     message: *const park_channel_message,
@@ -98,6 +101,7 @@ pub unsafe extern "C" fn park_channel_message_tensor(
 
 /// Gives the slot back to the writer, once the messages read before it are released too. The handle stays to be freed, and is
 /// PARK_HANDLE_CLOSED.
+/// Ownership: takes the message's slot, not the handle. Threads: movable. Errors: PARK_HANDLE_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_message_release(
     message: *mut park_channel_message,
@@ -113,6 +117,7 @@ pub unsafe extern "C" fn park_channel_message_release(
 }
 
 /// Frees the handle, and releases the message unless that was done. NULL is fine.
+/// Ownership: takes the handle. Threads: movable. Errors: none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_message_free(message: *mut park_channel_message) {
     // SAFETY: NULL, or made by `set_handle` and freed once, by the rules at the head of park.h.

@@ -17,6 +17,7 @@ pub struct park_channel_reader {
 
 /// Takes a seat: one of those that were counted when the channel was made, and then the first message is the first that was ever
 /// written; else a further one, and then it is the next. PARK_TABLE_FULL if all 64 are taken.
+/// Ownership: `*out` is the caller's, for park_channel_reader_free(). Threads: shared. Errors: PARK_TABLE_FULL, PARK_CHANNEL_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_reader_open(
     channel: *const park_channel,
@@ -38,6 +39,8 @@ pub unsafe extern "C" fn park_channel_reader_open(
 /// Waits for the next message and gives it in place. Its slot is not written to again before the message is released or freed, so a
 /// reader that keeps messages holds the writer up; with all slots in its hands it gets PARK_INVALID_ARGUMENT. PARK_TIMEOUT if none comes in
 /// time; PARK_CHANNEL_CLOSED when none is left and none can come, because the writer closed the channel or died.
+/// Ownership: `*out` is the caller's, for park_channel_message_free(). Threads: movable. Errors: PARK_TIMEOUT, PARK_CHANNEL_CLOSED,
+/// PARK_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_reader_read(
     reader: *mut park_channel_reader,
@@ -58,6 +61,7 @@ pub unsafe extern "C" fn park_channel_reader_read(
 }
 
 /// Frees the handle, and gives the seat back once its messages are released too. NULL is fine.
+/// Ownership: takes the handle. Threads: movable. Errors: none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_reader_free(reader: *mut park_channel_reader) {
     // SAFETY: NULL, or made by `set_handle` and freed once, by the rules at the head of park.h.

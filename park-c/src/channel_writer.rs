@@ -41,6 +41,7 @@ fn closed() -> Error {
 
 /// Claims the writer's end. PARK_ALREADY_EXISTS while another writer lives, PARK_CHANNEL_CLOSED after one closed the channel. After one was
 /// killed, the new one goes on behind the last message that was published.
+/// Ownership: `*out` is the caller's, for park_channel_writer_free(). Threads: shared. Errors: PARK_ALREADY_EXISTS, PARK_CHANNEL_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_writer_open(
     channel: *const park_channel,
@@ -63,6 +64,7 @@ pub unsafe extern "C" fn park_channel_writer_open(
 
 /// Writes a copy of `len` bytes as the next message, once the slowest reader has given a slot back. PARK_TIMEOUT if none does in time,
 /// PARK_INVALID_ARGUMENT if the message is longer than a slot, PARK_CHANNEL_CLOSED if every reader has left.
+/// Ownership: copies `data`. Threads: movable. Errors: PARK_TIMEOUT, PARK_INVALID_ARGUMENT, PARK_CHANNEL_CLOSED, PARK_HANDLE_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_writer_write(
     writer: *mut park_channel_writer,
@@ -81,6 +83,7 @@ pub unsafe extern "C" fn park_channel_writer_write(
 }
 
 /// As park_channel_writer_write(), for a tensor whose elements are `nbytes` long and laid out as `spec` says.
+/// Ownership: copies `data`. Threads: movable. Errors: PARK_TIMEOUT, PARK_INVALID_ARGUMENT, PARK_CHANNEL_CLOSED, PARK_HANDLE_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_writer_write_tensor(
     writer: *mut park_channel_writer,
@@ -104,6 +107,8 @@ pub unsafe extern "C" fn park_channel_writer_write_tensor(
 
 /// Lends the next slot for a message of `len` bytes to be written in place: `*data` is 64-byte aligned, and valid until the message is
 /// published, another one is begun or written, or the writer is closed or freed. Errors as of park_channel_writer_write().
+/// Ownership: `*data` is the writer's, lent. Threads: movable. Errors: PARK_TIMEOUT, PARK_INVALID_ARGUMENT, PARK_CHANNEL_CLOSED,
+/// PARK_HANDLE_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_writer_begin(
     writer: *mut park_channel_writer,
@@ -128,6 +133,8 @@ pub unsafe extern "C" fn park_channel_writer_begin(
 }
 
 /// As park_channel_writer_begin(), for a tensor, whose elements `*data` has room for.
+/// Ownership: `*data` is the writer's, lent. Threads: movable. Errors: PARK_TIMEOUT, PARK_INVALID_ARGUMENT, PARK_CHANNEL_CLOSED,
+/// PARK_HANDLE_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_writer_begin_tensor(
     writer: *mut park_channel_writer,
@@ -155,6 +162,7 @@ fn lend(mut draft: Draft<'_>, skip: u64) -> (*mut c_void, Unfinished) {
 }
 
 /// Makes the message that was begun visible to every reader. PARK_INVALID_ARGUMENT if none was.
+/// Ownership: takes back what begin lent. Threads: movable. Errors: PARK_INVALID_ARGUMENT, PARK_HANDLE_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_writer_publish(
     writer: *mut park_channel_writer,
@@ -173,6 +181,7 @@ pub unsafe extern "C" fn park_channel_writer_publish(
 
 /// No more messages: readers get those that were published, then PARK_CHANNEL_CLOSED. Afterwards the handle is PARK_HANDLE_CLOSED, and only
 /// freed.
+/// Ownership: takes the channel's end, not the handle. Threads: movable. Errors: PARK_HANDLE_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_writer_close(
     writer: *mut park_channel_writer,
@@ -189,6 +198,7 @@ pub unsafe extern "C" fn park_channel_writer_close(
 }
 
 /// Frees the handle, and closes the channel unless that was done. NULL is fine.
+/// Ownership: takes the handle. Threads: movable. Errors: none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_channel_writer_free(writer: *mut park_channel_writer) {
     // SAFETY: NULL, or made by `set_handle` and freed once, by the rules at the head of park.h.

@@ -93,6 +93,22 @@ mod scheduled {
     macro_rules! arithmetic {
         ($name:ident, $value:ty, $($method:ident)+) => {
             impl $name {
+                pub fn fetch_update(
+                    &self,
+                    set: Ordering,
+                    fetch: Ordering,
+                    mut update: impl FnMut($value) -> Option<$value>,
+                ) -> Result<$value, $value> {
+                    let mut seen = self.load(fetch);
+                    while let Some(next) = update(seen) {
+                        match self.compare_exchange(seen, next, set, fetch) {
+                            Ok(before) => return Ok(before),
+                            Err(now) => seen = now,
+                        }
+                    }
+                    Err(seen)
+                }
+
                 $(pub fn $method(&self, value: $value, order: Ordering) -> $value {
                     switch();
                     self.0.$method(value, order)
