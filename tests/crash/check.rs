@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use park_core::store::Place;
-use park_core::{ErrorKind, ObjectId, ObjectRef, Session};
+use park_core::{ErrorKind, ObjectRef, Session};
 
 use crate::Fallible;
 use crate::child::PATIENCE;
@@ -88,24 +87,4 @@ pub(crate) fn is_stopped(pid: u32) -> bool {
     stat.rsplit(')')
         .next()
         .is_some_and(|rest| rest.trim_start().starts_with('T'))
-}
-
-/// The process that is an actor.
-pub(crate) fn pid_of(session: &Session, actor: ObjectId) -> Fallible<u32> {
-    match session.store().actor_place(actor)? {
-        Place::Bound { participant, .. } => {
-            let wanted = "role:worker\0";
-            let number = format!("\0{}\0", participant.0);
-            let found = session
-                .head_stats(&mut park_core::store::never)?
-                .worker_pids
-                .into_iter()
-                .find(|pid| {
-                    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                    line.contains(wanted) && line.contains(&number)
-                });
-            found.ok_or_else(|| "the actor has no process".into())
-        }
-        place => Err(format!("the actor is {place:?}").into()),
-    }
 }

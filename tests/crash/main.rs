@@ -38,6 +38,14 @@ use scene::Scene;
 /// What goes wrong in a test process is a text for whoever reads the report.
 pub(crate) type Fallible<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
+/// How a case ended.
+pub(crate) enum Outcome {
+    /// The process died at the fail point that it was armed with.
+    Killed,
+    /// It lived, and passed these.
+    Passed(Vec<String>),
+}
+
 /// Failures after which the rest is not tried.
 const ENOUGH: usize = 20;
 
@@ -131,33 +139,53 @@ impl Report {
             Err(error) => return self.failures.push(format!("cannot open a session: {error}")),
         };
         let what = format!("{} as {}", operation.name, role.name());
+        let (begun, before) = (Instant::now(), self.cases);
         let passed = match scene.case(operation, role, None) {
-            Ok(passed) => passed,
+            Ok(Outcome::Passed(passed)) => passed,
+            Ok(Outcome::Killed) => return self.failures.push(format!("{what}, unharmed: it died")),
             Err(error) => return self.failures.push(format!("{what}, unharmed: {error}")),
         };
         for (name, pass) in points::chosen(&passed) {
             if !self.wants(operation.name, &name) {
                 continue;
             }
-            self.cases += 1;
-            match scene.case(operation, role, Some((&name, pass))) {
-                Ok(_) => *self.kills.entry(name).or_default().entry(role.name()).or_default() += 1,
-                Err(error) => {
-                    let text = format!("{what}, killed at {name} after {pass} passes: {error}");
-                    println!("FAILED {text}");
-                    self.failures.push(text);
-                    // What one case left behind must not be counted against the next.
-                    scene.abandon();
-                    scene = match Scene::open() {
-                        Ok(scene) => scene,
-                        Err(error) => return self.failures.push(format!("cannot open a session: {error}")),
-                    };
+            let done = if points::needs_fresh(&name) {
+                Scene::open().and_then(|fresh| {
+                    scene = fresh;
+                    scene.case(operation, role, Some((&name, pass)))
+                })
+            } else {
+                scene.case(operation, role, Some((&name, pass)))
+            };
+            let error = match done {
+                Ok(Outcome::Killed) => {
+                    self.cases += 1;
+                    *self.kills.entry(name).or_default().entry(role.name()).or_default() += 1;
+                    continue;
                 }
-            }
+                Ok(Outcome::Passed(_)) if operation.meets_others() || points::is_by_chance(&name) => continue,
+                Ok(Outcome::Passed(_)) => "it was not killed".into(),
+                Err(error) => error,
+            };
+            self.cases += 1;
+            let text = format!("{what}, killed at {name} after {pass} passes: {error}");
+            println!("FAILED {text}");
+            self.failures.push(text);
+            // What one case left behind must not be counted against the next.
+            scene.abandon();
+            scene = match Scene::open() {
+                Ok(scene) => scene,
+                Err(error) => return self.failures.push(format!("cannot open a session: {error}")),
+            };
             if self.failures.len() >= ENOUGH {
                 return;
             }
         }
+        println!(
+            "{what:<24} {:>4} deaths in {:>5.1} s",
+            self.cases - before,
+            begun.elapsed().as_secs_f64()
+        );
     }
 
     /// Every fail point that a head passes.

@@ -66,6 +66,14 @@ pub(crate) struct Operation {
     pub(crate) act: fn(&Stage) -> Fallible,
 }
 
+impl Operation {
+    /// Whether others have a part in it, whose pace decides how often some fail points are passed.
+    pub(crate) fn meets_others(&self) -> bool {
+        let met = ["ask", "submit", "parcel", "call", "outbox", "wait", "block", "start"];
+        self.beside.is_some() || met.contains(&self.name)
+    }
+}
+
 /// Where an operation is performed.
 pub(crate) struct Stage {
     pub(crate) session: Session,

@@ -83,7 +83,11 @@ pub(crate) fn welcome(store: &Store, listener: BorrowedFd<'_>) -> Result<(Partic
                 hello.protocol
             );
         }
-        Ok((store.admit()?, process::watch(pid)?))
+        let process = process::watch(pid)?;
+        let known = process.try_clone()?;
+        let participant = store.admit()?;
+        store.know(participant, Some(known));
+        Ok((participant, process))
     });
     match admitted {
         Ok((participant, pidfd)) => {

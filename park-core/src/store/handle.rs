@@ -3,6 +3,7 @@
 //! A `Store` is shared by `Arc`: every `ObjectRef` and `Object` holds one, so the mappings outlive the last view of them, also
 //! after the session was closed. Closing only refuses new work.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -66,6 +67,8 @@ pub struct Store {
     full_wait: Duration,
     pub(super) spin: SpinPolicy,
     head: Option<OwnedFd>,
+    /// In the head: the processes that joined by themselves.
+    strangers: Mutex<HashMap<ParticipantId, OwnedFd>>,
     /// Kept open as long as the store: its end tells the head that this process has left.
     _membership: Option<OwnedFd>,
     pub(super) actor_freed: OnceLock<ActorFreed>,
@@ -155,6 +158,7 @@ impl Store {
             full_wait,
             spin: SpinPolicy::default(),
             head,
+            strangers: Mutex::default(),
             _membership: membership,
             actor_freed: OnceLock::new(),
         }
@@ -214,16 +218,37 @@ impl Store {
         )
     }
 
+    /// Whether a participant's process is known to have ended, so that its locks may be taken over.
     pub(crate) fn is_dead(&self) -> impl Fn(ParticipantId) -> bool + '_ {
-        |id| u32::from(id.0) >= MAX_PARTICIPANTS || self.participant(id).is_dead() || self.is_beyond_reaping(id)
+        |id| u32::from(id.0) >= MAX_PARTICIPANTS || self.participant(id).is_dead() || self.ended_unheard(id)
     }
 
-    /// The head is gone, and so is this participant: nobody will ever declare it dead. Asked only by who waits for a lock of its.
-    fn is_beyond_reaping(&self, id: ParticipantId) -> bool {
-        let ended = |pidfd: BorrowedFd<'_>| process::has_ended(pidfd);
-        self.head.as_ref().is_some_and(|head| ended(head.as_fd()))
-            && process::watch(self.participant(id).pid.load(Ordering::Relaxed))
-                .map_or(true, |process| ended(process.as_fd()))
+    /// Whether a participant has ended though its entry does not say so. The head must not wait to be told: the thread that would be
+    /// told may be the one that waits. And once the head itself is gone, nobody is ever told.
+    fn ended_unheard(&self, id: ParticipantId) -> bool {
+        let ended = |process: &OwnedFd| process::has_ended(process.as_fd());
+        if self.is_head() {
+            if id <= ParticipantId::DRIVER {
+                return false;
+            }
+            if let Some(process) = self.strangers.lock().get(&id) {
+                return ended(process);
+            }
+        } else if !self.head.as_ref().is_some_and(ended) {
+            return false;
+        }
+        // A worker: a descendant of the head, so the number that it wrote down means the same process here.
+        let pid = self.participant(id).pid.load(Ordering::Relaxed);
+        pid != 0 && process::watch(pid).map_or(true, |process| ended(&process))
+    }
+
+    /// Which process an entry was given to, for the head; what the entry itself says was written by that process, in numbers of its own.
+    pub(crate) fn know(&self, id: ParticipantId, process: Option<OwnedFd>) {
+        let mut strangers = self.strangers.lock();
+        match process {
+            Some(process) => strangers.insert(id, process),
+            None => strangers.remove(&id),
+        };
     }
 
     pub(super) fn allocator(

@@ -368,11 +368,11 @@ impl Store {
             let Some(lane) = self.journal(who).map(|journal| &journal.lanes[TRANSFER]) else {
                 continue;
             };
-            if self.participant(who).is_dead()
-                && lane.opened().is_some()
+            if lane.opened().is_some()
                 && lane.kind.load(Ordering::Acquire) == SEND
                 && lane.parent.load(Ordering::Relaxed) == u32::from(ring.0)
                 && lane.place.load(Ordering::Relaxed) >= head
+                && self.is_dead()(who)
             {
                 lane.kind.store(ABANDONED, Ordering::Release);
             }

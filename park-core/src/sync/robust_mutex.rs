@@ -7,7 +7,8 @@
 //! ```
 //! Transitions: free -> held by CAS (Acquire); held -> held|WAITERS by a waiter's CAS; held -> free by the owner's swap
 //! (Release), which wakes one sleeper if WAITERS was set; held by a *dead* owner -> held by me, by a waiter's CAS, which then gets
-//! a guard that says `recovered`. Who is dead is decided by the head alone (participant state), so two waiters never disagree.
+//! a guard that says `recovered`. Who is dead is decided by the head alone (participant state; the head itself also asks the system,
+//! since it cannot wait for its own decision), so two waiters never disagree.
 //!
 //! The data under such a lock must be derived: after `recovered` the new owner rebuilds it from words that are always
 //! consistent (slot states, ring cursors). Critical sections are short and never block.
