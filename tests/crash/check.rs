@@ -9,23 +9,23 @@ use crate::child::PATIENCE;
 use crate::scene::Scene;
 use crate::worker;
 
-/// What a scene holds between two cases: a function, a class and the handle of an actor, none of which needs memory of the arena.
-const AT_REST: Books = Books {
-    objects: 3,
-    promised: 0,
-    used: 0,
-};
-
 /// What a session holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Books {
+pub(crate) struct Books {
     objects: u64,
     promised: u64,
     used: u64,
 }
 
 impl Books {
-    fn of(session: &Session) -> Self {
+    /// Of a scene between two cases: a function, a class and the handle of an actor, none of which needs memory of the arena.
+    pub(crate) const AT_REST: Self = Self {
+        objects: 3,
+        promised: 0,
+        used: 0,
+    };
+
+    pub(crate) fn of(session: &Session) -> Self {
         let stats = session.store().stats();
         Self {
             objects: stats.objects,
@@ -60,19 +60,25 @@ pub(crate) fn settled(session: &Session, awaited: &[ObjectRef]) -> Fallible {
     Ok(())
 }
 
+/// Nothing is held but what is held between two cases.
+pub(crate) fn at_rest(scene: &Scene) -> Fallible {
+    let mut now = scene.rest;
+    until("the memory is back", || {
+        now = Books::of(&scene.session);
+        Ok(now == scene.rest)
+    })
+    .map_err(|error| format!("{error}: {now:?} instead of {:?}", scene.rest).into())
+}
+
 /// The survivors go on, the memory is back, and the audit holds.
 pub(crate) fn after(scene: &mut Scene) -> Fallible {
     scene.round()?;
-    let mut now = AT_REST;
-    let back = until("the memory is back", || {
-        now = Books::of(&scene.session);
-        Ok(now == AT_REST)
-    });
+    let back = at_rest(scene);
     let audit = scene.session.audit(Duration::from_secs(3));
     if !audit.complaints.is_empty() {
         return Err(format!("the audit complains: {}", audit.complaints.join("; ")).into());
     }
-    back.map_err(|error| format!("{error}: {now:?} instead of {AT_REST:?}"))?;
+    back?;
     let odd = scene.file(worker::ODD);
     if let Ok(text) = std::fs::read_to_string(&odd) {
         std::fs::remove_file(odd)?;

@@ -21,9 +21,9 @@ pub(crate) fn is_by_chance(name: &str) -> bool {
     BY_CHANCE.iter().any(|start| name.starts_with(start))
 }
 
-/// Whether only a session in which nothing has happened yet passes it: others take slots that were used before.
+/// Whether only a session in which nothing has happened yet passes it: others take slots and pages that were used before.
 pub(crate) fn needs_fresh(name: &str) -> bool {
-    name == "table.refill.extended"
+    matches!(name, "table.refill.extended" | "arena.warm.reserved")
 }
 
 /// The names of all fail points in park-core's source.

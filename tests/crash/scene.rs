@@ -13,7 +13,7 @@ use park_core::store::never;
 use park_core::sys::process;
 use park_core::{Config, ObjectId, ObjectRef, ParticipantId, Session, Spec};
 
-use crate::check;
+use crate::check::{self, Books};
 use crate::child::{Child, PATIENCE};
 use crate::operations::{Given, Operation, Role, call_actor, holding, named, pattern, submit_task};
 use crate::{Fallible, Outcome, worker};
@@ -28,6 +28,8 @@ pub(crate) struct Scene {
     class: ObjectRef,
     actor: ObjectRef,
     actor_pid: u32,
+    /// What the session holds between two cases.
+    pub(crate) rest: Books,
     pub(crate) survivor: Child,
     folder: tempfile::TempDir,
 }
@@ -60,7 +62,7 @@ impl Scene {
             resources: vec![("CPU".to_owned(), 10_000)],
             prestart: 0,
         };
-        let session = Session::open_with_workers(&Config::default().capacity(8 << 20).max_objects(1024), setup)?;
+        let session = Session::open_with_workers(&Config::default().capacity(24 << 20).max_objects(1024), setup)?;
         let function = session
             .store()
             .put(b"the function of every task, which is in this program")?;
@@ -82,6 +84,7 @@ impl Scene {
             class,
             actor,
             actor_pid,
+            rest: Books::AT_REST,
             survivor,
             folder,
         };
@@ -134,12 +137,14 @@ impl Scene {
             let mut stopped = self.peer(other.operation, "stop", (other.stopped_at, 0))?;
             stopped.expect("me")?;
             hand_over(&mut stopped, made)?;
-            stopped.say("act");
-            check::until("it stops", || Ok(check::is_stopped(stopped.pid())))?;
             beside = Some(stopped);
         }
         hand_over(&mut peer, made)?;
         made.given.clear();
+        if let Some(stopped) = &mut beside {
+            stopped.say("act");
+            check::until("it stops", || Ok(check::is_stopped(stopped.pid())))?;
+        }
         let waiters = self.wait_for(&made.awaited)?;
         peer.say("act");
         if beside.is_some() || operation.given == Given::Later {
@@ -237,6 +242,10 @@ impl Scene {
         })?;
         if has_died {
             return Ok(Outcome::Killed);
+        }
+        if arm.is_some() {
+            // It is still armed, and would die over something else.
+            self.end_idle_workers()?;
         }
         let names = std::fs::read_to_string(file)?;
         Ok(Outcome::Passed(names.split_whitespace().map(str::to_owned).collect()))
