@@ -26,6 +26,7 @@ mod operations;
 mod peer;
 mod points;
 mod scene;
+mod watchdog;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,9 @@ pub(crate) enum Outcome {
 
 /// Failures after which the rest is not tried.
 const ENOUGH: usize = 20;
+
+/// Attempts at a fail point that is passed by chance.
+const TRIES: u32 = 3;
 
 /// Kills by fail point and role.
 type Kills = BTreeMap<String, BTreeMap<&'static str, u32>>;
@@ -134,6 +138,7 @@ impl Report {
         {
             return;
         }
+        watchdog::watch(operation.name);
         let mut scene = match Scene::open() {
             Ok(scene) => scene,
             Err(error) => return self.failures.push(format!("cannot open a session: {error}")),
@@ -149,21 +154,29 @@ impl Report {
             if !self.wants(operation.name, &name) {
                 continue;
             }
-            let done = if points::needs_fresh(&name) {
-                Scene::open().and_then(|fresh| {
-                    scene = fresh;
-                    scene.case(operation, role, Some((&name, pass)))
-                })
-            } else {
-                scene.case(operation, role, Some((&name, pass)))
-            };
+            let by_chance = operation.meets_others() || points::is_by_chance(&name);
+            let tries = if by_chance { TRIES } else { 1 };
+            watchdog::watch(&format!("{what}, killed at {name} after {pass} passes"));
+            let mut done = Ok(Outcome::Passed(Vec::new()));
+            for _ in 0..tries {
+                if points::needs_fresh(&name) {
+                    scene = match Scene::open() {
+                        Ok(scene) => scene,
+                        Err(error) => return self.failures.push(format!("cannot open a session: {error}")),
+                    };
+                }
+                done = scene.case(operation, role, Some((&name, pass)));
+                if !matches!(done, Ok(Outcome::Passed(_))) {
+                    break;
+                }
+            }
             let error = match done {
                 Ok(Outcome::Killed) => {
                     self.cases += 1;
                     *self.kills.entry(name).or_default().entry(role.name()).or_default() += 1;
                     continue;
                 }
-                Ok(Outcome::Passed(_)) if operation.meets_others() || points::is_by_chance(&name) => continue,
+                Ok(Outcome::Passed(_)) if by_chance => continue,
                 Ok(Outcome::Passed(_)) => "it was not killed".into(),
                 Err(error) => error,
             };
@@ -197,6 +210,7 @@ impl Report {
         {
             return;
         }
+        watchdog::watch("a head, unharmed");
         let passed = match head::case(None) {
             Ok(passed) => passed,
             Err(error) => return self.failures.push(format!("a head, unharmed: {error}")),
@@ -207,6 +221,7 @@ impl Report {
                 continue;
             }
             self.cases += 1;
+            watchdog::watch(&format!("a head killed at {name}"));
             match head::case(Some(name)) {
                 Ok(_) => *self.kills.entry(name.clone()).or_default().entry("head").or_default() += 1,
                 Err(error) => {

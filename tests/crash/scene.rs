@@ -197,7 +197,7 @@ impl Scene {
             })?);
         }
         if !waiters.is_empty() {
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(MOMENT);
         }
         Ok(waiters)
     }
