@@ -2,31 +2,30 @@
 
 use std::time::{Duration, Instant};
 
-use park_core::store::Place;
-use park_core::{ErrorKind, ObjectId, ObjectRef, Session};
+use park_core::{ErrorKind, ObjectRef, Session};
 
 use crate::Fallible;
 use crate::child::PATIENCE;
 use crate::scene::Scene;
 use crate::worker;
 
-/// What a scene holds between two cases: a function, a class and the handle of an actor, none of which needs memory of the arena.
-const AT_REST: Books = Books {
-    objects: 3,
-    promised: 0,
-    used: 0,
-};
-
 /// What a session holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Books {
+pub(crate) struct Books {
     objects: u64,
     promised: u64,
     used: u64,
 }
 
 impl Books {
-    fn of(session: &Session) -> Self {
+    /// Of a scene between two cases: a function, a class and the handle of an actor, none of which needs memory of the arena.
+    pub(crate) const AT_REST: Self = Self {
+        objects: 3,
+        promised: 0,
+        used: 0,
+    };
+
+    pub(crate) fn of(session: &Session) -> Self {
         let stats = session.store().stats();
         Self {
             objects: stats.objects,
@@ -61,19 +60,25 @@ pub(crate) fn settled(session: &Session, awaited: &[ObjectRef]) -> Fallible {
     Ok(())
 }
 
+/// Nothing is held but what is held between two cases.
+pub(crate) fn at_rest(scene: &Scene) -> Fallible {
+    let mut now = scene.rest;
+    until("the memory is back", || {
+        now = Books::of(&scene.session);
+        Ok(now == scene.rest)
+    })
+    .map_err(|error| format!("{error}: {now:?} instead of {:?}", scene.rest).into())
+}
+
 /// The survivors go on, the memory is back, and the audit holds.
 pub(crate) fn after(scene: &mut Scene) -> Fallible {
     scene.round()?;
-    let mut now = AT_REST;
-    let back = until("the memory is back", || {
-        now = Books::of(&scene.session);
-        Ok(now == AT_REST)
-    });
+    let back = at_rest(scene);
     let audit = scene.session.audit(Duration::from_secs(3));
     if !audit.complaints.is_empty() {
         return Err(format!("the audit complains: {}", audit.complaints.join("; ")).into());
     }
-    back.map_err(|error| format!("{error}: {now:?} instead of {AT_REST:?}"))?;
+    back?;
     let odd = scene.file(worker::ODD);
     if let Ok(text) = std::fs::read_to_string(&odd) {
         std::fs::remove_file(odd)?;
@@ -88,24 +93,4 @@ pub(crate) fn is_stopped(pid: u32) -> bool {
     stat.rsplit(')')
         .next()
         .is_some_and(|rest| rest.trim_start().starts_with('T'))
-}
-
-/// The process that is an actor.
-pub(crate) fn pid_of(session: &Session, actor: ObjectId) -> Fallible<u32> {
-    match session.store().actor_place(actor)? {
-        Place::Bound { participant, .. } => {
-            let wanted = "role:worker\0";
-            let number = format!("\0{}\0", participant.0);
-            let found = session
-                .head_stats(&mut park_core::store::never)?
-                .worker_pids
-                .into_iter()
-                .find(|pid| {
-                    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                    line.contains(wanted) && line.contains(&number)
-                });
-            found.ok_or_else(|| "the actor has no process".into())
-        }
-        place => Err(format!("the actor is {place:?}").into()),
-    }
 }

@@ -9,7 +9,7 @@ use park_core::sys::failpoint;
 use park_core::{ErrorKind, ObjectRef, ParticipantId, Session};
 
 use crate::Fallible;
-use crate::check::until;
+use crate::check::{Books, at_rest, until};
 use crate::child::{Child, PATIENCE};
 use crate::operations::pattern;
 use crate::scene::{Scene, play};
@@ -17,9 +17,11 @@ use crate::scene::{Scene, play};
 /// In the process that is the head: opens a session, says where, and when told does a bit of everything.
 pub(crate) fn main() -> Fallible {
     let mut scene = Scene::open()?;
+    at_rest(&scene)?;
     let store = scene.session.store().clone();
     let seen = store.put(&pattern(1, 50_000))?;
     let open = store.promise(ParticipantId::DRIVER)?;
+    scene.rest = Books::of(&scene.session);
     println!("head {} {} {}", scene.session.address(), seen.id(), open.id());
     std::io::stdout().flush()?;
     let mut line = String::new();

@@ -26,6 +26,7 @@ mod operations;
 mod peer;
 mod points;
 mod scene;
+mod watchdog;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,8 +39,19 @@ use scene::Scene;
 /// What goes wrong in a test process is a text for whoever reads the report.
 pub(crate) type Fallible<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
+/// How a case ended.
+pub(crate) enum Outcome {
+    /// The process died at the fail point that it was armed with.
+    Killed,
+    /// It lived, and passed these.
+    Passed(Vec<String>),
+}
+
 /// Failures after which the rest is not tried.
 const ENOUGH: usize = 20;
+
+/// Attempts at a fail point that is passed by chance.
+const TRIES: u32 = 3;
 
 /// Kills by fail point and role.
 type Kills = BTreeMap<String, BTreeMap<&'static str, u32>>;
@@ -126,38 +138,67 @@ impl Report {
         {
             return;
         }
+        watchdog::watch(operation.name);
         let mut scene = match Scene::open() {
             Ok(scene) => scene,
             Err(error) => return self.failures.push(format!("cannot open a session: {error}")),
         };
         let what = format!("{} as {}", operation.name, role.name());
+        let (begun, before) = (Instant::now(), self.cases);
         let passed = match scene.case(operation, role, None) {
-            Ok(passed) => passed,
+            Ok(Outcome::Passed(passed)) => passed,
+            Ok(Outcome::Killed) => return self.failures.push(format!("{what}, unharmed: it died")),
             Err(error) => return self.failures.push(format!("{what}, unharmed: {error}")),
         };
         for (name, pass) in points::chosen(&passed) {
             if !self.wants(operation.name, &name) {
                 continue;
             }
-            self.cases += 1;
-            match scene.case(operation, role, Some((&name, pass))) {
-                Ok(_) => *self.kills.entry(name).or_default().entry(role.name()).or_default() += 1,
-                Err(error) => {
-                    let text = format!("{what}, killed at {name} after {pass} passes: {error}");
-                    println!("FAILED {text}");
-                    self.failures.push(text);
-                    // What one case left behind must not be counted against the next.
-                    scene.abandon();
+            let by_chance = operation.meets_others() || points::is_by_chance(&name);
+            let tries = if by_chance { TRIES } else { 1 };
+            watchdog::watch(&format!("{what}, killed at {name} after {pass} passes"));
+            let mut done = Ok(Outcome::Passed(Vec::new()));
+            for _ in 0..tries {
+                if points::needs_fresh(&name) {
                     scene = match Scene::open() {
                         Ok(scene) => scene,
                         Err(error) => return self.failures.push(format!("cannot open a session: {error}")),
                     };
                 }
+                done = scene.case(operation, role, Some((&name, pass)));
+                if !matches!(done, Ok(Outcome::Passed(_))) {
+                    break;
+                }
             }
+            let error = match done {
+                Ok(Outcome::Killed) => {
+                    self.cases += 1;
+                    *self.kills.entry(name).or_default().entry(role.name()).or_default() += 1;
+                    continue;
+                }
+                Ok(Outcome::Passed(_)) if by_chance => continue,
+                Ok(Outcome::Passed(_)) => "it was not killed".into(),
+                Err(error) => error,
+            };
+            self.cases += 1;
+            let text = format!("{what}, killed at {name} after {pass} passes: {error}");
+            println!("FAILED {text}");
+            self.failures.push(text);
+            // What one case left behind must not be counted against the next.
+            scene.abandon();
+            scene = match Scene::open() {
+                Ok(scene) => scene,
+                Err(error) => return self.failures.push(format!("cannot open a session: {error}")),
+            };
             if self.failures.len() >= ENOUGH {
                 return;
             }
         }
+        println!(
+            "{what:<24} {:>4} deaths in {:>5.1} s",
+            self.cases - before,
+            begun.elapsed().as_secs_f64()
+        );
     }
 
     /// Every fail point that a head passes.
@@ -169,6 +210,7 @@ impl Report {
         {
             return;
         }
+        watchdog::watch("a head, unharmed");
         let passed = match head::case(None) {
             Ok(passed) => passed,
             Err(error) => return self.failures.push(format!("a head, unharmed: {error}")),
@@ -179,6 +221,7 @@ impl Report {
                 continue;
             }
             self.cases += 1;
+            watchdog::watch(&format!("a head killed at {name}"));
             match head::case(Some(name)) {
                 Ok(_) => *self.kills.entry(name.clone()).or_default().entry("head").or_default() += 1,
                 Err(error) => {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use park_core::ipc::message::{Args, Payload, Submission, ToWorker};
-use park_core::store::never;
+use park_core::store::{Place, never};
 use park_core::{Format, ObjectId, ObjectRef, ParticipantId, Session, Spec, Store, View};
 
 use crate::Fallible;
@@ -66,6 +66,14 @@ pub(crate) struct Operation {
     pub(crate) act: fn(&Stage) -> Fallible,
 }
 
+impl Operation {
+    /// Whether others have a part in it, whose pace decides how often some fail points are passed.
+    pub(crate) fn meets_others(&self) -> bool {
+        let met = ["ask", "submit", "parcel", "call", "outbox", "wait", "block", "start"];
+        self.beside.is_some() || met.contains(&self.name)
+    }
+}
+
 /// Where an operation is performed.
 pub(crate) struct Stage {
     pub(crate) session: Session,
@@ -103,6 +111,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     alone("break", PEER, Given::Promise, break_promise),
     alone("wait", PEER, Given::Later, wait),
     alone("sizes", EVERYWHERE, Given::Nothing, sizes),
+    alone("warm", PEER, Given::Nothing, warm),
     alone("table", EVERYWHERE, Given::Nothing, table),
     alone("ask", EVERYWHERE, Given::Nothing, ask),
     alone("submit", EVERYWHERE, Given::Objects, submit),
@@ -126,7 +135,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         given: Given::Nothing,
         beside: Some(Beside {
             operation: "table",
-            stopped_at: "table.refill.unlinked",
+            stopped_at: "table.refill.taken",
         }),
         act: table,
     },
@@ -300,6 +309,12 @@ fn sizes(stage: &Stage) -> Fallible {
     Ok(())
 }
 
+/// More memory than the arena has reserved so far.
+fn warm(stage: &Stage) -> Fallible {
+    stage.session.store().create(Spec::raw(10 << 20), &mut never)?.abort();
+    Ok(())
+}
+
 /// More slots than a process keeps for itself: it takes them from the table and gives them back.
 fn table(stage: &Stage) -> Fallible {
     let store = stage.session.store();
@@ -348,7 +363,11 @@ pub(crate) fn call_actor(session: &Session, actor: ObjectId, text: &str, given: 
     for id in given.iter().chain([&actor]) {
         store.hold(*id)?;
     }
-    let result = store.promise(store.me())?;
+    let producer = match store.actor_place(actor)? {
+        Place::Bound { participant, .. } => participant,
+        Place::Unbound | Place::Dead { .. } => store.me(),
+    };
+    let result = store.promise(producer)?;
     let call = ToWorker::Call {
         actor,
         method: "perform".to_owned(),

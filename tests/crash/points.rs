@@ -16,6 +16,16 @@ const BY_CHANCE: &[&str] = &[
     "reference.change.acknowledged",
 ];
 
+/// Whether it is no failure if a process that passed this fail point once does not pass it the next time.
+pub(crate) fn is_by_chance(name: &str) -> bool {
+    BY_CHANCE.iter().any(|start| name.starts_with(start))
+}
+
+/// Whether only a session in which nothing has happened yet passes it: others take slots and pages that were used before.
+pub(crate) fn needs_fresh(name: &str) -> bool {
+    matches!(name, "table.refill.extended" | "arena.warm.reserved")
+}
+
 /// The names of all fail points in park-core's source.
 pub(crate) fn in_source() -> BTreeSet<String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../park-core/src");
@@ -55,7 +65,7 @@ pub(crate) fn chosen(passed: &[String]) -> Vec<(String, u32)> {
     }
     let mut chosen = Vec::new();
     for (name, count) in counts {
-        let passes = if BY_CHANCE.iter().any(|start| name.starts_with(start)) {
+        let passes = if is_by_chance(name) {
             BTreeSet::from([0])
         } else {
             BTreeSet::from([0, 1, count / 2, count - 1])

@@ -10,12 +10,13 @@ use park_core::ipc::message::{ActorSpec, Args, Payload};
 use park_core::proc::zygote::ZygoteCommand;
 use park_core::runtime::WorkerSetup;
 use park_core::store::never;
+use park_core::sys::process;
 use park_core::{Config, ObjectId, ObjectRef, ParticipantId, Session, Spec};
 
-use crate::check;
+use crate::check::{self, Books};
 use crate::child::{Child, PATIENCE};
 use crate::operations::{Given, Operation, Role, call_actor, holding, named, pattern, submit_task};
-use crate::{Fallible, worker};
+use crate::{Fallible, Outcome, worker};
 
 /// Long enough for another process to fall asleep over what it waits for.
 const MOMENT: Duration = Duration::from_millis(30);
@@ -25,7 +26,10 @@ pub(crate) struct Scene {
     pub(crate) session: Session,
     pub(crate) function: ObjectRef,
     class: ObjectRef,
-    pub(crate) actor: ObjectRef,
+    actor: ObjectRef,
+    actor_pid: u32,
+    /// What the session holds between two cases.
+    pub(crate) rest: Books,
     pub(crate) survivor: Child,
     folder: tempfile::TempDir,
 }
@@ -58,7 +62,7 @@ impl Scene {
             resources: vec![("CPU".to_owned(), 10_000)],
             prestart: 0,
         };
-        let session = Session::open_with_workers(&Config::default().capacity(8 << 20).max_objects(1024), setup)?;
+        let session = Session::open_with_workers(&Config::default().capacity(24 << 20).max_objects(1024), setup)?;
         let function = session
             .store()
             .put(b"the function of every task, which is in this program")?;
@@ -68,11 +72,19 @@ impl Scene {
         let survivor = Child::start(&["role:survivor", session.address()])?;
         survivor.expect("ready")?;
         let actor = create_actor(&session, &class, &[])?;
+        let mut workers = Vec::new();
+        check::until("the actor runs", || {
+            workers = session.head_stats(&mut never)?.worker_pids;
+            Ok(!workers.is_empty())
+        })?;
+        let actor_pid = workers[0];
         let mut scene = Self {
             session,
             function,
             class,
             actor,
+            actor_pid,
+            rest: Books::AT_REST,
             survivor,
             folder,
         };
@@ -102,13 +114,8 @@ impl Scene {
         self.folder.path().join(name)
     }
 
-    /// One case. Returns the fail points that were passed, if nobody was killed.
-    pub(crate) fn case(
-        &mut self,
-        operation: &Operation,
-        role: Role,
-        arm: Option<(&str, u32)>,
-    ) -> Fallible<Vec<String>> {
+    /// One case.
+    pub(crate) fn case(&mut self, operation: &Operation, role: Role, arm: Option<(&str, u32)>) -> Fallible<Outcome> {
         let _ = std::fs::remove_file(self.file(worker::PASSED));
         let mut made = Made::default();
         let passed = match role {
@@ -121,7 +128,7 @@ impl Scene {
         Ok(passed)
     }
 
-    fn by_peer(&self, operation: &Operation, arm: Option<(&str, u32)>, made: &mut Made) -> Fallible<Vec<String>> {
+    fn by_peer(&self, operation: &Operation, arm: Option<(&str, u32)>, made: &mut Made) -> Fallible<Outcome> {
         let how = if arm.is_some() { "kill" } else { "watch" };
         let mut peer = self.peer(operation.name, how, arm.unwrap_or(("", 0)))?;
         self.make(operation.given, ParticipantId(peer.expect("me")?.parse()?), made)?;
@@ -130,12 +137,14 @@ impl Scene {
             let mut stopped = self.peer(other.operation, "stop", (other.stopped_at, 0))?;
             stopped.expect("me")?;
             hand_over(&mut stopped, made)?;
-            stopped.say("act");
-            check::until("it stops", || Ok(check::is_stopped(stopped.pid())))?;
             beside = Some(stopped);
         }
         hand_over(&mut peer, made)?;
         made.given.clear();
+        if let Some(stopped) = &mut beside {
+            stopped.say("act");
+            check::until("it stops", || Ok(check::is_stopped(stopped.pid())))?;
+        }
         let waiters = self.wait_for(&made.awaited)?;
         peer.say("act");
         if beside.is_some() || operation.given == Given::Later {
@@ -157,15 +166,12 @@ impl Scene {
         }
         self.open_gate(made)?;
         let status = peer.end()?;
-        match arm {
-            None if !status.success() => return Err(format!("the peer ended with {status}").into()),
-            Some(_) if status.signal() != Some(9) => {
-                return Err(format!("it was not killed, it ended with {status}").into());
-            }
-            _ => {}
-        }
         waiters.into_iter().for_each(|waiter| drop(waiter.join()));
-        Ok(passed)
+        match arm {
+            Some(_) if status.signal() == Some(9) => Ok(Outcome::Killed),
+            _ if status.success() => Ok(Outcome::Passed(passed)),
+            _ => Err(format!("the peer ended with {status}").into()),
+        }
     }
 
     fn peer(&self, operation: &str, how: &str, (point, passes): (&str, u32)) -> Fallible<Child> {
@@ -191,7 +197,7 @@ impl Scene {
             })?);
         }
         if !waiters.is_empty() {
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(MOMENT);
         }
         Ok(waiters)
     }
@@ -202,21 +208,20 @@ impl Scene {
         role: Role,
         arm: Option<(&str, u32)>,
         made: &mut Made,
-    ) -> Fallible<Vec<String>> {
+    ) -> Fallible<Outcome> {
         self.make(operation.given, ParticipantId::HEAD, made)?;
+        self.end_idle_workers()?;
         let died = self.session.head_stats(&mut never)?.workers_died;
         let how = arm.map_or_else(
             || "watch".to_owned(),
             |(point, passes)| format!("kill {point} {passes}"),
         );
-        let text = if operation.name == "start" {
-            let dead = self.kill_workers()?;
+        let mut text = format!("{}:", operation.name);
+        if operation.name == "start" {
             std::fs::write(self.file(worker::ON_START), how)?;
-            (format!("{}:", operation.name), died + dead)
         } else {
-            (format!("{}:{how}", operation.name), died)
-        };
-        let (text, died) = text;
+            text += &how;
+        }
         if role == Role::Call {
             let actor = create_actor(&self.session, &self.class, &[])?;
             let mut given = vec![self.function.id()];
@@ -230,36 +235,35 @@ impl Scene {
         }
         made.given.clear();
         let file = self.file(worker::PASSED);
-        if arm.is_some() {
-            let has_died = || -> Fallible<bool> { Ok(self.session.head_stats(&mut never)?.workers_died > died) };
-            check::until("a worker dies", || Ok(has_died()? || file.exists()))?;
-            if !has_died()? {
-                return Err("it was not killed".into());
-            }
-            return Ok(Vec::new());
+        let mut has_died = false;
+        check::until("a worker dies, or says what it passed", || {
+            has_died = self.session.head_stats(&mut never)?.workers_died > died;
+            Ok(has_died || file.exists())
+        })?;
+        if has_died {
+            return Ok(Outcome::Killed);
         }
-        check::until("a worker says what it passed", || Ok(file.exists()))?;
-        Ok(std::fs::read_to_string(file)?
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect())
+        if arm.is_some() {
+            // It is still armed, and would die over something else.
+            self.end_idle_workers()?;
+        }
+        let names = std::fs::read_to_string(file)?;
+        Ok(Outcome::Passed(names.split_whitespace().map(str::to_owned).collect()))
     }
 
-    /// Ends every worker but the actor, so that the next task starts a new one. Returns how many that were.
-    fn kill_workers(&self) -> Fallible<u64> {
-        // Two tasks at once would need two; one worker may be left over from before.
-        let before = self.session.head_stats(&mut never)?;
-        let actor = check::pid_of(&self.session, self.actor.id())?;
-        let idle: Vec<u32> = before.worker_pids.into_iter().filter(|pid| *pid != actor).collect();
-        let count = idle.len() as u64;
-        for pid in idle {
-            park_core::sys::process::kill(park_core::sys::process::watch(pid)?);
-        }
-        let died = before.workers_died + count;
+    /// Ends every worker but the actor, so that the next task or actor gets a process of its own from its first step on.
+    fn end_idle_workers(&self) -> Fallible {
         check::until("idle workers die", || {
-            Ok(self.session.head_stats(&mut never)?.workers_died >= died)
-        })?;
-        Ok(count)
+            let stats = self.session.head_stats(&mut never)?;
+            // The head hears of a worker a moment after it runs, so the kernel is asked too.
+            let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", stats.zygote_pid))?;
+            let mut idle: Vec<u32> = children.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+            idle.retain(|pid| *pid != self.actor_pid);
+            // Gone in between is what is wanted.
+            let running = idle.iter().filter_map(|pid| process::watch(*pid).ok());
+            running.for_each(process::kill);
+            Ok(idle.is_empty() && stats.worker_pids == [self.actor_pid])
+        })
     }
 
     fn make(&self, given: Given, performer: ParticipantId, made: &mut Made) -> Fallible {

@@ -96,16 +96,12 @@ fn deliver(
                 return Ok(Delivery::Failed);
             }
             Place::Bound { participant, .. } => {
-                // Before the push: a reaper that finds the promise open must know whose it was.
-                assign(store, returns, participant);
+                // The caller's to make until the call is in the ring, and known by the ring from then on: `State::heirs`.
+                assign(store, returns, store.me());
                 match store.send(participant, record, holds) {
                     Ok(()) => return Ok(Delivery::Sent),
-                    Err(PushError::Full) => {
-                        assign(store, returns, store.me());
-                        return Ok(Delivery::Later);
-                    }
+                    Err(PushError::Full) => return Ok(Delivery::Later),
                     Err(PushError::Closed) => {
-                        assign(store, returns, store.me());
                         // The process died, and the head is about to say what becomes of the actor: look again.
                         std::thread::yield_now();
                         store.check_open()?;

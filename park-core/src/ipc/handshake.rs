@@ -121,7 +121,10 @@ pub(crate) fn welcome(store: &Store, listener: BorrowedFd<'_>) -> Result<(Partic
             None
         };
         let pidfd = process::watch(pid)?;
-        Ok((store.admit()?, pidfd, control, reading))
+        let known = pidfd.try_clone()?;
+        let participant = store.admit()?;
+        store.know(participant, Some(known));
+        Ok((participant, pidfd, control, reading))
     });
     match admitted {
         Ok((participant, pidfd, control, reading)) => {

@@ -47,6 +47,7 @@ impl Store {
 
     /// Everything the process held was given back: the entry may serve another one.
     pub(crate) fn dismiss(&self, id: ParticipantId) {
+        self.know(id, None);
         self.participant(id).state.store(FREE, Ordering::Release);
         fail_point!("participant.dismiss");
     }

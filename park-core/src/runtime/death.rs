@@ -12,7 +12,7 @@ use crate::id::{ObjectId, ParticipantId, TaskId};
 use crate::ipc::message::ToWorker;
 use crate::proc::pool::Role;
 use crate::proc::zygote::Zygote;
-use crate::store::Place;
+use crate::store::{Orphan, Place};
 use crate::sys::process;
 
 use super::head::State;
@@ -92,7 +92,7 @@ impl State {
         for record in undone {
             self.call_lost_its_actor(&record);
         }
-        for orphan in orphans {
+        for orphan in self.heirs(orphans) {
             if self.store.producer_of(orphan.id) == Some(ParticipantId::HEAD) && !kept.contains(&orphan.id) {
                 self.raise(orphan.id, &Error::new(ErrorKind::WorkerDied, what.clone()));
             }
@@ -196,6 +196,25 @@ impl State {
         let _ = self.caller.call(actor, &message);
     }
 
+    /// Results of calls that a dead process made and that lie in an actor's ring are the actor's to make from now on. Returns the others.
+    fn heirs(&self, mut orphans: Vec<Orphan>) -> Vec<Orphan> {
+        for (worker, _) in self.pool.iter() {
+            if orphans.is_empty() {
+                break;
+            }
+            for record in self.store.ring(worker).unfinished().unwrap_or_default() {
+                if let Ok((_, ToWorker::Call { returns, .. }, _)) = parse(&self.store, &record) {
+                    let (heir, others) = orphans.into_iter().partition(|orphan| returns.contains(&orphan.id));
+                    let heir: Vec<Orphan> = heir;
+                    heir.iter()
+                        .for_each(|orphan| self.store.assign_producer(orphan.id, worker));
+                    orphans = others;
+                }
+            }
+        }
+        orphans
+    }
+
     /// An attached process left or died.
     pub(super) fn peer_ended(&mut self, id: ParticipantId) {
         if self.peers.remove(&id).is_none() {
@@ -207,7 +226,7 @@ impl State {
         for record in undone {
             self.call_lost_its_actor(&record);
         }
-        for orphan in orphans {
+        for orphan in self.heirs(orphans) {
             self.raise(
                 orphan.id,
                 &Error::new(

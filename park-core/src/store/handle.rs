@@ -3,6 +3,7 @@
 //! A `Store` is shared by `Arc`: every `ObjectRef` and `Object` holds one, so the mappings outlive the last view of them, also
 //! after the session was closed. Closing only refuses new work.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -80,6 +81,8 @@ pub struct Store {
     pub(super) huge_pages: AtomicBool,
     pub(super) spin: SpinPolicy,
     head: Option<OwnedFd>,
+    /// In the head: the processes that joined by themselves.
+    strangers: Mutex<HashMap<ParticipantId, OwnedFd>>,
     /// Kept open as long as the store: its end tells the head that this process has left.
     _membership: Option<OwnedFd>,
     pub(super) actor_freed: OnceLock<ActorFreed>,
@@ -183,6 +186,7 @@ impl Store {
             huge_pages: AtomicBool::new(false),
             spin: SpinPolicy::default(),
             head,
+            strangers: Mutex::default(),
             _membership: membership,
             actor_freed: OnceLock::new(),
             hand_over: OnceLock::new(),
@@ -253,32 +257,37 @@ impl Store {
         )
     }
 
+    /// Whether a participant's process is known to have ended, so that its locks may be taken over.
     pub(crate) fn is_dead(&self) -> impl Fn(ParticipantId) -> bool + '_ {
-        |id| {
-            u32::from(id.0) >= MAX_PARTICIPANTS
-                || !self.participant(id).is_live()
-                || self.has_ended_unnoticed(id)
-                || self.is_beyond_reaping(id)
+        |id| u32::from(id.0) >= MAX_PARTICIPANTS || !self.participant(id).is_live() || self.ended_unheard(id)
+    }
+
+    /// Whether a participant has ended though its entry does not say so. The head must not wait to be told: the thread that would be
+    /// told may be the one that waits. And once the head itself is gone, nobody is ever told.
+    fn ended_unheard(&self, id: ParticipantId) -> bool {
+        let ended = |process: &OwnedFd| process::has_ended(process.as_fd());
+        if self.is_head() {
+            if id <= ParticipantId::DRIVER {
+                return false;
+            }
+            if let Some(process) = self.strangers.lock().get(&id) {
+                return ended(process);
+            }
+        } else if !self.head.as_ref().is_some_and(ended) {
+            return false;
         }
+        // A worker: a descendant of the head, so the number that it wrote down means the same process here.
+        let pid = self.participant(id).pid.load(Ordering::Relaxed);
+        pid != 0 && process::watch(pid).map_or(true, |process| ended(&process))
     }
 
-    /// The head must not wait for a lock of a process that has ended and that only the head itself can declare dead.
-    fn has_ended_unnoticed(&self, id: ParticipantId) -> bool {
-        self.is_head() && id > ParticipantId::DRIVER && self.process_has_ended(id)
-    }
-
-    /// The head is gone, and so is this participant: nobody will ever declare it dead. Asked only by who waits for a lock of its.
-    fn is_beyond_reaping(&self, id: ParticipantId) -> bool {
-        self.head.as_ref().is_some_and(|head| process::has_ended(head.as_fd())) && self.process_has_ended(id)
-    }
-
-    fn process_has_ended(&self, id: ParticipantId) -> bool {
-        match self.participant(id).pid.load(Ordering::Relaxed) {
-            // Not started yet, or a second membership of this process.
-            0 => false,
-            pid if pid == process::pid() => false,
-            pid => process::watch(pid).map_or(true, |pidfd| process::has_ended(pidfd.as_fd())),
-        }
+    /// Which process an entry was given to, for the head; what the entry itself says was written by that process, in numbers of its own.
+    pub(crate) fn know(&self, id: ParticipantId, process: Option<OwnedFd>) {
+        let mut strangers = self.strangers.lock();
+        match process {
+            Some(process) => strangers.insert(id, process),
+            None => strangers.remove(&id),
+        };
     }
 
     pub(super) fn allocator(

@@ -37,6 +37,8 @@ const NEST: u32 = 3;
 const UNNEST: u32 = 4;
 const SEND: u32 = 5;
 const FINISH: u32 = 6;
+/// In `step` of a SEND, in place of the entry's second word: the entry was not begun.
+const UNBEGUN: u32 = u32::MAX;
 /// A SEND whose record was never published: whoever took over the ring's lock has said so.
 const ABANDONED: u32 = 7;
 
@@ -242,6 +244,9 @@ impl Store {
             fail_point!("ring.push.step");
             self.disown(id.index);
             fail_point!("ring.push.disowned");
+            // Said before the ledger's lane is let go: another thread may change this entry next, and what it was before says nothing.
+            lane.step
+                .store(u64::from(at + 1) << 32 | u64::from(UNBEGUN), Ordering::Release);
         }
         lane.end(operation);
         drop(guard);
@@ -372,6 +377,7 @@ impl Store {
                 && lane.kind.load(Ordering::Acquire) == SEND
                 && lane.parent.load(Ordering::Relaxed) == u32::from(ring.0)
                 && lane.place.load(Ordering::Relaxed) >= head
+                && self.is_dead()(who)
             {
                 lane.kind.store(ABANDONED, Ordering::Release);
             }
@@ -446,7 +452,7 @@ impl Store {
                 let mut from = 0;
                 if begun {
                     let entry = self.ledger(dead, list[at]);
-                    from = at + usize::from(references(entry.load(Ordering::Relaxed)) != low);
+                    from = at + usize::from(low != UNBEGUN && references(entry.load(Ordering::Relaxed)) != low);
                 }
                 for index in &list[from..] {
                     self.ledger(dead, *index).fetch_sub(1, Ordering::Relaxed);

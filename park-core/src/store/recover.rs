@@ -103,7 +103,7 @@ impl Store {
     pub(crate) fn assign_producer(&self, id: ObjectId, producer: ParticipantId) {
         let Ok(slot) = self.checked_slot(id) else { return };
         while let Ok(seen) = slot.state() {
-            let open = seen.generation == id.generation && seen.phase == Phase::Pending;
+            let open = seen.generation == id.generation && seen.phase == Phase::Pending && seen.owner != producer;
             if !open
                 || slot.advance(
                     seen,

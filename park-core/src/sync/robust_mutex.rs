@@ -8,7 +8,8 @@
 //! ```
 //! Transitions: free -> held by CAS (Acquire); held -> held|WAITERS by a waiter's CAS; held -> free by the owner's swap
 //! (Release), which wakes one sleeper if WAITERS was set; held by a *dead* owner -> held by me, by a waiter's CAS, which then gets
-//! a guard that says `recovered`. Who is dead is decided by the head alone (participant state), so two waiters never disagree.
+//! a guard that says `recovered`. Who is dead is decided by the head alone (participant state; the head itself also asks the system,
+//! since it cannot wait for its own decision), so two waiters never disagree.
 //!
 //! A live owner that does not let go (it was stopped inside, or a hostile process wrote its number here) would be waited for without
 //! end. So a waiter that sees one and the same owner for ten seconds adds STUCK by CAS and fails, and who comes later fails at
