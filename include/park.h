@@ -815,8 +815,8 @@ void park_promise_free(park_promise *promise);
 park_status park_session_open(const park_session_options *options, park_session **out, park_error **err);
 
 // Joins the session at `address`: what park_session_address() gives, or Python's park.init().address_info["session"].
-// Ownership: `*out` is the caller's, for park_session_free(). Threads: shared. Errors: PARK_NOT_FOUND, PARK_PERMISSION_DENIED,
-// PARK_BAD_SEGMENT, PARK_TABLE_FULL, PARK_SESSION_CLOSED, PARK_IO.
+// Ownership: `*out` is the caller's, for park_session_free(). Threads: shared.
+// Errors: PARK_NOT_FOUND, PARK_TIMEOUT, PARK_PERMISSION_DENIED, PARK_BAD_SEGMENT, PARK_TABLE_FULL, PARK_SESSION_CLOSED, PARK_IO.
 park_status park_session_attach(const char *address,
                                 park_session **out,
                                 park_error **err);
@@ -825,7 +825,7 @@ park_status park_session_attach(const char *address,
 // task or call an actor is PARK_PERMISSION_DENIED, and object memory is mapped so that a stray write faults. This guards the
 // session against mistakes of this process, not against malice: counts of references stay writable to it.
 // Ownership: `*out` is the caller's, for park_session_free(). Threads: shared.
-// Errors: PARK_NOT_FOUND, PARK_PERMISSION_DENIED, PARK_BAD_SEGMENT, PARK_TABLE_FULL, PARK_SESSION_CLOSED, PARK_IO.
+// Errors: PARK_NOT_FOUND, PARK_TIMEOUT, PARK_PERMISSION_DENIED, PARK_BAD_SEGMENT, PARK_TABLE_FULL, PARK_SESSION_CLOSED, PARK_IO.
 park_status park_session_attach_read_only(const char *address,
                                           park_session **out,
                                           park_error **err);

@@ -171,8 +171,8 @@ pub unsafe extern "C" fn park_session_open(
 }
 
 /// Joins the session at `address`: what park_session_address() gives, or Python's park.init().address_info["session"].
-/// Ownership: `*out` is the caller's, for park_session_free(). Threads: shared. Errors: PARK_NOT_FOUND, PARK_PERMISSION_DENIED,
-/// PARK_BAD_SEGMENT, PARK_TABLE_FULL, PARK_SESSION_CLOSED, PARK_IO.
+/// Ownership: `*out` is the caller's, for park_session_free(). Threads: shared.
+/// Errors: PARK_NOT_FOUND, PARK_TIMEOUT, PARK_PERMISSION_DENIED, PARK_BAD_SEGMENT, PARK_TABLE_FULL, PARK_SESSION_CLOSED, PARK_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_session_attach(
     address: *const c_char,
@@ -192,7 +192,7 @@ pub unsafe extern "C" fn park_session_attach(
 /// task or call an actor is PARK_PERMISSION_DENIED, and object memory is mapped so that a stray write faults. This guards the
 /// session against mistakes of this process, not against malice: counts of references stay writable to it.
 /// Ownership: `*out` is the caller's, for park_session_free(). Threads: shared.
-/// Errors: PARK_NOT_FOUND, PARK_PERMISSION_DENIED, PARK_BAD_SEGMENT, PARK_TABLE_FULL, PARK_SESSION_CLOSED, PARK_IO.
+/// Errors: PARK_NOT_FOUND, PARK_TIMEOUT, PARK_PERMISSION_DENIED, PARK_BAD_SEGMENT, PARK_TABLE_FULL, PARK_SESSION_CLOSED, PARK_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_session_attach_read_only(
     address: *const c_char,

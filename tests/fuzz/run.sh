@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Builds the fuzz targets for libFuzzer with AddressSanitizer, and runs each in turn. What it finds of new coverage goes into
-# tests/fuzz/corpus/TARGET; a crash leaves its input in the work folder, is printed, and makes the exit status 1.
+# Builds the fuzz targets for libFuzzer with AddressSanitizer, and runs each in turn. Inputs that reach new code are kept beside what was
+# built, in CARGO_TARGET_DIR/fuzz/corpus/TARGET, and the next run goes on from there; tests/fuzz/corpus/TARGET, which is committed and
+# replayed by an ordinary test, is a sample of them and everything that once found a defect. A crash is printed, leaves its input, and
+# makes the exit status 1: give the input a name and put it there.
 #   run.sh MINUTES [TARGET]...      MINUTES may be a fraction
 # The stable toolchain has all that is needed and wants to be told that its flags are unstable; no cargo-fuzz, no nightly.
 set -uo pipefail
@@ -24,9 +26,10 @@ program=$target/$triple/release/park-fuzz
 failed=0
 printf '%-10s %12s %9s %9s %s\n' target executions coverage corpus result
 for name in "${targets[@]}"; do
-    mkdir -p "$work/$name" "$here/corpus/$name"
+    kept=$target/corpus/$name
+    mkdir -p "$kept"
     # New inputs go to the first folder; the committed ones are read only.
-    ASAN_OPTIONS=detect_leaks=0 PARK_FUZZ_TARGET=$name "$program" "$work/$name" "$here/corpus/$name" \
+    ASAN_OPTIONS=detect_leaks=0 PARK_FUZZ_TARGET=$name "$program" "$kept" "$here/corpus/$name" \
         -max_total_time="$seconds" -timeout=30 -rss_limit_mb=4096 -max_len=4096 -print_final_stats=1 \
         -artifact_prefix="$work/$name-" >"$work/$name.log" 2>&1
     status=$?
@@ -38,10 +41,7 @@ for name in "${targets[@]}"; do
         result="FAILED: $(ls "$work/$name"-* 2>/dev/null | tr '\n' ' ')"
         grep -E 'panicked at|ERROR: |SUMMARY: ' -A 3 "$work/$name.log" | head -n 20
     fi
-    # As few inputs as reach all that was reached, so that the committed corpus stays small.
-    ASAN_OPTIONS=detect_leaks=0 PARK_FUZZ_TARGET=$name "$program" -merge=1 -max_len=512 "$here/corpus/$name" "$work/$name" \
-        >"$work/$name.merge" 2>&1
-    printf '%-10s %12s %9s %9s %s\n' "$name" "${executions:-?}" "${covered:-?}" "$(find "$here/corpus/$name" -type f | wc -l)" "$result"
+    printf '%-10s %12s %9s %9s %s\n' "$name" "${executions:-?}" "${covered:-?}" "$(find "$kept" "$here/corpus/$name" -type f | wc -l)" "$result"
 done
 ((failed)) && echo "inputs and logs: $work" || rm -rf "$work"
 exit "$failed"

@@ -16,6 +16,8 @@ use crate::sys::{memfd, process, socket};
 /// 2: a stranger says whether it wants the arena for reading only.
 const PROTOCOL: u32 = 2;
 const PREFIX: &str = "park-";
+/// Seconds that a session has to answer a stranger. It answers in far less than one; a process that is stopped never does.
+const PATIENCE: u32 = 60;
 
 /// What a stranger says first: the number of its protocol, and after that what this one adds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,7 +79,7 @@ pub(crate) fn join(address: &str, read_only: bool) -> Result<Store> {
         wish: Wish { read_only },
     };
     socket::send(&connection, &encode(&hello)?, &[])?;
-    let Some((bytes, mut fds)) = socket::receive(&connection)? else {
+    let Some((bytes, mut fds)) = socket::receive_within(&connection, PATIENCE)? else {
         bail!(SessionClosed, "the session at {address:?} closed while joining");
     };
     match decode(&bytes)? {

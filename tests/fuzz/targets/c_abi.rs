@@ -141,7 +141,7 @@ fn object_spec(input: &mut Input<'_>, nested: *const *const park_object_ref, cou
         struct_size: if odd < 250 {
             size_of::<park_object_spec>()
         } else {
-            input.number() as usize % 48
+            input.number() as usize % 41
         },
         len: input.number() as usize,
         nested: if odd % 16 == 1 { null() } else { nested },
@@ -322,7 +322,7 @@ unsafe fn step(input: &mut Input<'_>, h: &mut Handles) {
                 tensor.struct_size = if input.byte() < 250 {
                     size_of::<park_tensor>()
                 } else {
-                    input.number() as usize % 176
+                    input.number() as usize % 169
                 };
                 park_tensor_read(any(input, &h.objects), value(input, &mut tensor), e)
             }
