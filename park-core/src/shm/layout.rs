@@ -139,7 +139,7 @@ impl Layout {
         header.head_pid.store(head_pid, Ordering::Relaxed);
         header
             .opened
-            .store(crate::sys::process::uptime_seconds(), Ordering::Relaxed);
+            .store(crate::sys::clock::coarse_seconds(), Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::Release);
         Ok(())
     }
