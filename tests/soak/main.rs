@@ -13,6 +13,8 @@
 //!
 //!     cargo test -p park-tests --release --test soak -- --minutes 10 --seed 1
 
+#![allow(clippy::print_stdout, reason = "a program that reports to its terminal")]
+
 mod child;
 mod parent;
 mod pattern;

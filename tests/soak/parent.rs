@@ -107,7 +107,7 @@ fn round(
     session: &Session,
     options: &Options,
     random: &mut Random,
-    children: &mut Vec<Led>,
+    children: &mut [Led],
     kept: &mut Vec<Kept>,
     tally: &mut Tally,
     faults: &mut Vec<String>,
