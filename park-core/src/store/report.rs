@@ -130,7 +130,9 @@ impl Store {
         entries.sort_unstable_by_key(|entry| (entry.on_disk, std::cmp::Reverse((entry.bytes, entry.pins))));
         let total = |wanted: fn(&Entry) -> bool| {
             let found = entries.iter().filter(|entry| wanted(entry));
-            found.fold((0, 0), |(bytes, count), entry| (bytes + entry.bytes, count + 1))
+            found.fold((0u64, 0), |(bytes, count), entry| {
+                (bytes.saturating_add(entry.bytes), count + 1)
+            })
         };
         let (spilled, spilled_objects) = total(|entry| entry.on_disk);
         MemoryReport {
@@ -184,15 +186,15 @@ impl Store {
     }
 
     fn sum_up<'a>(&self, party: Party, pid: u32, held: impl Iterator<Item = (&'a Entry, u32)>) -> Option<Holder> {
-        let (mut bytes, mut objects, mut pinned, mut spilled, mut born) = (0, 0, 0, 0, None);
+        let (mut bytes, mut objects, mut pinned, mut spilled, mut born) = (0u64, 0, 0u64, 0u64, None);
         for (entry, pins) in held {
             born = born.min(Some(entry.born)).or(Some(entry.born));
             if entry.on_disk {
-                spilled += entry.bytes;
+                spilled = spilled.saturating_add(entry.bytes);
             } else {
-                bytes += entry.bytes;
+                bytes = bytes.saturating_add(entry.bytes);
                 objects += 1;
-                pinned += if pins > 0 { entry.bytes } else { 0 };
+                pinned = pinned.saturating_add(if pins > 0 { entry.bytes } else { 0 });
             }
         }
         Some(Holder {

@@ -49,14 +49,14 @@ fn scribbled(mut input: Input<'_>) {
         .collect();
     let [control, arena] = host.fds().map(|fd| fd.try_clone_to_owned().expect("a copy"));
     let segment = Segment::open(control.as_fd().try_clone_to_owned().expect("a copy")).expect("our own");
-    let layout = Layout::read_header(&segment, host.capacity()).expect("our own");
+    let layout = Layout::read_header(&segment, memfd::verify(&arena).expect("our own")).expect("our own");
     for _ in 0..1 + input.byte() % 16 {
         let slots = layout.slot(0);
         // Header, allocator, the participants that exist, or the first slots.
         let offset = match input.byte() % 4 {
             0 => u64::from(input.byte()) % 10 * 8,
-            1 => 4096 + input.number() % 768 * 8,
-            2 => 4 * 4096 + u64::from(input.byte()) % 96 * 8,
+            1 => 2 * 4096 + input.number() % 1280 * 8,
+            2 => 5 * 4096 + u64::from(input.byte()) % 96 * 8,
             _ => slots + input.number() % (8 * 16) * 8,
         };
         let value = input.number();
@@ -65,7 +65,7 @@ fn scribbled(mut input: Input<'_>) {
         }
     }
     // A lock that names a member who lives is waited for ten seconds, which says nothing new and would take for ever.
-    for lock in [56, 4096] {
+    for lock in [56, 2 * 4096] {
         let word = segment.at::<std::sync::atomic::AtomicU32>(lock).expect("inside");
         if (1..=3).contains(&(word.load(std::sync::atomic::Ordering::Relaxed) & 0x3fff_ffff)) {
             word.store(0, std::sync::atomic::Ordering::Relaxed);
