@@ -11,6 +11,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 CHAOS ?=
+MINUTES ?= 5
 BENCH_ARGS ?=
 PREFIX ?= /usr/local
 VENV := .venv
@@ -27,7 +28,12 @@ EXTENSION_SOURCES := $(shell find park-core/src park-py -name '*.rs' 2>/dev/null
 # preemptions is the usual one: nearly all known bugs of this kind show with two, and the state space stays small.
 LOOM := LOOM_MAX_PREEMPTIONS=2 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p park-core --release --lib loom_
 
-.PHONY: help setup extension demo test quick check bench bench-ray install header stubs clean FORCE
+# shuttle switches threads before each atomic access of the whole store. Its build sees other atomics too.
+SHUTTLE := RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test -p park-core --release --lib shuttle_
+# The core with its fail points compiled in, killed at each of them.
+CRASH := CARGO_TARGET_DIR=target/crash cargo test -p park-tests --features failpoints --test crash
+
+.PHONY: help setup extension demo test quick check soak fuzz bench bench-ray bench-store install header abi stubs clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -67,10 +73,12 @@ $(STAMPS)/extension: $(EXTENSION_SOURCES) $(STAMPS)/packages
 demo: $(STAMPS)/extension ## the main job: digits, from scans to a report in demo-out/ (CHAOS=1 kills a worker in mid-run)
 	CHAOS="$(CHAOS)" $(PY) python/examples/digits.py
 
-test: $(STAMPS)/extension ## all tests: Rust, loom models, C and C++ (again under AddressSanitizer), Python
+test: $(STAMPS)/extension ## all tests: Rust, crashes, loom, shuttle, C and C++ (again under sanitizers), Python
 	@$(STAGES) \
 	  rust 1200 'cargo test $(CRATES) --no-fail-fast' \
+	  crash 900 '$(CRASH)' \
 	  loom 600 '$(LOOM)' \
+	  shuttle 600 '$(SHUTTLE)' \
 	  c-and-c++ 600 'PYTHON="$(CURDIR)/$(PY)" bash tests/c/run.sh' \
 	  python 900 '$(PY) -m pytest tests/python'
 
@@ -85,8 +93,17 @@ check: $(STAMPS)/extension ## format, lints, stubs, header drift, import table, 
 	  clippy 900 'cargo clippy --workspace --all-targets -- -D warnings' \
 	  arch 300 'cargo test -p park-tests --test arch' \
 	  header 300 'cargo test -p park-tests --test header' \
+	  doc 600 'RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps' \
 	  stubs 300 'bash tests/tools/stubs.sh check $(BIN)' \
 	  audit 1200 'bash tests/tools/audit.sh $(PY)'
+
+soak: ## eight processes, random sizes, random deaths for MINUTES (default 5), then many random schedules
+	cargo test -p park-tests --release --test soak -- --minutes "$(MINUTES)" --seed "$$RANDOM"
+	PARK_SHUTTLE=$$(awk -v m="$(MINUTES)" 'BEGIN { printf "%d", m * 1000 }') $(SHUTTLE)
+
+fuzz: ## fuzz each target for MINUTES (default 5), and let a hostile process scribble for as long
+	bash tests/fuzz/run.sh "$(MINUTES)"
+	PARK_HOSTILE_SECONDS=$$(awk -v m="$(MINUTES)" 'BEGIN { printf "%d", m * 60 }') cargo test --quiet -p park-tests --test hostile -- --nocapture
 
 bench: ## criterion benches of the Rust crates
 	cargo bench -p park-bench
@@ -94,9 +111,12 @@ bench: ## criterion benches of the Rust crates
 bench-ray: $(STAMPS)/extension benches/.venv-ray/.ready ## ratios to real Ray, Pool, a pipe and memcpy, into benches/RESULTS.md
 	$(PY) benches/peers/run.py $(BENCH_ARGS)
 
+bench-store: $(STAMPS)/extension benches/.venv-ray/.ready ## the store beside Plasma, shared_memory, iceoryx2 and memcpy, into benches/STORE.md
+	$(PY) benches/peers/store_run.py $(BENCH_ARGS)
+
 # Real Ray has an environment of its own: nothing of it can reach the project's requirements.
 benches/.venv-ray/.ready: benches/peers/requirements-ray.txt
-	@echo "bench-ray: pip install into benches/.venv-ray: $$(grep -v '^#' $< | tr '\n' ' ')"
+	@echo "benches: pip install into benches/.venv-ray: $$(grep -v '^#' $< | tr '\n' ' ')"
 	@[[ -x benches/.venv-ray/bin/python ]] || "$(PYTHON)" -m venv benches/.venv-ray
 	@benches/.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
@@ -109,6 +129,10 @@ install: ## build libpark and install it for C and C++ under PREFIX (default /us
 header: ## write include/park.h from park-c (cbindgen)
 	PARK_HEADER=write cargo test --quiet -p park-tests --test header
 	@git --no-pager diff --stat -- include/park.h || true
+
+abi: ## write tests/c/abi.txt, the copy of the C ABI that is committed: additions only
+	PARK_ABI=write cargo test --quiet -p park-tests --test arch abi::
+	@git --no-pager diff --stat -- tests/c/abi.txt || true
 
 stubs: $(STAMPS)/packages ## write the generated part of python/park/_park.pyi
 	bash tests/tools/stubs.sh write $(BIN)

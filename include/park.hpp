@@ -9,217 +9,9 @@
 #ifndef PARK_HPP
 #define PARK_HPP
 
-#include <array>
-#include <chrono>
-#include <complex>
-#include <cstddef>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
-#include <initializer_list>
-#include <memory>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <type_traits>
-#include <utility>
-#include <variant>
-#include <vector>
-
-#include "park.h"
-
-#if defined(__cpp_exceptions)
-#include <stdexcept>
-#endif
+#include "park_values.hpp"
 
 namespace park {
-
-// Pass as a timeout to wait for as long as it takes. A timeout of 0 only looks.
-inline constexpr std::chrono::milliseconds forever{-1};
-
-// --- errors ----------------------------------------------------------------------------------------------------------------------
-
-// What went wrong: one of park.h's PARK_... numbers, and a text.
-class Error {
-public:
-  Error(park_status status, std::string message) : status_(status), message_(std::move(message)) {}
-
-  // Takes over an error that a function of park.h made.
-  static Error take(park_status status, park_error *raw) {
-    Error error(status, park_error_message(raw));
-    park_error_free(raw);
-    return error;
-  }
-
-  park_status status() const { return status_; }
-  const char *name() const { return park_status_name(status_); }
-  const std::string &message() const { return message_; }
-  std::string text() const { return std::string(name()) + ": " + message_; }
-
-private:
-  park_status status_;
-  std::string message_;
-};
-
-#if defined(__cpp_exceptions)
-// What value() throws.
-class Exception : public std::runtime_error {
-public:
-  explicit Exception(Error error) : std::runtime_error(error.text()), error_(std::move(error)) {}
-  const Error &error() const { return error_; }
-
-private:
-  Error error_;
-};
-#endif
-
-namespace detail {
-
-[[noreturn]] inline void fail(const Error &error) {
-#if defined(__cpp_exceptions)
-  throw Exception(error);
-#else
-  std::fprintf(stderr, "park: value() of a failed result: %s\n", error.text().c_str());
-  std::abort();
-#endif
-}
-
-} // namespace detail
-
-// A value, or the error that there is instead of it.
-template <class T> class [[nodiscard]] Result {
-public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
-  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
-
-  explicit operator bool() const { return state_.index() == 0; }
-  // The value; throws park::Exception, or aborts where exceptions are off, if there is none.
-  T &value() & { return *this ? std::get<0>(state_) : (detail::fail(error()), std::get<0>(state_)); }
-  T value() && { return *this ? std::get<0>(std::move(state_)) : (detail::fail(error()), std::get<0>(std::move(state_))); }
-  // The value, which must be there.
-  T &operator*() & { return *std::get_if<0>(&state_); }
-  T operator*() && { return std::move(*std::get_if<0>(&state_)); }
-  T *operator->() { return std::get_if<0>(&state_); }
-  // The error, which must be there.
-  const Error &error() const { return *std::get_if<1>(&state_); }
-
-private:
-  std::variant<T, Error> state_;
-};
-
-// Success, or an error.
-template <> class [[nodiscard]] Result<void> {
-public:
-  Result() = default;
-  Result(Error error) : error_(std::move(error)) {}
-
-  explicit operator bool() const { return !error_; }
-  void value() const {
-    if (error_) {
-      detail::fail(*error_);
-    }
-  }
-  const Error &error() const { return *error_; }
-
-private:
-  std::optional<Error> error_;
-};
-
-namespace detail {
-
-template <auto Free> struct Deleter {
-  template <class T> void operator()(T *handle) const { Free(handle); }
-};
-template <class T, auto Free> using Handle = std::unique_ptr<T, Deleter<Free>>;
-
-// Calls a function of park.h with a place for its error.
-template <class F> Result<void> call(F &&function) {
-  park_error *err = nullptr;
-  park_status status = function(&err);
-  return status == PARK_OK ? Result<void>() : Result<void>(Error::take(status, err));
-}
-
-// Calls a function of park.h that makes a handle, and wraps it.
-template <class Wrapper, class Raw, class F> Result<Wrapper> make(F &&function) {
-  Raw *raw = nullptr;
-  auto done = call([&](park_error **err) { return function(&raw, err); });
-  return done ? Result<Wrapper>(Wrapper(raw)) : Result<Wrapper>(done.error());
-}
-
-} // namespace detail
-
-// --- values ----------------------------------------------------------------------------------------------------------------------
-
-// Elements that lie in a row, owned by somebody else.
-template <class T> class Span {
-public:
-  Span() = default;
-  Span(T *data, std::size_t size) : data_(data), size_(size) {}
-
-  T *data() const { return data_; }
-  std::size_t size() const { return size_; }
-  bool empty() const { return size_ == 0; }
-  T *begin() const { return data_; }
-  T *end() const { return data_ + size_; }
-  T &operator[](std::size_t index) const { return data_[index]; }
-
-private:
-  T *data_ = nullptr;
-  std::size_t size_ = 0;
-};
-
-using Bytes = Span<const std::byte>;
-
-// The bytes of a text.
-inline Bytes bytes_of(std::string_view text) { return Bytes(reinterpret_cast<const std::byte *>(text.data()), text.size()); }
-
-// The bytes of a vector of plain values.
-template <class T> Bytes bytes_of(const std::vector<T> &values) {
-  static_assert(std::is_trivially_copyable_v<T>, "only plain values have bytes that mean something in another process");
-  return Bytes(reinterpret_cast<const std::byte *>(values.data()), values.size() * sizeof(T));
-}
-
-// The park_dtype of a C++ type.
-template <class T> struct dtype_of;
-template <> struct dtype_of<std::int8_t> { static constexpr park_dtype value = PARK_INT8; };
-template <> struct dtype_of<std::int16_t> { static constexpr park_dtype value = PARK_INT16; };
-template <> struct dtype_of<std::int32_t> { static constexpr park_dtype value = PARK_INT32; };
-template <> struct dtype_of<std::int64_t> { static constexpr park_dtype value = PARK_INT64; };
-template <> struct dtype_of<std::uint8_t> { static constexpr park_dtype value = PARK_UINT8; };
-template <> struct dtype_of<std::uint16_t> { static constexpr park_dtype value = PARK_UINT16; };
-template <> struct dtype_of<std::uint32_t> { static constexpr park_dtype value = PARK_UINT32; };
-template <> struct dtype_of<std::uint64_t> { static constexpr park_dtype value = PARK_UINT64; };
-template <> struct dtype_of<float> { static constexpr park_dtype value = PARK_FLOAT32; };
-template <> struct dtype_of<double> { static constexpr park_dtype value = PARK_FLOAT64; };
-template <> struct dtype_of<std::complex<float>> { static constexpr park_dtype value = PARK_COMPLEX64; };
-template <> struct dtype_of<std::complex<double>> { static constexpr park_dtype value = PARK_COMPLEX128; };
-template <> struct dtype_of<bool> { static constexpr park_dtype value = PARK_BOOL; };
-
-using Shape = std::vector<std::int64_t>;
-
-// The name of an object: keeps nothing alive.
-struct ObjectId {
-  park_object_id raw{};
-
-  // 32 hexadecimal digits.
-  std::string hex() const {
-    char text[PARK_OBJECT_ID_TEXT] = {};
-    park_object_id_format(&raw, text, nullptr);
-    return text;
-  }
-
-  static Result<ObjectId> parse(const std::string &hex) {
-    ObjectId id;
-    auto done = detail::call([&](park_error **err) { return park_object_id_parse(hex.c_str(), &id.raw, err); });
-    return done ? Result<ObjectId>(id) : Result<ObjectId>(done.error());
-  }
-
-  friend bool operator==(const ObjectId &a, const ObjectId &b) { return std::memcmp(&a.raw, &b.raw, sizeof a.raw) == 0; }
-  friend bool operator!=(const ObjectId &a, const ObjectId &b) { return !(a == b); }
-  friend bool operator<(const ObjectId &a, const ObjectId &b) { return std::memcmp(&a.raw, &b.raw, sizeof a.raw) < 0; }
-};
 
 // --- objects ---------------------------------------------------------------------------------------------------------------------
 
@@ -249,6 +41,26 @@ private:
   park_tensor raw_;
 };
 
+namespace detail {
+
+// Has a function of park.h describe a tensor, which must be one of T.
+template <class T, class F> Result<Tensor<T>> tensor_of(F &&function) {
+  park_tensor raw{};
+  raw.struct_size = sizeof raw;
+  auto done = call([&](park_error **err) { return function(&raw, err); });
+  if (!done) {
+    return done.error();
+  }
+  if (raw.dtype != dtype_of<T>::value) {
+    return Error(PARK_WRONG_FORMAT, "the tensor has dtype " + std::to_string(raw.dtype) + ", asked for " +
+                                        std::to_string(dtype_of<T>::value));
+  }
+  return Tensor<T>(raw);
+}
+
+} // namespace detail
+class ObjectRef;
+
 // A look at a sealed object that somebody else keeps.
 class ObjectView {
 public:
@@ -267,19 +79,12 @@ public:
     return done ? Result<park_format>(format) : Result<park_format>(done.error());
   }
 
+  // The references that the object holds.
+  inline Result<std::vector<ObjectRef>> nested() const;
+
   // The object as a tensor of T; PARK_WRONG_FORMAT if it is no tensor, or one of another type.
   template <class T> Result<Tensor<T>> tensor() const {
-    park_tensor raw{};
-    raw.struct_size = sizeof raw;
-    auto done = detail::call([&](park_error **err) { return park_tensor_read(raw_, &raw, err); });
-    if (!done) {
-      return done.error();
-    }
-    if (raw.dtype != dtype_of<T>::value) {
-      return Error(PARK_WRONG_FORMAT, "the tensor has dtype " + std::to_string(raw.dtype) + ", asked for " +
-                                          std::to_string(dtype_of<T>::value));
-    }
-    return Tensor<T>(raw);
+    return detail::tensor_of<T>([&](park_tensor *out, park_error **err) { return park_tensor_read(raw_, out, err); });
   }
 
   const park_object *raw() const { return raw_; }
@@ -330,6 +135,24 @@ public:
 private:
   detail::Handle<park_object_ref, &park_object_ref_free> handle_;
 };
+
+inline Result<std::vector<ObjectRef>> ObjectView::nested() const {
+  std::size_t count = 0;
+  auto done = detail::call([&](park_error **err) { return park_object_num_nested(raw_, &count, err); });
+  if (!done) {
+    return done.error();
+  }
+  std::vector<ObjectRef> refs;
+  for (std::size_t i = 0; i < count; ++i) {
+    auto ref = detail::make<ObjectRef, park_object_ref>(
+        [&](park_object_ref **out, park_error **err) { return park_object_nested(raw_, i, out, err); });
+    if (!ref) {
+      return ref.error();
+    }
+    refs.push_back(std::move(*ref));
+  }
+  return refs;
+}
 
 // References as the arguments of a call: `{a, b}`, or a vector.
 class Refs {
@@ -401,6 +224,16 @@ private:
 
 namespace detail {
 
+inline park_object_spec spec_of(std::size_t size, park_format format, const Refs &nested) {
+  park_object_spec spec{};
+  spec.struct_size = sizeof spec;
+  spec.len = size;
+  spec.nested = nested.data();
+  spec.num_nested = nested.size();
+  spec.format = format;
+  return spec;
+}
+
 template <class T> park_tensor_spec spec_of(const Shape &shape, park_view view) {
   park_tensor_spec spec{};
   spec.struct_size = sizeof spec;
@@ -412,6 +245,197 @@ template <class T> park_tensor_spec spec_of(const Shape &shape, park_view view) 
 }
 
 } // namespace detail
+
+// --- channels --------------------------------------------------------------------------------------------------------------------
+
+// How large a channel is; see park_channel_options.
+struct ChannelOptions {
+  std::uint64_t slot_bytes = 0;
+  std::uint64_t slots = 0; // 0 is 8
+  std::uint64_t readers = 1;
+};
+
+// A message, read in place; its slot is given back to the writer when this is destroyed.
+class ChannelMessage {
+public:
+  explicit ChannelMessage(park_channel_message *raw) : handle_(raw) {}
+
+  Result<Bytes> bytes() const {
+    const void *data = nullptr;
+    std::size_t size = 0;
+    auto done = detail::call([&](park_error **err) { return park_channel_message_data(raw(), &data, &size, err); });
+    return done ? Result<Bytes>(Bytes(static_cast<const std::byte *>(data), size)) : Result<Bytes>(done.error());
+  }
+
+  Result<park_format> format() const {
+    park_format format = 0;
+    auto done = detail::call([&](park_error **err) { return park_channel_message_format(raw(), &format, err); });
+    return done ? Result<park_format>(format) : Result<park_format>(done.error());
+  }
+
+  // The message as a tensor of T, valid while this is; PARK_WRONG_FORMAT if it is no tensor, or one of another type.
+  template <class T> Result<Tensor<T>> tensor() const {
+    return detail::tensor_of<T>(
+        [&](park_tensor *out, park_error **err) { return park_channel_message_tensor(raw(), out, err); });
+  }
+
+  // Gives the slot back before this is destroyed.
+  Result<void> release() {
+    return detail::call([&](park_error **err) { return park_channel_message_release(handle_.get(), err); });
+  }
+
+  const park_channel_message *raw() const { return handle_.get(); }
+
+private:
+  detail::Handle<park_channel_message, &park_channel_message_free> handle_;
+};
+
+// A seat among the readers of a channel. Given back when destroyed, after its last message.
+class ChannelReader {
+public:
+  explicit ChannelReader(park_channel_reader *raw) : handle_(raw) {}
+
+  // Waits for the next message. PARK_CHANNEL_CLOSED when none can come any more.
+  Result<ChannelMessage> read(std::chrono::milliseconds timeout = forever) {
+    return detail::make<ChannelMessage, park_channel_message>([&](park_channel_message **out, park_error **err) {
+      return park_channel_reader_read(handle_.get(), timeout.count(), out, err);
+    });
+  }
+
+private:
+  detail::Handle<park_channel_reader, &park_channel_reader_free> handle_;
+};
+
+// The one end of a channel that writes. Closes the channel when destroyed.
+class ChannelWriter {
+public:
+  explicit ChannelWriter(park_channel_writer *raw) : handle_(raw) {}
+
+  // Writes a copy of the bytes, once the slowest reader has given a slot back.
+  Result<void> write(Bytes bytes, std::chrono::milliseconds timeout = forever) {
+    return detail::call([&](park_error **err) {
+      return park_channel_writer_write(handle_.get(), bytes.data(), bytes.size(), timeout.count(), err);
+    });
+  }
+
+  // Writes a copy of a row-major tensor.
+  template <class T>
+  Result<void> write_tensor(const Shape &shape, Span<const T> elements, std::chrono::milliseconds timeout = forever,
+                            park_view view = PARK_VIEW_NUMPY) {
+    const park_tensor_spec spec = detail::spec_of<T>(shape, view);
+    return detail::call([&](park_error **err) {
+      return park_channel_writer_write_tensor(handle_.get(), &spec, elements.data(), elements.size() * sizeof(T),
+                                              timeout.count(), err);
+    });
+  }
+
+  // Lends the next slot for `size` bytes, to be written in place and published.
+  Result<Span<std::byte>> begin(std::size_t size, std::chrono::milliseconds timeout = forever) {
+    void *data = nullptr;
+    auto done = detail::call([&](park_error **err) {
+      return park_channel_writer_begin(handle_.get(), size, timeout.count(), &data, err);
+    });
+    return done ? Result<Span<std::byte>>(Span<std::byte>(static_cast<std::byte *>(data), size))
+                : Result<Span<std::byte>>(done.error());
+  }
+
+  // Lends the next slot for a row-major tensor, whose elements are to be written in place and published.
+  template <class T>
+  Result<Span<T>> begin_tensor(const Shape &shape, std::chrono::milliseconds timeout = forever,
+                               park_view view = PARK_VIEW_NUMPY) {
+    const park_tensor_spec spec = detail::spec_of<T>(shape, view);
+    void *data = nullptr;
+    auto done = detail::call([&](park_error **err) {
+      return park_channel_writer_begin_tensor(handle_.get(), &spec, timeout.count(), &data, err);
+    });
+    std::size_t size = 1;
+    for (std::int64_t extent : shape) {
+      size *= static_cast<std::size_t>(extent);
+    }
+    return done ? Result<Span<T>>(Span<T>(static_cast<T *>(data), size)) : Result<Span<T>>(done.error());
+  }
+
+  // Makes what was begun visible to every reader.
+  Result<void> publish() {
+    return detail::call([&](park_error **err) { return park_channel_writer_publish(handle_.get(), err); });
+  }
+
+  // No more messages. Afterwards everything else fails with PARK_HANDLE_CLOSED.
+  Result<void> close() {
+    return detail::call([&](park_error **err) { return park_channel_writer_close(handle_.get(), err); });
+  }
+
+private:
+  detail::Handle<park_channel_writer, &park_channel_writer_free> handle_;
+};
+
+// A ring of slots in shared memory that one process writes and up to 64 read in place; an object of the store.
+class Channel {
+public:
+  explicit Channel(park_channel *raw) : handle_(raw) {}
+
+  // The channel that an object is, in any process of its session.
+  static Result<Channel> open(const ObjectRef &ref) {
+    return detail::make<Channel, park_channel>(
+        [&](park_channel **out, park_error **err) { return park_channel_open(ref.raw(), out, err); });
+  }
+
+  // Claims the writer's end; PARK_ALREADY_EXISTS while another writer lives.
+  Result<ChannelWriter> writer() const {
+    return detail::make<ChannelWriter, park_channel_writer>(
+        [&](park_channel_writer **out, park_error **err) { return park_channel_writer_open(handle_.get(), out, err); });
+  }
+
+  // Takes a seat among the readers; PARK_TABLE_FULL if all are taken.
+  Result<ChannelReader> reader() const {
+    return detail::make<ChannelReader, park_channel_reader>(
+        [&](park_channel_reader **out, park_error **err) { return park_channel_reader_open(handle_.get(), out, err); });
+  }
+
+  // A reference to the channel's object, to pass to other processes.
+  Result<ObjectRef> reference() const {
+    return detail::make<ObjectRef, park_object_ref>(
+        [&](park_object_ref **out, park_error **err) { return park_channel_reference(handle_.get(), out, err); });
+  }
+
+private:
+  detail::Handle<park_channel, &park_channel_free> handle_;
+};
+
+// An object that is promised now and made later. Given up when destroyed, unless it was kept: its readers get PARK_OBJECT_LOST.
+class Promise {
+public:
+  explicit Promise(park_promise *raw) : handle_(raw) {}
+
+  Result<void> put(Bytes bytes) const {
+    return detail::call([&](park_error **err) { return park_promise_put(raw(), bytes.data(), bytes.size(), err); });
+  }
+
+  Result<MutableObject> create(std::size_t size, park_format format = PARK_FORMAT_RAW, const Refs &nested = {}) const {
+    const park_object_spec spec = detail::spec_of(size, format, nested);
+    return detail::make<MutableObject, park_mutable_object>(
+        [&](park_mutable_object **out, park_error **err) { return park_promise_create(raw(), &spec, out, err); });
+  }
+
+  template <class T> Result<MutableObject> create_tensor(const Shape &shape, park_view view = PARK_VIEW_NUMPY) const {
+    const park_tensor_spec spec = detail::spec_of<T>(shape, view);
+    return detail::make<MutableObject, park_mutable_object>(
+        [&](park_mutable_object **out, park_error **err) { return park_promise_create_tensor(raw(), &spec, out, err); });
+  }
+
+  // Whoever reads the object gets this error.
+  Result<void> fail(park_status status, const std::string &message) const {
+    park_error *reason = park_error_new(status, message.c_str());
+    auto done = detail::call([&](park_error **err) { return park_promise_fail(raw(), reason, err); });
+    park_error_free(reason);
+    return done;
+  }
+
+  const park_promise *raw() const { return handle_.get(); }
+
+private:
+  detail::Handle<park_promise, &park_promise_free> handle_;
+};
 
 // --- tasks and actors ------------------------------------------------------------------------------------------------------------
 
@@ -446,6 +470,22 @@ public:
     return detail::make<MutableObject, park_mutable_object>([&](park_mutable_object **out, park_error **err) {
       return park_task_call_create(raw_, index, size, out, err);
     });
+  }
+
+  // Room for a return of another format, or one that holds references.
+  Result<MutableObject> create(std::size_t index, std::size_t size, park_format format, const Refs &nested = {}) {
+    const park_object_spec spec = detail::spec_of(size, format, nested);
+    return detail::make<MutableObject, park_mutable_object>([&](park_mutable_object **out, park_error **err) {
+      return park_task_call_create_with(raw_, index, &spec, out, err);
+    });
+  }
+
+  // One return raises an error in whoever reads it; the others are not touched.
+  Result<void> fail(std::size_t index, park_status status, const std::string &message) {
+    park_error *reason = park_error_new(status, message.c_str());
+    auto done = detail::call([&](park_error **err) { return park_task_call_fail(raw_, index, reason, err); });
+    park_error_free(reason);
+    return done;
   }
 
   template <class T>
@@ -555,6 +595,19 @@ public:
         [&](park_session **out, park_error **err) { return park_session_attach(address.c_str(), out, err); });
   }
 
+  // Joins to look only: whatever would make an object or run a task is PARK_PERMISSION_DENIED.
+  static Result<Session> attach_read_only(const std::string &address) {
+    return detail::make<Session, park_session>(
+        [&](park_session **out, park_error **err) { return park_session_attach_read_only(address.c_str(), out, err); });
+  }
+
+  Result<park_session_info> info() const {
+    park_session_info info{};
+    info.struct_size = sizeof info;
+    auto done = detail::call([&](park_error **err) { return park_session_read_info(raw(), &info, err); });
+    return done ? Result<park_session_info>(info) : Result<park_session_info>(done.error());
+  }
+
   std::string address() const {
     const char *text = "";
     park_session_address(raw(), &text, nullptr);
@@ -589,11 +642,40 @@ public:
         [&](park_mutable_object **out, park_error **err) { return park_object_create(raw(), size, out, err); });
   }
 
+  // Room for an object of another format, or one that holds references: those live as long as it does.
+  Result<MutableObject> create(std::size_t size, park_format format, const Refs &nested = {}) const {
+    const park_object_spec spec = detail::spec_of(size, format, nested);
+    return detail::make<MutableObject, park_mutable_object>(
+        [&](park_mutable_object **out, park_error **err) { return park_object_create_with(raw(), &spec, out, err); });
+  }
+
+  // An object to be made later: a reference for its readers, and the promise for its maker.
+  Result<std::pair<ObjectRef, Promise>> promise() const {
+    park_object_ref *ref = nullptr;
+    auto promise = detail::make<Promise, park_promise>(
+        [&](park_promise **out, park_error **err) { return park_promise_make(raw(), out, &ref, err); });
+    if (!promise) {
+      return promise.error();
+    }
+    return std::pair<ObjectRef, Promise>(ObjectRef(ref), std::move(*promise));
+  }
+
   // Room for a row-major tensor, to be written in place and sealed.
   template <class T> Result<MutableObject> create_tensor(const Shape &shape, park_view view = PARK_VIEW_NUMPY) const {
     const park_tensor_spec spec = detail::spec_of<T>(shape, view);
     return detail::make<MutableObject, park_mutable_object>(
         [&](park_mutable_object **out, park_error **err) { return park_tensor_create(raw(), &spec, out, err); });
+  }
+
+  // A channel in the session's store, whose memory it takes at once.
+  Result<Channel> create_channel(const ChannelOptions &options) const {
+    park_channel_options raw_options{};
+    raw_options.struct_size = sizeof raw_options;
+    raw_options.slots = options.slots;
+    raw_options.slot_bytes = options.slot_bytes;
+    raw_options.readers = options.readers;
+    return detail::make<Channel, park_channel>(
+        [&](park_channel **out, park_error **err) { return park_channel_create(raw(), &raw_options, out, err); });
   }
 
   // A reference by id, as long as something keeps the object alive.

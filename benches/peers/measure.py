@@ -36,7 +36,8 @@ class Case:
 
     `ops` is how many operations (or gigabytes) one call of `body` does. `after` gives back what an answer holds, once
     it has been checked. `cleanup` undoes the setup. `yardstick` is timed in turn with the body: a plain way of moving
-    the same bytes, so that both meet the same load.
+    the same bytes, so that both meet the same load. `reported` reads the seconds out of the answer, where what is timed
+    happens in another process.
     """
 
     body: Callable[[], Any]
@@ -45,6 +46,7 @@ class Case:
     after: Callable[[Any], None] = nothing
     cleanup: Callable[[], None] = nothing
     yardstick: Callable[[], Any] | None = None
+    reported: Callable[[Any], float] | None = None
 
 
 def one_sample(name: str, case: Case) -> float:
@@ -54,6 +56,8 @@ def one_sample(name: str, case: Case) -> float:
     seconds = time.perf_counter() - begin
     if not case.check(answer):
         raise WrongAnswer(f"{name}: wrong answer {str(answer)[:200]}")
+    if case.reported:
+        seconds = case.reported(answer)
     case.after(answer)
     return seconds
 
@@ -140,6 +144,18 @@ def title(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
     except OSError:
         return ""
+
+
+def resident_bytes(pid: int, mapping: str) -> int:
+    """Bytes present in the writable mappings of a process whose file's name contains `mapping`."""
+    total, counts = 0, False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        field, _, rest = line.partition(" ")
+        if not field.endswith(":"):  # the head of a mapping: addresses, permissions, offset, device, inode, name
+            counts = "w" in rest.split()[0] and mapping in rest
+        elif field == "Rss:" and counts:
+            total += int(rest.split()[0]) * 1024
+    return total
 
 
 def pss_mb(pid: int) -> float:

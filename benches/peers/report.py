@@ -1,8 +1,6 @@
-"""From a run's numbers to Markdown: values with their spread, ratios, and the bars they are held against.
+"""The report on the runtimes: their units of work, start and stop, floors, and the bars that park is held against.
 
-A value is the median over the rounds of each round's median; the spread is half the distance between the quartiles of
-the rounds. A ratio is formed round by round, between passes that ran next to each other, and the table gives the median
-with the lowest and highest. It always says how many times better the first peer is, whichever way "better" points.
+What a value, a spread and a ratio are stands in `tables.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tables import NONE, SUFFIX, Run, joined, number, share, spread, table, times
 from units import UNITS
 
 # Name and unit of what a session measures about itself; less is better in all of them.
@@ -50,90 +49,18 @@ BARS = [
 ]
 SHOWN = {unit.name: unit.shown for unit in UNITS}
 NAMES = {"park": "park", "ray": "Ray", "pool": "Pool"}
-NONE = "-"
-
-
-class Run:
-    """A results file, asked by peer and unit."""
-
-    def __init__(self, data: dict[str, Any]):
-        self.data = data
-        self.peers = data["peers"]
-
-    def values(self, peer: str, name: str, field: str = "value") -> list[float]:
-        """One value a round; empty if the peer did not run, lacks the unit, or refused it."""
-        rounds = self.peers.get(peer, {}).get("rounds", [])
-        found = [units[name][field] for units in rounds if field in units.get(name, {})]
-        if SHOWN.get(name) == "ms":  # measured as operations a second, told as time
-            return [1e3 / value for value in found]
-        return found
-
-    def refused(self, peer: str, name: str) -> bool:
-        return any("refused" in units.get(name, {}) for units in self.peers.get(peer, {}).get("rounds", []))
-
-    def cell(self, peer: str, name: str, suffix: str, field: str = "value") -> str:
-        values = self.values(peer, name, field)
-        if not values:
-            return "not offered" if self.refused(peer, name) else NONE
-        middle = number(statistics.median(values)) + suffix
-        return middle + spread(values) if suffix else middle  # a count has no spread worth telling
-
-    def ratios(self, name: str, less_is_better: bool) -> list[float]:
-        park, ray = self.values("park", name), self.values("ray", name)
-        pairs = zip(ray, park, strict=False) if less_is_better else zip(park, ray, strict=False)
-        return [above / below for above, below in pairs if below]
-
-    def against_memcpy(self, peer: str, name: str) -> list[float]:
-        return [
-            value / yardstick
-            for value, yardstick in zip(
-                self.values(peer, name), self.values(peer, name, "yardstick_value"), strict=True
-            )
-        ]
-
-
-def number(value: float) -> str:
-    """Three or four digits that matter, with thousands apart."""
-    if value >= 100 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
-
-
-def spread(values: list[float]) -> str:
-    middle = statistics.median(values)
-    if len(values) < 2 or not middle:
-        return ""
-    lower, _, upper = statistics.quantiles(values, n=4, method="inclusive")
-    return f" ±{50 * (upper - lower) / middle:.0f} %"
-
-
-def times(ratios: list[float]) -> str:
-    if not ratios:
-        return NONE
-    text = f"**{number(statistics.median(ratios))}x**"
-    return text if len(ratios) < 2 else f"{text} ({number(min(ratios))} to {number(max(ratios))})"
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def heading(run: Run, peer: str) -> str:
-    version = run.peers.get(peer, {}).get("version", "(not run)")
-    return f"{NAMES[peer]} {version}"
 
 
 def work(run: Run) -> str:
     rows = []
     for unit in UNITS:
-        suffix = {"rate": "/s", "GB/s": " GB/s", "ms": " ms"}[unit.shown]
+        suffix = SUFFIX[unit.shown]
         cells = {peer: run.cell(peer, unit.name, suffix) for peer in NAMES}
         if set(cells.values()) == {NONE}:
             continue
-        ratio = times(run.ratios(unit.name, unit.shown == "ms"))
+        ratio = times(run.ratios("park", "ray", unit.name, unit.shown == "ms"))
         rows.append([unit.name, unit.operation, cells["park"], cells["ray"], ratio, cells["pool"]])
-    return table(["unit", "one operation", heading(run, "park"), heading(run, "ray"), "park over Ray", "Pool"], rows)
+    return table(["unit", "one operation", run.heading("park"), run.heading("ray"), "park over Ray", "Pool"], rows)
 
 
 def lifecycle(run: Run) -> str:
@@ -142,7 +69,9 @@ def lifecycle(run: Run) -> str:
         suffix = f" {measure}" if measure else ""
         cells = {peer: run.cell(peer, name, suffix) for peer in NAMES}
         if set(cells.values()) != {NONE}:
-            rows.append([name, cells["park"], cells["ray"], times(run.ratios(name, True)), cells["pool"]])
+            rows.append(
+                [name, cells["park"], cells["ray"], times(run.ratios("park", "ray", name, True)), cells["pool"]]
+            )
     return table(["start, stop and footprint", *(NAMES[peer] for peer in ("park", "ray")), "times less", "Pool"], rows)
 
 
@@ -182,15 +111,11 @@ def against_floors(run: Run) -> str:
     return table(["against the floor", "floor", "measured"], rows)
 
 
-def share(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f} of it" + spread(values)
-
-
 def bars(run: Run) -> str:
     rows = []
     for name, kind, bar in BARS:
         if kind == "ray":
-            found, asked, less = run.ratios(name, False), f"at least {bar}x Ray", False
+            found, asked, less = run.ratios("park", "ray", name, False), f"at least {bar}x Ray", False
         elif kind == "memcpy":
             found, asked, less = run.against_memcpy("park", name), f"at least {bar} of a warm memcpy", False
         else:
@@ -205,7 +130,7 @@ def bars(run: Run) -> str:
 
 
 def render(data: dict[str, Any]) -> str:
-    run = Run(data)
+    run = Run(data, SHOWN, NAMES)
     peers = ", ".join(
         f"{NAMES.get(peer, peer)} {kept['version']} on Python {kept['python']}"
         if peer in ("park", "ray")
@@ -221,8 +146,7 @@ def render(data: dict[str, Any]) -> str:
         "ratios, not values: the machine is shared.\n"
     )
     parts = [intro, bars(run), work(run), lifecycle(run), floors(run), against_floors(run)]
-    # A table without rows, in a partial run, is its two head lines.
-    return "\n".join(part for part in parts if part.count("\n") > 2)
+    return joined(parts)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ impl NativeActor for Callback {
 
 /// Starts an actor on a thread of its own. `name` is for messages. `user_data` is taken over whatever the status is: `destructor`,
 /// unless it is NULL, has been called when this fails, and else is called on the actor's thread as it ends.
+/// Ownership: `*out` is the caller's, for park_actor_free(); `name` is copied; `user_data` as above. Threads: shared. Errors:
+/// PARK_PERMISSION_DENIED, PARK_SESSION_CLOSED, PARK_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_actor_spawn(
     session: *const park_session,
@@ -75,6 +77,8 @@ pub unsafe extern "C" fn park_actor_spawn(
 }
 
 /// Calls a method. Arguments and returns are those of park_task_submit().
+/// Ownership: each of `returns` is the caller's, for park_object_ref_free(); `args` stay the caller's, and their objects live until
+/// the call ends. Threads: shared. Errors: PARK_ACTOR_DIED, PARK_PERMISSION_DENIED, PARK_FOREIGN_SESSION, PARK_TABLE_FULL, PARK_SESSION_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_actor_call(
     actor: *const park_actor,
@@ -100,6 +104,7 @@ pub unsafe extern "C" fn park_actor_call(
 }
 
 /// Another caller of the same actor.
+/// Ownership: `*out` is the caller's, for park_actor_free(). Threads: shared. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_actor_clone(
     actor: *const park_actor,
@@ -118,6 +123,7 @@ pub unsafe extern "C" fn park_actor_clone(
 }
 
 /// Frees a caller. NULL is fine.
+/// Ownership: takes the handle. Threads: movable. Errors: none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_actor_free(actor: *mut park_actor) {
     // SAFETY: NULL, or made by `set_handle` and freed once, by the rules at the head of park.h.

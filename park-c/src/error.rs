@@ -1,12 +1,12 @@
 //! `park_status` and `park_error`: what went wrong.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_void};
 use std::sync::LazyLock;
 
 use park_core::{Error, ErrorKind};
 
 use crate::from_c::FromC;
-use crate::guard::quietly;
+use crate::guard::{guard, quietly};
 
 /// How a call ended: PARK_OK, or the number of a kind of error. Numbers never change their meaning; new ones may be added.
 pub type park_status = i32;
@@ -29,7 +29,7 @@ pub const PARK_FOREIGN_SESSION: park_status = 6;
 pub const PARK_SESSION_CLOSED: park_status = 7;
 /// The memory offered is not a park segment, is truncated, or has another version.
 pub const PARK_BAD_SEGMENT: park_status = 8;
-/// The peer runs as another user.
+/// The peer runs as another user, or this process attached to look only.
 pub const PARK_PERMISSION_DENIED: park_status = 9;
 /// A signal arrived while the call was blocked.
 pub const PARK_INTERRUPTED: park_status = 10;
@@ -61,6 +61,8 @@ pub const PARK_WRONG_FORMAT: park_status = 22;
 pub const PARK_HANDLE_CLOSED: park_status = 23;
 /// The operation is not offered here.
 pub const PARK_UNSUPPORTED: park_status = 24;
+/// The channel was closed, or whoever is at its other end is gone.
+pub const PARK_CHANNEL_CLOSED: park_status = 25;
 
 /// An error: a status, and a message that names what was asked and what was found. Shared. Free it with park_error_free().
 pub struct park_error {
@@ -90,6 +92,7 @@ static NAMES: LazyLock<Vec<(park_status, CString)>> = LazyLock::new(|| {
 });
 
 /// The name of a status, such as "Timeout"; "Unknown" for a number that this library does not know. Static: never freed.
+/// Ownership: the text is static and never freed. Threads: shared. Errors: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn park_status_name(status: park_status) -> *const c_char {
     NAMES
@@ -100,6 +103,8 @@ pub extern "C" fn park_status_name(status: park_status) -> *const c_char {
 
 /// A new error, for callbacks that fail on their own account. A status that is unknown, or PARK_OK, becomes PARK_TASK_FAILED.
 /// The message is copied; NULL is an empty one, and one that is not UTF-8 is replaced by a note that says so.
+/// Ownership: the error is the caller's, for park_error_free(), or for park if a callback leaves it in `*err`. Threads: shared.
+/// Errors: none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_error_new(status: park_status, message: *const c_char) -> *mut park_error {
     // SAFETY: the message is NULL or NUL-terminated, by the rules at the head of park.h.
@@ -117,6 +122,7 @@ pub unsafe extern "C" fn park_error_new(status: park_status, message: *const c_c
 }
 
 /// The status of an error; PARK_OK for NULL.
+/// Ownership: takes and gives nothing. Threads: shared. Errors: none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_error_status(error: *const park_error) -> park_status {
     // SAFETY: the error is NULL or live, by the rules at the head of park.h.
@@ -127,6 +133,7 @@ pub unsafe extern "C" fn park_error_status(error: *const park_error) -> park_sta
 }
 
 /// The message of an error, UTF-8, valid until the error is freed; an empty text for NULL.
+/// Ownership: the text belongs to the error. Threads: shared. Errors: none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_error_message(error: *const park_error) -> *const c_char {
     // SAFETY: the error is NULL or live, by the rules at the head of park.h.
@@ -136,7 +143,44 @@ pub unsafe extern "C" fn park_error_message(error: *const park_error) -> *const 
         .map_or(c"".as_ptr(), |error| error.message.as_ptr())
 }
 
+/// Bytes that only one language understands, such as the pickled exception of a Python task; none, and `*len` 0, if there are none
+/// and for NULL.
+/// Ownership: the bytes belong to the error and are valid until it is freed. Threads: shared. Errors: none of its own.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn park_error_detail(
+    error: *const park_error,
+    data: *mut *const c_void,
+    len: *mut usize,
+    err: *mut *mut park_error,
+) -> park_status {
+    let body = |from_c: &FromC| {
+        let (data, len) = (from_c.out(data, "data")?, from_c.out(len, "len")?);
+        let detail = if error.is_null() {
+            &[][..]
+        } else {
+            from_c.borrow(error, "error")?.error.detail()
+        };
+        data.set(if detail.is_empty() {
+            std::ptr::null()
+        } else {
+            detail.as_ptr().cast()
+        });
+        len.set(detail.len());
+        Ok(())
+    };
+    // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
+    unsafe { guard(err, body) }
+}
+
+/// Whether the same call can succeed later without a change by the caller. False for PARK_OK and for unknown numbers.
+/// Ownership: takes and gives nothing. Threads: shared. Errors: none.
+#[unsafe(no_mangle)]
+pub extern "C" fn park_status_is_retryable(status: park_status) -> bool {
+    ErrorKind::from_number(status).is_some_and(ErrorKind::is_retryable)
+}
+
 /// Frees an error. NULL is fine.
+/// Ownership: takes the handle. Threads: movable. Errors: none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_error_free(error: *mut park_error) {
     // SAFETY: NULL, or made by `into_raw` and freed once, by the rules at the head of park.h.

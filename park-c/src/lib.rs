@@ -20,6 +20,10 @@
 )]
 
 pub mod actor;
+pub mod channel;
+pub mod channel_message;
+pub mod channel_reader;
+pub mod channel_writer;
 #[cfg(feature = "cxx")]
 pub mod cxx;
 pub mod error;
@@ -29,6 +33,7 @@ pub mod mutable_object;
 pub mod object;
 pub mod object_id;
 pub mod object_ref;
+pub mod promise;
 pub mod session;
 pub mod task;
 pub mod task_call;

@@ -82,6 +82,7 @@ fn closed() -> Error {
 
 /// Where to write, and how many bytes: the payload, or the elements of a tensor. Aligned to 64 bytes unless the object is smaller
 /// than that. Valid until the object is sealed, aborted or freed.
+/// Ownership: the memory stays the object's. Threads: movable. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_mutable_object_data(
     object: *const park_mutable_object,
@@ -104,6 +105,7 @@ pub unsafe extern "C" fn park_mutable_object_data(
 }
 
 /// Copies `len` bytes to `offset`.
+/// Ownership: `data` is copied. Threads: movable. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_mutable_object_write(
     object: *mut park_mutable_object,
@@ -127,6 +129,7 @@ pub unsafe extern "C" fn park_mutable_object_write(
 }
 
 /// The id that the object will have.
+/// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_mutable_object_id(
     object: *const park_mutable_object,
@@ -148,6 +151,7 @@ pub unsafe extern "C" fn park_mutable_object_id(
 
 /// Makes the object immutable and visible to every process. `out` may be NULL for the return of a task, which its reader keeps
 /// alive. Afterwards the handle is PARK_HANDLE_CLOSED, and only freed.
+/// Ownership: `*out` is the caller's, for park_object_ref_free(). Threads: movable. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_mutable_object_seal(
     object: *mut park_mutable_object,
@@ -171,6 +175,7 @@ pub unsafe extern "C" fn park_mutable_object_seal(
 }
 
 /// Gives the memory back: the object never existed. Afterwards the handle is PARK_HANDLE_CLOSED, and only freed.
+/// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_mutable_object_abort(
     object: *mut park_mutable_object,
@@ -186,6 +191,7 @@ pub unsafe extern "C" fn park_mutable_object_abort(
 }
 
 /// Frees the handle, and aborts the object unless it was sealed. NULL is fine.
+/// Ownership: takes the handle. Threads: movable. Errors: none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_mutable_object_free(object: *mut park_mutable_object) {
     // SAFETY: NULL, or made by `set_handle` and freed once, by the rules at the head of park.h.

@@ -32,6 +32,7 @@ impl From<park_object_id> for ObjectId {
 }
 
 /// Writes an id as 32 hexadecimal digits and a NUL. `text` has room for PARK_OBJECT_ID_TEXT bytes.
+/// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_object_id_format(
     id: *const park_object_id,
@@ -52,6 +53,7 @@ pub unsafe extern "C" fn park_object_id_format(
 }
 
 /// Reads an id from 32 hexadecimal digits.
+/// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_object_id_parse(
     text: *const c_char,

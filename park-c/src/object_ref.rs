@@ -53,6 +53,7 @@ pub(crate) fn open_all(
 }
 
 /// The id of the object.
+/// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_object_ref_id(
     object: *const park_object_ref,
@@ -69,6 +70,8 @@ pub unsafe extern "C" fn park_object_ref_id(
 }
 
 /// A reference by id, for ids that came as text or bytes. PARK_NOT_FOUND unless something, anywhere, keeps the object alive.
+/// Ownership: `*out` is the caller's, for park_object_ref_free(). Threads: shared. Errors: PARK_NOT_FOUND, PARK_FOREIGN_SESSION,
+/// PARK_SESSION_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_object_ref_resolve(
     session: *const park_session,
@@ -89,6 +92,7 @@ pub unsafe extern "C" fn park_object_ref_resolve(
 }
 
 /// One more reference to the same object.
+/// Ownership: `*out` is the caller's, for park_object_ref_free(). Threads: shared. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_object_ref_clone(
     object: *const park_object_ref,
@@ -105,6 +109,7 @@ pub unsafe extern "C" fn park_object_ref_clone(
 }
 
 /// Whether the object can be read now, without waiting. True also if reading it raises an error.
+/// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_object_ref_is_ready(
     object: *const park_object_ref,
@@ -121,6 +126,7 @@ pub unsafe extern "C" fn park_object_ref_is_ready(
 }
 
 /// Gives the reference back; the object goes when the last one does. The handle stays to be freed, and is PARK_HANDLE_CLOSED.
+/// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_object_ref_release(
     object: *mut park_object_ref,
@@ -136,6 +142,7 @@ pub unsafe extern "C" fn park_object_ref_release(
 }
 
 /// Frees the handle, and gives the reference back unless that was done. NULL is fine.
+/// Ownership: takes the handle. Threads: movable. Errors: none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_object_ref_free(object: *mut park_object_ref) {
     // SAFETY: NULL, or made by `set_handle` and freed once, by the rules at the head of park.h.

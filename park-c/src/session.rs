@@ -108,6 +108,35 @@ pub struct park_session_stats {
     pub bytes_shared: u64,
     /// The most bytes that were in use at once.
     pub peak: u64,
+    /// Objects that were promised or are being written.
+    pub promised: u64,
+}
+
+/// What a session is, which does not change. Set struct_size to sizeof(park_session_info) before the call.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct park_session_info {
+    /// sizeof(park_session_info).
+    pub struct_size: usize,
+    /// The tag that every object id of the session carries.
+    pub session: u64,
+    /// Bytes of object memory.
+    pub capacity: u64,
+    /// How many objects may exist at once.
+    pub max_objects: u32,
+    /// This process's number in the session.
+    pub participant: u32,
+    /// 1 in the process that opened the session, else 0.
+    pub is_head: u32,
+    /// 1 if this process attached with park_session_attach_read_only(), else 0.
+    pub is_read_only: u32,
+}
+
+// SAFETY: `repr(C)`, `struct_size` first, integers only.
+unsafe impl Sized for park_session_info {
+    fn defaults() -> Self {
+        Self::default()
+    }
 }
 
 // SAFETY: `repr(C)`, `struct_size` first, integers only.
@@ -118,6 +147,7 @@ unsafe impl Sized for park_session_stats {
 }
 
 /// Opens a session of its own. `options` may be NULL.
+/// Ownership: `*out` is the caller's, for park_session_free(). Threads: shared. Errors: PARK_IO, PARK_STORE_FULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_session_open(
     options: *const park_session_options,
@@ -141,6 +171,8 @@ pub unsafe extern "C" fn park_session_open(
 }
 
 /// Joins the session at `address`: what park_session_address() gives, or Python's park.init().address_info["session"].
+/// Ownership: `*out` is the caller's, for park_session_free(). Threads: shared.
+/// Errors: PARK_NOT_FOUND, PARK_TIMEOUT, PARK_PERMISSION_DENIED, PARK_BAD_SEGMENT, PARK_TABLE_FULL, PARK_SESSION_CLOSED, PARK_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_session_attach(
     address: *const c_char,
@@ -156,7 +188,29 @@ pub unsafe extern "C" fn park_session_attach(
     unsafe { guard(err, body) }
 }
 
+/// Joins the session at `address` to look only: objects can be found, awaited, read and released. Whatever would make one, run a
+/// task or call an actor is PARK_PERMISSION_DENIED, and object memory is mapped so that a stray write faults. This guards the
+/// session against mistakes of this process, not against malice: counts of references stay writable to it.
+/// Ownership: `*out` is the caller's, for park_session_free(). Threads: shared.
+/// Errors: PARK_NOT_FOUND, PARK_TIMEOUT, PARK_PERMISSION_DENIED, PARK_BAD_SEGMENT, PARK_TABLE_FULL, PARK_SESSION_CLOSED, PARK_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn park_session_attach_read_only(
+    address: *const c_char,
+    out: *mut *mut park_session,
+    err: *mut *mut park_error,
+) -> park_status {
+    let body = |from_c: &FromC| {
+        let out = from_c.out(out, "out")?;
+        let session = Session::attach_read_only(from_c.text(address, "address")?)?;
+        out.set_handle(park_session::new(session));
+        Ok(())
+    };
+    // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
+    unsafe { guard(err, body) }
+}
+
 /// The text by which another process attaches. Valid until the handle is freed.
+/// Ownership: the text belongs to the handle. Threads: shared. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_session_address(
     session: *const park_session,
@@ -172,7 +226,35 @@ pub unsafe extern "C" fn park_session_address(
     unsafe { guard(err, body) }
 }
 
+/// What the session is.
+/// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn park_session_read_info(
+    session: *const park_session,
+    out: *mut park_session_info,
+    err: *mut *mut park_error,
+) -> park_status {
+    let body = |from_c: &FromC| {
+        let out = from_c.out_sized(out, "out")?;
+        let session = from_c.borrow(session, "session")?.open()?;
+        let store = session.store();
+        out(park_session_info {
+            struct_size: 0,
+            session: store.session(),
+            capacity: store.capacity(),
+            max_objects: store.max_objects(),
+            participant: u32::from(store.me().0),
+            is_head: u32::from(session.is_head()),
+            is_read_only: u32::from(store.is_read_only()),
+        });
+        Ok(())
+    };
+    // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
+    unsafe { guard(err, body) }
+}
+
 /// What the session's store holds now.
+/// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_session_read_stats(
     session: *const park_session,
@@ -190,6 +272,7 @@ pub unsafe extern "C" fn park_session_read_stats(
             bytes_copied: stats.bytes_copied,
             bytes_shared: stats.bytes_shared,
             peak: stats.peak,
+            promised: stats.promised,
         });
         Ok(())
     };
@@ -200,6 +283,7 @@ pub unsafe extern "C" fn park_session_read_stats(
 /// Closes the session in this process; for the process that opened it, for every process. Native tasks that have not begun fail,
 /// those that run are waited for. Objects and references that are held stay readable until they are freed. A second close, and
 /// every other call with this handle, is PARK_HANDLE_CLOSED.
+/// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_session_close(session: *mut park_session, err: *mut *mut park_error) -> park_status {
     let body = |from_c: &FromC| {
@@ -216,6 +300,7 @@ pub unsafe extern "C" fn park_session_close(session: *mut park_session, err: *mu
 }
 
 /// Closes the session, unless that was done, and frees the handle. NULL is fine. Not from inside a native task of this session.
+/// Ownership: takes the handle. Threads: movable. Errors: none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_session_free(session: *mut park_session) {
     if !session.is_null() {

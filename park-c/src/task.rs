@@ -86,6 +86,7 @@ pub(crate) fn set_returns(places: Vec<Out<'_, *mut park_object_ref>>, returns: V
 
 /// Gives a native task a name; PARK_ALREADY_EXISTS if it is taken. `user_data` is taken over whatever the status is: `destructor`,
 /// unless it is NULL, has been called when this fails, and else is called when the session closes.
+/// Ownership: `name` is copied; `user_data` as above. Threads: shared. Errors: PARK_ALREADY_EXISTS, PARK_SESSION_CLOSED, PARK_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_task_register(
     session: *const park_session,
@@ -113,6 +114,9 @@ pub unsafe extern "C" fn park_task_register(
 
 /// Calls a native task, once its arguments are there, on a thread of the pool. Writes a reference for each of the `num_returns`
 /// values that it will return, to be awaited, passed on as arguments, or freed at once. PARK_NOT_FOUND if there is no such task.
+/// Ownership: each of `returns` is the caller's, for park_object_ref_free(); `args` stay the caller's, and their objects live until
+/// the task ends. Threads: shared. Errors: PARK_NOT_FOUND, PARK_FOREIGN_SESSION, PARK_TABLE_FULL, PARK_PERMISSION_DENIED,
+/// PARK_SESSION_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_task_submit(
     session: *const park_session,

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::ptr;
 
 use park_core::store::never;
-use park_core::{DType, Format, Object, Result, TensorSpec, View};
+use park_core::{DType, Format, Result, TensorSpec, View};
 
 use crate::error::{park_error, park_status};
 use crate::from_c::{FromC, Sized, invalid};
@@ -47,6 +47,22 @@ pub const PARK_COMPLEX64: park_dtype = 0x540;
 pub const PARK_COMPLEX128: park_dtype = 0x580;
 /// One byte, 0 or 1.
 pub const PARK_BOOL: park_dtype = 0x608;
+/// Eight bits: 3 of exponent, 4 of mantissa, with infinities.
+pub const PARK_FLOAT8_E3M4: park_dtype = 0x708;
+/// Eight bits: 4 of exponent, 3 of mantissa, with infinities.
+pub const PARK_FLOAT8_E4M3: park_dtype = 0x808;
+/// Eight bits: 4 of exponent (bias 11), 3 of mantissa, finite, no negative zero.
+pub const PARK_FLOAT8_E4M3B11FNUZ: park_dtype = 0x908;
+/// Eight bits: 4 of exponent, 3 of mantissa, finite; the usual one for weights and activations.
+pub const PARK_FLOAT8_E4M3FN: park_dtype = 0xa08;
+/// Eight bits: 4 of exponent, 3 of mantissa, finite, no negative zero.
+pub const PARK_FLOAT8_E4M3FNUZ: park_dtype = 0xb08;
+/// Eight bits: 5 of exponent, 2 of mantissa, with infinities; the usual one for gradients.
+pub const PARK_FLOAT8_E5M2: park_dtype = 0xc08;
+/// Eight bits: 5 of exponent, 2 of mantissa, finite, no negative zero.
+pub const PARK_FLOAT8_E5M2FNUZ: park_dtype = 0xd08;
+/// Eight bits of exponent, a power of two: the scale of a block.
+pub const PARK_FLOAT8_E8M0FNU: park_dtype = 0xe08;
 
 /// The type that a tensor has in Python.
 pub type park_view = u32;
@@ -55,6 +71,8 @@ pub type park_view = u32;
 pub const PARK_VIEW_NUMPY: park_view = 0;
 /// torch.Tensor, on the CPU.
 pub const PARK_VIEW_TORCH: park_view = 1;
+/// park.store.TensorView: of neither library, for others to read through DLPack.
+pub const PARK_VIEW_PLAIN: park_view = 2;
 
 /// Most dimensions of a tensor.
 pub const PARK_TENSOR_MAX_NDIM: usize = 8;
@@ -65,9 +83,9 @@ pub const PARK_TENSOR_MAX_NDIM: usize = 8;
 pub struct park_tensor_spec {
     /// sizeof(park_tensor_spec).
     pub struct_size: usize,
-    /// Element type: one of PARK_INT8 ... PARK_BOOL.
+    /// Element type: one of PARK_INT8 ... PARK_FLOAT8_E8M0FNU.
     pub dtype: park_dtype,
-    /// PARK_VIEW_NUMPY or PARK_VIEW_TORCH.
+    /// PARK_VIEW_NUMPY, PARK_VIEW_TORCH or PARK_VIEW_PLAIN.
     pub view: park_view,
     /// Number of dimensions, up to PARK_TENSOR_MAX_NDIM.
     pub ndim: usize,
@@ -99,7 +117,7 @@ pub struct park_tensor {
     pub struct_size: usize,
     /// Element type.
     pub dtype: park_dtype,
-    /// PARK_VIEW_NUMPY or PARK_VIEW_TORCH.
+    /// PARK_VIEW_NUMPY, PARK_VIEW_TORCH or PARK_VIEW_PLAIN.
     pub view: park_view,
     /// Number of dimensions.
     pub ndim: usize,
@@ -107,7 +125,8 @@ pub struct park_tensor {
     pub shape: [i64; PARK_TENSOR_MAX_NDIM],
     /// Distances between neighbours, in elements; 0 beyond `ndim`.
     pub strides: [i64; PARK_TENSOR_MAX_NDIM],
-    /// The elements, aligned to 64 bytes. Read-only; valid while the object's view is.
+    /// The elements, aligned to 64 bytes, or if they lie in a file (PARK_FORMAT_MAPPED) to the size of one. Read-only; valid while
+    /// the object's view is.
     pub data: *const c_void,
     /// Bytes of all elements.
     pub nbytes: usize,
@@ -129,6 +148,11 @@ unsafe impl Sized for park_tensor {
     }
 }
 
+/// A dtype as C has it.
+fn number(dtype: DType) -> park_dtype {
+    u32::from(dtype.code) << 8 | u32::from(dtype.bits)
+}
+
 fn extents(values: &[i64], what: &str) -> Result<Vec<u64>> {
     let negative = |_| invalid(format!("a tensor cannot have {what} {values:?}: negative"));
     values
@@ -147,6 +171,7 @@ pub(crate) fn read_spec(from_c: &FromC, spec: *const park_tensor_spec) -> Result
     let view = match spec.view {
         PARK_VIEW_NUMPY => View::Numpy,
         PARK_VIEW_TORCH => View::Torch,
+        PARK_VIEW_PLAIN => View::Plain,
         other => return Err(invalid(format!("there is no view {other}"))),
     };
     if spec.ndim > PARK_TENSOR_MAX_NDIM {
@@ -163,10 +188,10 @@ pub(crate) fn read_spec(from_c: &FromC, spec: *const park_tensor_spec) -> Result
     TensorSpec::strided(dtype, &shape, &strides, view)
 }
 
-fn describe(object: &Object) -> Result<park_tensor> {
-    let (spec, elements) = object.tensor()?;
+/// What C sees of a tensor.
+pub(crate) fn describe(spec: &TensorSpec, elements: &[u8]) -> park_tensor {
     let mut tensor = park_tensor {
-        dtype: u32::from(spec.dtype.code) << 8 | u32::from(spec.dtype.bits),
+        dtype: number(spec.dtype),
         view: spec.view as park_view,
         ndim: spec.shape.len(),
         data: elements.as_ptr().cast(),
@@ -184,10 +209,12 @@ fn describe(object: &Object) -> Result<park_tensor> {
         .iter_mut()
         .zip(spec.strides.iter().map(signed))
         .for_each(|(place, value)| *place = value);
-    Ok(tensor)
+    tensor
 }
 
 /// Lends room for a tensor: write its elements in place (park_mutable_object_data()), then seal it.
+/// Ownership: `*out` is the caller's, for park_mutable_object_free(); `spec` is copied. Threads: shared. Errors: PARK_STORE_FULL,
+/// PARK_TABLE_FULL, PARK_PERMISSION_DENIED, PARK_SESSION_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_tensor_create(
     session: *const park_session,
@@ -207,6 +234,8 @@ pub unsafe extern "C" fn park_tensor_create(
 }
 
 /// Stores a copy of a tensor's elements, which are `nbytes` long and laid out as `spec` says.
+/// Ownership: `*out` is the caller's, for park_object_ref_free(); `spec` and `data` are copied. Threads: shared. Errors:
+/// PARK_STORE_FULL, PARK_TABLE_FULL, PARK_PERMISSION_DENIED, PARK_SESSION_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_tensor_put(
     session: *const park_session,
@@ -238,6 +267,7 @@ pub unsafe extern "C" fn park_tensor_put(
 }
 
 /// Describes the tensor that an object is, for reading in place. PARK_WRONG_FORMAT if it is none.
+/// Ownership: `out->data` stays the object's. Threads: shared. Errors: PARK_WRONG_FORMAT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_tensor_read(
     object: *const park_object,
@@ -246,7 +276,9 @@ pub unsafe extern "C" fn park_tensor_read(
 ) -> park_status {
     let body = |from_c: &FromC| {
         let out = from_c.out_sized(out, "out")?;
-        out(from_c.borrow(object, "object")?.with(describe)?);
+        out(from_c
+            .borrow(object, "object")?
+            .with(|object| object.tensor().map(|(spec, elements)| describe(&spec, elements)))?);
         Ok(())
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
@@ -256,25 +288,44 @@ pub unsafe extern "C" fn park_tensor_read(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use park_core::{Config, Store};
 
     #[test]
     fn every_dtype_constant_is_one_and_no_other_is() {
         let source = include_str!("tensor.rs");
-        let constants: Vec<u32> = source
+        let constants: Vec<(String, u32)> = source
             .lines()
-            .filter(|line| line.starts_with("pub const PARK_") && line.contains(": park_dtype"))
-            .filter_map(|line| {
-                line.split("0x")
-                    .nth(1)
-                    .and_then(|hex| u32::from_str_radix(hex.trim_end_matches(';'), 16).ok())
+            .filter_map(|line| line.strip_prefix("pub const PARK_")?.split_once(": park_dtype = 0x"))
+            .filter_map(|(name, hex)| {
+                let number = u32::from_str_radix(hex.trim_end_matches(';'), 16).ok()?;
+                Some((name.to_lowercase(), number))
             })
             .collect();
-        let valid: Vec<u32> = (0..=0xffffu32)
-            .filter(|dtype| {
-                let [bits, code, ..] = dtype.to_le_bytes();
-                DType::new(code, bits).is_ok()
-            })
+        let valid: Vec<(String, u32)> = DType::ALL
+            .iter()
+            .map(|(dtype, name)| ((*name).to_owned(), number(*dtype)))
             .collect();
         assert_eq!(constants, valid);
+    }
+
+    #[test]
+    fn a_tensor_that_stays_in_its_file_is_read_in_place() {
+        let store = std::sync::Arc::new(Store::open(&Config::default().capacity(1 << 20), 3).unwrap());
+        let path = std::env::temp_dir().join(format!("park-c-tensor-{}", std::process::id()));
+        std::fs::write(&path, [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0]).unwrap();
+        // SAFETY: nobody else knows this file, and it is removed below, not rewritten.
+        let file = unsafe { store.map_file(&path) }.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let spec = TensorSpec::contiguous(DType::from_name("int32").unwrap(), &[2], View::Plain).unwrap();
+        let object = store.put_mapped(&file, 4, &spec).unwrap().open().unwrap();
+        assert_eq!(object.format() as u32, crate::object::PARK_FORMAT_MAPPED);
+        let (found, elements) = object.tensor().unwrap();
+        let read = describe(&found, elements);
+        assert_eq!(
+            (read.dtype, read.view, read.ndim, read.nbytes),
+            (PARK_INT32, PARK_VIEW_PLAIN, 1, 8)
+        );
+        assert_eq!(read.data.addr(), file.bytes().as_ptr().addr() + 4);
+        assert_eq!(object.bytes(), [2, 0, 0, 0, 3, 0, 0, 0]);
     }
 }

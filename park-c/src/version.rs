@@ -12,12 +12,14 @@ pub const PARK_VERSION_PATCH: u32 = 0;
 pub const PARK_ABI_VERSION: u32 = 1;
 
 /// The PARK_ABI_VERSION of the library that is loaded. Compare it with the header's before the first other call.
+/// Ownership: takes and gives nothing. Threads: shared. Errors: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn park_abi_version() -> u32 {
     PARK_ABI_VERSION
 }
 
 /// The version of the library that is loaded, such as "0.1.0". Static: never freed.
+/// Ownership: the text is static and never freed. Threads: shared. Errors: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn park_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()

@@ -46,7 +46,7 @@ kinds! {
     SessionClosed = 7,
     /// The memory offered is not a park segment, is truncated, or has another version.
     BadSegment = 8,
-    /// The peer runs as another user.
+    /// The peer runs as another user, or this process attached to look only.
     PermissionDenied = 9,
     /// A signal arrived while the call was blocked.
     Interrupted = 10,
@@ -78,6 +78,8 @@ kinds! {
     HandleClosed = 23,
     /// The operation is not offered here.
     Unsupported = 24,
+    /// The channel was closed, or whoever is at its other end is gone.
+    ChannelClosed = 25,
 }
 
 /// An error: a kind, and a message that names what was asked and what was found.

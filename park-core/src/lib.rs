@@ -14,6 +14,7 @@
 )]
 
 pub mod actor;
+pub mod channel;
 pub mod config;
 pub mod error;
 pub mod id;

@@ -1,25 +1,25 @@
 //! Python values to objects.
 //!
-//! Three ways, cheapest first: numbers, strings and small containers of them go through the C pickler directly; dense numpy arrays
-//! and CPU tensors become TENSOR objects with one copy; everything else goes through cloudpickle (python/park/serialization.py)
-//! with its large buffers out of band.
-#![allow(
-    unsafe_code,
-    reason = "copies from buffers that Python keeps alive and in place during the call"
-)]
+//! Cheapest first: numbers, strings and small containers of them go through the C pickler directly; numpy arrays and CPU tensors
+//! become TENSOR objects and pyarrow's tables ARROW ones, with one copy; everything else goes through cloudpickle
+//! (python/park/serialization.py) with its large buffers out of band.
 
 use std::sync::Arc;
 
 use park_core::ipc::Payload;
-use park_core::{DType, Format, MutableObject, ObjectId, Spec, Store, TensorSpec, View};
+use park_core::store::format::TENSOR_HEADER;
+use park_core::{Format, MutableObject, ObjectId, Spec, Store, TensorSpec, View};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple, PyType};
 
-use crate::gate::{OrRaise, block};
-use crate::object::collect_nested;
+use crate::described::Description;
+use crate::gate::{self, OrRaise, block};
+use crate::object::{ObjectRef, collect_nested};
+use crate::strided::Strided;
+use crate::tensor_view::TensorView;
 
 /// Arguments of up to this many bytes travel in the message itself.
 const INLINE_ARGS: usize = 4 << 10;
@@ -28,19 +28,27 @@ const LONG_COPY: usize = 1 << 20;
 /// How much of a container is looked at before it is given to cloudpickle as a whole.
 const PLAIN_ITEMS: usize = 64;
 
+/// What is copied where.
+pub(crate) type Parts = Vec<(u64, Strided)>;
+
+/// Memory that a pickle refers to: its length, and what goes where in it.
+pub(crate) struct Region {
+    pub(crate) len: usize,
+    pub(crate) parts: Parts,
+}
+
 /// A value that is ready to be written into an object.
 pub(crate) enum Encoded {
     /// A pickle and the buffers it refers to.
     Pickle {
         pickle: Py<PyBytes>,
-        buffers: Vec<PyUntypedBuffer>,
+        regions: Vec<Region>,
         nested: Vec<park_core::ObjectRef>,
     },
     /// A dense tensor.
-    Tensor {
-        spec: TensorSpec,
-        elements: PyUntypedBuffer,
-    },
+    Tensor { spec: TensorSpec, elements: Strided },
+    /// An Arrow stream, in pieces.
+    Arrow { len: usize, pieces: Parts },
 }
 
 /// Turns a value into what `put` writes.
@@ -58,24 +66,60 @@ fn encode_with(value: &Bound<'_, PyAny>, dumps: &str) -> PyResult<Encoded> {
     if is_plain(value, 3) {
         return Ok(Encoded::Pickle {
             pickle: plain_pickle(value)?,
-            buffers: Vec::new(),
+            regions: Vec::new(),
             nested: Vec::new(),
         });
     }
-    if is_tensor_like(value)?
-        && let Some(tensor) = describe(value)?
-    {
-        return Ok(tensor);
+    match known_kind(value)? {
+        Some(Known::Tensor) => {
+            static DESCRIBE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+            let described = function(py, &DESCRIBE, "park.tensors", "describe")?.call1((value,))?;
+            if !described.is_none() {
+                return Description::extract(&described)?.encoded(py);
+            }
+        }
+        Some(Known::Arrow) => {
+            static STREAM: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+            return arrow(&function(py, &STREAM, "park.arrow", "stream")?.call1((value,))?);
+        }
+        None => {}
     }
     static PICKLING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let pickling = PICKLING.get_or_try_init(py, || py.import("park.serialization").map(Bound::unbind))?;
     let (pickled, nested) = collect_nested(|| pickling.bind(py).call_method1(dumps, (value,)))?;
     let (pickle, buffers): (Py<PyBytes>, Vec<Bound<'_, PyAny>>) = pickled.extract()?;
-    let buffers = buffers.iter().map(PyUntypedBuffer::get).collect::<PyResult<_>>()?;
+    let region = |buffer: &Bound<'_, PyAny>| {
+        let bytes = Strided::bytes(PyUntypedBuffer::get(buffer)?)?;
+        Ok(Region {
+            len: bytes.nbytes(),
+            parts: vec![(0, bytes)],
+        })
+    };
     Ok(Encoded::Pickle {
         pickle,
-        buffers,
+        regions: buffers.iter().map(region).collect::<PyResult<_>>()?,
         nested,
+    })
+}
+
+/// A function of a module of the package, looked up once.
+fn function<'py>(
+    py: Python<'py>,
+    cell: &'static PyOnceLock<Py<PyAny>>,
+    module: &str,
+    name: &str,
+) -> PyResult<&'py Bound<'py, PyAny>> {
+    let found = cell.get_or_try_init(py, || py.import(module)?.getattr(name).map(Bound::unbind))?;
+    Ok(found.bind(py))
+}
+
+/// `(length, [(offset, contiguous buffer), ...])` as `park.arrow.stream` returns it.
+pub(crate) fn arrow(stream: &Bound<'_, PyAny>) -> PyResult<Encoded> {
+    let (len, pieces): (usize, Vec<(u64, Bound<'_, PyAny>)>) = stream.extract()?;
+    let piece = |(at, buffer): (u64, Bound<'_, PyAny>)| Ok((at, Strided::bytes(PyUntypedBuffer::get(&buffer)?)?));
+    Ok(Encoded::Arrow {
+        len,
+        pieces: pieces.into_iter().map(piece).collect::<PyResult<_>>()?,
     })
 }
 
@@ -115,56 +159,50 @@ fn is_plain(value: &Bound<'_, PyAny>, depth: u8) -> bool {
     false
 }
 
-/// Whether the value is exactly a numpy array or a torch tensor. Neither library is imported for the question.
-fn is_tensor_like(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+/// What is stored in a format that other languages read.
+#[derive(Clone, Copy)]
+enum Known {
+    Tensor,
+    Arrow,
+}
+
+/// Whether the value is exactly a numpy array, a torch tensor, a `TensorView`, or a table or batch of pyarrow. None of the libraries
+/// is imported for the question.
+fn known_kind(value: &Bound<'_, PyAny>) -> PyResult<Option<Known>> {
+    const KNOWN: [(&str, &str, Known); 4] = [
+        ("numpy", "ndarray", Known::Tensor),
+        ("torch", "Tensor", Known::Tensor),
+        ("pyarrow", "Table", Known::Arrow),
+        ("pyarrow", "RecordBatch", Known::Arrow),
+    ];
+    static CLASSES: [PyOnceLock<Py<PyType>>; KNOWN.len()] = [const { PyOnceLock::new() }; KNOWN.len()];
     let py = value.py();
-    static NDARRAY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    static TENSOR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let kind = value.get_type();
-    for (known, module, name) in [(&NDARRAY, "numpy", "ndarray"), (&TENSOR, "torch", "Tensor")] {
+    let class = value.get_type();
+    if value.is_exact_instance_of::<TensorView>() {
+        return Ok(Some(Known::Tensor));
+    }
+    let mut modules = None;
+    for (known, (module, name, kind)) in CLASSES.iter().zip(KNOWN) {
         if known.get(py).is_none() {
-            let modules = py
-                .import(intern!(py, "sys"))?
-                .getattr(intern!(py, "modules"))?
-                .cast_into::<PyDict>()?;
+            if modules.is_none() {
+                let found = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
+                modules = Some(found.cast_into::<PyDict>()?);
+            }
+            let Some(modules) = &modules else { continue };
             // A module that is just being imported by another thread may lack the class: then it is not this value's yet.
             if let Some(class) = modules.get_item(module)?.and_then(|module| module.getattr(name).ok()) {
                 let _ = known.set(py, class.cast_into::<PyType>()?.unbind());
             }
         }
-        if known.get(py).is_some_and(|known| kind.is(known)) {
-            return Ok(true);
+        if known.get(py).is_some_and(|known| class.is(known)) {
+            return Ok(Some(kind));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
-type Description<'py> = (u8, u8, Vec<u64>, Vec<u64>, u8, Bound<'py, PyAny>);
-
-fn describe(value: &Bound<'_, PyAny>) -> PyResult<Option<Encoded>> {
-    static DESCRIBE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let py = value.py();
-    let describe =
-        DESCRIBE.get_or_try_init(py, || py.import("park.tensors")?.getattr("describe").map(Bound::unbind))?;
-    let Some((code, bits, shape, strides, view, elements)) = describe
-        .bind(py)
-        .call1((value,))?
-        .extract::<Option<Description<'_>>>()?
-    else {
-        return Ok(None);
-    };
-    let dtype = DType::new(code, bits).or_raise(py)?;
-    let spec = TensorSpec::strided(dtype, &shape, &strides, View::from_number(view)).or_raise(py)?;
-    let elements = PyUntypedBuffer::get(&elements)?;
-    if elements.len_bytes() as u64 != spec.nbytes() || !(elements.is_c_contiguous() || elements.is_fortran_contiguous())
-    {
-        return Ok(None);
-    }
-    Ok(Some(Encoded::Tensor { spec, elements }))
-}
-
-/// One memory copy to do: offset in the object, address, length.
-type Copy = (u64, usize, usize);
+/// One copy to do: offset in the object, and what goes there.
+pub(crate) type Copy<'a> = (u64, &'a Strided);
 
 fn aligned(offset: usize) -> usize {
     offset.next_multiple_of(64)
@@ -174,34 +212,37 @@ impl Encoded {
     fn nested_ids(&self) -> Vec<ObjectId> {
         match self {
             Self::Pickle { nested, .. } => nested.iter().map(park_core::ObjectRef::id).collect(),
-            Self::Tensor { .. } => Vec::new(),
+            Self::Tensor { .. } | Self::Arrow { .. } => Vec::new(),
         }
     }
 
-    /// Header, copies and total length of a pickle object (store/format.rs).
-    fn layout(&self, py: Python<'_>) -> (Vec<u8>, Vec<Copy>, usize) {
+    /// What the object starts with, the copies that fill the rest, and its length (store/format.rs).
+    pub(crate) fn layout(&self, py: Python<'_>) -> (Vec<u8>, Vec<Copy<'_>>, usize) {
         match self {
             Self::Tensor { spec, elements } => {
                 let header = spec.header().to_vec();
-                let copy = (header.len() as u64, elements.buf_ptr().addr(), elements.len_bytes());
-                let total = header.len() + elements.len_bytes();
-                (header, vec![copy], total)
+                let total = header.len() + elements.nbytes();
+                (header, vec![(TENSOR_HEADER, elements)], total)
             }
-            Self::Pickle { pickle, buffers, .. } => {
+            Self::Arrow { len, pieces } => {
+                let copies = pieces.iter().map(|(at, piece)| (*at, piece)).collect();
+                (Vec::new(), copies, *len)
+            }
+            Self::Pickle { pickle, regions, .. } => {
                 let pickle = pickle.as_bytes(py);
-                let start = 8 + 16 * buffers.len();
+                let start = 8 + 16 * regions.len();
                 let mut header = Vec::with_capacity(start + pickle.len());
                 let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-                header.extend_from_slice(&small(buffers.len()).to_le_bytes());
+                header.extend_from_slice(&small(regions.len()).to_le_bytes());
                 header.extend_from_slice(&small(pickle.len()).to_le_bytes());
                 let mut end = start + pickle.len();
-                let mut copies = Vec::with_capacity(buffers.len());
-                for buffer in buffers {
+                let mut copies = Vec::with_capacity(regions.len());
+                for region in regions {
                     let at = aligned(end);
-                    end = at + buffer.len_bytes();
+                    end = at + region.len;
                     header.extend_from_slice(&(at as u64).to_le_bytes());
-                    header.extend_from_slice(&(buffer.len_bytes() as u64).to_le_bytes());
-                    copies.push((at as u64, buffer.buf_ptr().addr(), buffer.len_bytes()));
+                    header.extend_from_slice(&(region.len as u64).to_le_bytes());
+                    copies.extend(region.parts.iter().map(|(offset, part)| (at as u64 + offset, part)));
                 }
                 header.extend_from_slice(pickle);
                 (header, copies, end)
@@ -221,6 +262,12 @@ impl Encoded {
                 len: len as u64,
                 format: Format::Tensor,
                 view: spec.view,
+                nested,
+            },
+            Self::Arrow { .. } => Spec {
+                len: len as u64,
+                format: Format::Arrow,
+                view: View::Plain,
                 nested,
             },
         }
@@ -261,16 +308,15 @@ impl Encoded {
             let (mut bytes, copies, len) = self.layout(py);
             if len <= INLINE_ARGS {
                 bytes.resize(len, 0);
-                for (at, source, length) in copies {
-                    let at = usize::try_from(at).unwrap_or(0);
-                    // SAFETY: Python keeps the buffer in place while we hold it; the destination was just sized for it.
-                    unsafe {
-                        std::ptr::copy_nonoverlapping(source as *const u8, bytes[at..at + length].as_mut_ptr(), length)
-                    };
+                let dense = copies.iter().all(|(at, elements)| {
+                    let at = usize::try_from(*at).unwrap_or(len);
+                    elements.copy_dense(&mut bytes[at..at + elements.nbytes()])
+                });
+                if dense {
+                    let nested = self.nested_ids();
+                    nested.iter().try_for_each(|id| store.hold(*id)).or_raise(py)?;
+                    return Ok((Payload::Inline(bytes), nested));
                 }
-                let nested = self.nested_ids();
-                nested.iter().try_for_each(|id| store.hold(*id)).or_raise(py)?;
-                return Ok((Payload::Inline(bytes), nested));
             }
         }
         let object = self.put(py, store)?;
@@ -284,19 +330,51 @@ fn never_wait() -> park_core::Result<()> {
     Err(park_core::Error::new(park_core::ErrorKind::Interrupted, "would wait"))
 }
 
-fn write(py: Python<'_>, mut object: MutableObject, header: &[u8], copies: &[Copy]) -> PyResult<park_core::ObjectRef> {
+fn write(
+    py: Python<'_>,
+    mut object: MutableObject,
+    header: &[u8],
+    copies: &[Copy<'_>],
+) -> PyResult<park_core::ObjectRef> {
     let mut fill = || {
         object.write(0, header)?;
-        for (at, source, len) in copies {
-            // SAFETY: the buffers are held by the `Encoded` behind `copies`, so Python keeps them alive and in place.
-            unsafe { object.write_from(*at, *source as *const u8, *len) }?;
-        }
-        Ok(())
+        copies
+            .iter()
+            .try_for_each(|(at, elements)| elements.write(&mut object, *at))
     };
-    if copies.iter().map(|(_, _, len)| len).sum::<usize>() >= LONG_COPY {
+    if copies.iter().map(|(_, elements)| elements.nbytes()).sum::<usize>() >= LONG_COPY {
         py.detach(fill).or_raise(py)?;
     } else {
         fill().or_raise(py)?;
     }
     object.seal().or_raise(py)
+}
+
+/// Stores an Arrow stream: see `arrow`.
+#[pyfunction]
+pub(crate) fn put_arrow(stream: &Bound<'_, PyAny>) -> PyResult<ObjectRef> {
+    let py = stream.py();
+    let store = gate::store(py)?;
+    let inner = arrow(stream)?.put(py, &store)?;
+    Ok(ObjectRef { inner })
+}
+
+/// Stores a pickle whose tensors lie side by side in one region of the object. `pickled()` returns the pickle, the region's length
+/// and `[(offset, description), ...]`; references that it contains live as long as the object.
+#[pyfunction]
+pub(crate) fn put_state(pickled: &Bound<'_, PyAny>) -> PyResult<ObjectRef> {
+    type State<'py> = (Py<PyBytes>, usize, Vec<(u64, Bound<'py, PyAny>)>);
+    let py = pickled.py();
+    let store = gate::store(py)?;
+    let (state, nested) = collect_nested(|| pickled.call0())?;
+    let (pickle, len, parts): State<'_> = state.extract()?;
+    let part = |(at, description): (u64, Bound<'_, PyAny>)| Ok((at, Description::extract(&description)?.elements));
+    let parts = parts.into_iter().map(part).collect::<PyResult<_>>()?;
+    let encoded = Encoded::Pickle {
+        pickle,
+        regions: vec![Region { len, parts }],
+        nested,
+    };
+    let inner = encoded.put(py, &store)?;
+    Ok(ObjectRef { inner })
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use park_core::sync::Turn;
 use park_core::{Error, ErrorKind, ObjectRef, Session, Store};
 use parking_lot::RwLock;
 use pyo3::prelude::*;
@@ -103,6 +104,46 @@ pub(crate) fn block<T: Send>(
     }
 }
 
+/// Whether this process runs a task now.
+pub(crate) fn runs_task() -> bool {
+    RUNS_TASK.load(Ordering::Relaxed)
+}
+
+/// As `block`, for a call that will wait: the CPU of the task, if this process runs one, serves others meanwhile.
+pub(crate) fn block_idle<T: Send>(
+    py: Python<'_>,
+    call: impl FnOnce(&mut dyn FnMut() -> park_core::Result<()>) -> park_core::Result<T> + Send,
+) -> PyResult<T> {
+    let session = if runs_task() { current() } else { None };
+    block(py, |interrupt| {
+        let Some(session) = session else {
+            return call(interrupt);
+        };
+        session.set_blocked(true)?;
+        let result = call(interrupt);
+        session.set_blocked(false)?;
+        result
+    })
+}
+
+/// Waits until a sealed object is in memory: it may be on disk. A task keeps its CPU meanwhile, or the next task would start, bring
+/// in some of its arguments, wait in its turn, and so on until all memory is held by tasks that wait for more.
+pub(crate) fn bring_in(py: Python<'_>, object: &ObjectRef, timeout: Option<Duration>) -> PyResult<()> {
+    if object.is_resident() || block(py, |interrupt| object.restore(timeout, interrupt))? {
+        return Ok(());
+    }
+    // Lost on disk and being made again, which may need this task's CPU.
+    block_idle(py, |interrupt| object.store().wait(&[object], 1, timeout, interrupt)).map(drop)
+}
+
+/// The right to bring these objects in one after another and keep them (`Store::gather`).
+pub(crate) fn gather<'a>(py: Python<'_>, store: &'a Arc<Store>, objects: &[&ObjectRef]) -> PyResult<Option<Turn<'a>>> {
+    if objects.len() < 2 || objects.iter().all(|object| object.is_resident()) {
+        return Ok(None);
+    }
+    block(py, |interrupt| store.gather(objects, interrupt))
+}
+
 /// Waits until `need` of the objects are sealed; returns how many are. The task's CPU serves others meanwhile.
 pub(crate) fn wait_for(
     py: Python<'_>,
@@ -115,18 +156,5 @@ pub(crate) fn wait_for(
     if ready >= need || timeout == Some(Duration::ZERO) {
         return Ok(ready);
     }
-    let session = if RUNS_TASK.load(Ordering::Relaxed) {
-        current()
-    } else {
-        None
-    };
-    block(py, |interrupt| {
-        let Some(session) = session else {
-            return store.wait_some(refs, need, timeout, interrupt);
-        };
-        session.set_blocked(true)?;
-        let ready = store.wait_some(refs, need, timeout, interrupt);
-        session.set_blocked(false)?;
-        ready
-    })
+    block_idle(py, |interrupt| store.wait_some(refs, need, timeout, interrupt))
 }

@@ -8,7 +8,11 @@
 //! | `gate` | the process's session, waiting with signals, errors to exceptions |
 //! | `object` | `ObjectRef`, put, get, wait |
 //! | `buffer` | `Buffer`: sealed bytes as a Python buffer that pins them |
+//! | `channel` | writers, readers and messages of channels |
 //! | `encode`, `decode` | Python values to objects and back |
+//! | `described`, `strided` | tensors of any library and layout, on their way in |
+//! | `tensor_view`, `dlpack` | tensors of no library, on their way out; DLPack both ways |
+//! | `mapped` | tensors that stay in their file |
 //! | `task`, `actor` | submitting work |
 //! | `worker` | the loop of a worker process |
 //! | `session` | opening, attaching, closing, statistics |
@@ -17,12 +21,18 @@ use pyo3::prelude::*;
 
 mod actor;
 mod buffer;
+mod channel;
 mod decode;
+mod described;
+mod dlpack;
 mod encode;
 mod gate;
+mod mapped;
 mod object;
 mod session;
+mod strided;
 mod task;
+mod tensor_view;
 mod worker;
 
 /// The native half of `park`. Import `park` instead.
@@ -33,13 +43,24 @@ mod _park {
     #[pymodule_export]
     use crate::buffer::Buffer;
     #[pymodule_export]
-    use crate::object::{ObjectRef, export, fetch, get, put, wait};
+    use crate::channel::{ChannelMessage, ChannelReader, ChannelWriter, create_channel};
+    #[pymodule_export]
+    use crate::described::{dtypes, put_described, put_dlpack, stored_strides};
+    #[pymodule_export]
+    use crate::encode::{put_arrow, put_state};
+    #[pymodule_export]
+    use crate::mapped::{MappedFile, map_file};
+    #[pymodule_export]
+    use crate::object::{ObjectRef, export, fetch, fetch_view, get, put, view, wait};
     #[pymodule_export]
     use crate::session::{
-        attach, head_stats, init, is_initialized, role, session_address, session_id, shutdown, store_stats,
+        attach, audit, head_stats, init, is_initialized, memory_report, role, session_address, session_id, shutdown,
+        store_stats,
     };
     #[pymodule_export]
     use crate::task::{Resources, submit_task};
+    #[pymodule_export]
+    use crate::tensor_view::TensorView;
     #[pymodule_export]
     use crate::worker::{worker_main, worker_participant};
 }

@@ -4,16 +4,18 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use park_core::{ErrorKind, ObjectId, Spec};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::decode::decode;
+use crate::buffer::{Buffer, Pinned};
+use crate::decode::{self, decode};
 use crate::encode::encode;
 use crate::gate::{self, OrRaise, wait_for};
+use crate::tensor_view::TensorView;
 
 thread_local! {
     /// References met while pickling a value for the store; `None` outside of that.
@@ -112,6 +114,9 @@ impl ObjectRef {
 }
 
 /// Stores a value and returns a reference to it.
+///
+/// The elements of arrays and tensors are copied once. Dense layouts (C, Fortran, any order of the dimensions) come back as they
+/// were; others (gaps, negative strides, broadcasts) are gathered into C order by that same copy.
 #[pyfunction]
 #[pyo3(signature = (value, *, _owner=None, _tensor_transport=None))]
 pub(crate) fn put(
@@ -135,7 +140,7 @@ pub(crate) fn put(
     Ok(ObjectRef { inner })
 }
 
-fn timeout_of(timeout: Option<f64>, what: &str) -> PyResult<Option<Duration>> {
+pub(crate) fn timeout_of(timeout: Option<f64>, what: &str) -> PyResult<Option<Duration>> {
     match timeout {
         None => Ok(None),
         Some(seconds) if seconds.is_nan() || (seconds < 0.0 && what == "wait") => Err(PyValueError::new_err(format!(
@@ -173,9 +178,11 @@ pub(crate) fn get(
     if let Ok(single) = object_refs.cast::<ObjectRef>() {
         let object = &single.get().inner;
         belongs(py, &store, object)?;
+        let deadline = deadline(timeout);
         if !object.is_sealed() {
             require(py, &store, &[object], timeout)?;
         }
+        gate::bring_in(py, object, left(deadline))?;
         return decode(py, object);
     }
     let Ok(list) = object_refs.cast::<PyList>() else {
@@ -192,12 +199,30 @@ pub(crate) fn get(
     })?;
     let inner: Vec<&park_core::ObjectRef> = refs.iter().map(|object| &object.get().inner).collect();
     inner.iter().try_for_each(|object| belongs(py, &store, object))?;
+    let deadline = deadline(timeout);
     require(py, &store, &inner, timeout)?;
+    let _turn = gate::gather(py, &store, &inner)?;
     let values = inner
         .iter()
-        .map(|object| decode(py, object))
+        .map(|object| {
+            gate::bring_in(py, object, left(deadline))?;
+            decode(py, object)
+        })
         .collect::<PyResult<Vec<_>>>()?;
     Ok(PyList::new(py, values)?.into_any().unbind())
+}
+
+/// Waits for a tensor and returns it as a `TensorView`, whichever library it was put by.
+#[pyfunction]
+#[pyo3(signature = (object_ref, *, timeout=None))]
+pub(crate) fn view(object_ref: &Bound<'_, ObjectRef>, timeout: Option<f64>) -> PyResult<TensorView> {
+    let py = object_ref.py();
+    let timeout = timeout_of(timeout, "get")?;
+    let store = gate::store(py)?;
+    let object = &object_ref.get().inner;
+    belongs(py, &store, object)?;
+    require(py, &store, &[object], timeout)?;
+    decode::view(py, object)
 }
 
 /// Refuses references of an earlier session: their objects may be readable still, but their tasks are gone.
@@ -213,6 +238,14 @@ fn belongs(py: Python<'_>, store: &Arc<park_core::Store>, object: &park_core::Ob
     Err(gate::raise(py, &park_core::Error::new(ErrorKind::ForeignSession, text)))
 }
 
+fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+fn left(deadline: Option<Instant>) -> Option<Duration> {
+    deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+}
+
 /// Waits for all of them. An error that is there already is raised without waiting for the rest.
 fn require(
     py: Python<'_>,
@@ -220,15 +253,12 @@ fn require(
     refs: &[&park_core::ObjectRef],
     timeout: Option<Duration>,
 ) -> PyResult<()> {
-    let deadline = timeout.and_then(|timeout| std::time::Instant::now().checked_add(timeout));
+    let deadline = deadline(timeout);
     let mut need = 1;
     while !refs.is_empty() {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(std::time::Instant::now()));
-        let ready = wait_for(py, store, refs, need, left)?;
-        for object in refs.iter().filter(|object| object.is_sealed()) {
-            if object.sealed().or_raise(py)?.format == park_core::Format::Error {
-                object.open().or_raise(py)?;
-            }
+        let ready = wait_for(py, store, refs, need, left(deadline))?;
+        for object in refs.iter().filter(|object| object.is_error()) {
+            object.open().or_raise(py)?;
         }
         if ready >= refs.len() {
             return Ok(());
@@ -347,6 +377,15 @@ pub(crate) fn export(pickled: &Bound<'_, PyAny>) -> PyResult<ObjectRef> {
 /// The raw bytes that `export` stored.
 #[pyfunction]
 pub(crate) fn fetch<'py>(py: Python<'py>, object: &ObjectRef) -> PyResult<Bound<'py, PyBytes>> {
+    gate::bring_in(py, &object.inner, None)?;
     let opened = object.inner.open().or_raise(py)?;
     Ok(PyBytes::new(py, opened.bytes()))
+}
+
+/// The bytes of an object as they are stored, without a copy.
+#[pyfunction]
+pub(crate) fn fetch_view(py: Python<'_>, object: &ObjectRef) -> PyResult<Buffer> {
+    let opened = object.inner.open().or_raise(py)?;
+    let len = opened.bytes().len();
+    Ok(Buffer::new(Pinned::Object(opened), 0, len))
 }

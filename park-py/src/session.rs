@@ -38,7 +38,8 @@ fn open(session: Session) -> PyResult<()> {
     Ok(())
 }
 
-/// Opens a session with worker processes and returns its address.
+/// Opens a session with worker processes and returns its address. `memory` is the store's capacity in bytes, the directory below
+/// which it spills, and how many bytes it may spill; each may be None.
 #[pyfunction]
 pub(crate) fn init(
     py: Python<'_>,
@@ -47,12 +48,19 @@ pub(crate) fn init(
     hello: String,
     resources: std::collections::HashMap<String, f64>,
     prestart: usize,
-    capacity: Option<u64>,
+    memory: (Option<u64>, Option<std::path::PathBuf>, Option<u64>),
 ) -> PyResult<String> {
     forget_fork();
+    let (capacity, spill_directory, spill_limit) = memory;
     let mut config = Config::default();
     if let Some(bytes) = capacity {
         config = config.capacity(bytes);
+    }
+    if let Some(path) = spill_directory {
+        config = config.spill_directory(path);
+    }
+    if let Some(bytes) = spill_limit {
+        config = config.spill_limit(bytes);
     }
     let resources = resources
         .into_iter()
@@ -73,11 +81,18 @@ pub(crate) fn init(
     Ok(address)
 }
 
-/// Joins the session at `address` from an unrelated process.
+/// Joins the session at `address` from an unrelated process; `read_only` to look at objects and make none.
 #[pyfunction]
-pub(crate) fn attach(py: Python<'_>, address: &str) -> PyResult<()> {
+pub(crate) fn attach(py: Python<'_>, address: &str, read_only: bool) -> PyResult<()> {
     forget_fork();
-    let session = py.detach(|| Session::attach(address)).or_raise(py)?;
+    let join = || {
+        if read_only {
+            Session::attach_read_only(address)
+        } else {
+            Session::attach(address)
+        }
+    };
+    let session = py.detach(join).or_raise(py)?;
     open(session)
 }
 
@@ -139,12 +154,70 @@ pub(crate) fn store_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         ("peak", stats.peak),
         ("objects", stats.objects),
         ("promised", stats.promised),
+        ("spilled", stats.spilled),
+        ("objects_spilled", stats.objects_spilled),
+        ("objects_restored", stats.objects_restored),
         ("bytes_copied", stats.bytes_copied),
         ("bytes_shared", stats.bytes_shared),
     ] {
         dict.set_item(name, value)?;
     }
     Ok(dict)
+}
+
+/// Who holds the store's memory: by process, and the `most` largest objects.
+#[pyfunction]
+pub(crate) fn memory_report(py: Python<'_>, most: usize) -> PyResult<Bound<'_, PyDict>> {
+    let store = gate::store(py)?;
+    let report = py.detach(|| store.memory_report(most));
+    let dict = PyDict::new(py);
+    for (name, value) in [
+        ("capacity", report.capacity),
+        ("used", report.used),
+        ("objects", report.objects),
+        ("pinned", report.pinned),
+        ("spilled", report.spilled),
+        ("objects_spilled", report.spilled_objects),
+        ("waiting", report.waiting as u64),
+    ] {
+        dict.set_item(name, value)?;
+    }
+    dict.set_item("trouble", report.trouble)?;
+    let holders = report.holders.into_iter().map(|holder| {
+        let row = PyDict::new(py);
+        row.set_item("who", holder.party.name())?;
+        row.set_item("pid", holder.pid)?;
+        row.set_item("bytes", holder.bytes)?;
+        row.set_item("objects", holder.objects)?;
+        row.set_item("pinned", holder.pinned)?;
+        row.set_item("spilled", holder.spilled)?;
+        row.set_item("oldest_seconds", holder.oldest.as_secs())?;
+        Ok(row)
+    });
+    dict.set_item("holders", holders.collect::<PyResult<Vec<_>>>()?)?;
+    let largest = report.largest.into_iter().map(|object| {
+        let row = PyDict::new(py);
+        row.set_item("id", object.id.to_string())?;
+        row.set_item("bytes", object.bytes)?;
+        row.set_item("phase", object.phase)?;
+        row.set_item("references", object.refs)?;
+        row.set_item("views", object.pins)?;
+        row.set_item("age_seconds", object.age.as_secs())?;
+        row.set_item("made_by", object.creator)?;
+        Ok(row)
+    });
+    dict.set_item("largest", largest.collect::<PyResult<Vec<_>>>()?)?;
+    Ok(dict)
+}
+
+/// Checks that slots, references, ledgers, journals, rings and the arena of the whole session add up. Returns what does not, after
+/// looking again for `patience` seconds: what others do meanwhile can look wrong for a moment.
+#[pyfunction]
+pub(crate) fn audit(py: Python<'_>, patience: f64) -> PyResult<Vec<String>> {
+    let session = gate::session(py)?;
+    let patience = std::time::Duration::try_from_secs_f64(patience)
+        .map_err(|_| PyValueError::new_err(format!("patience is a time in seconds, got {patience}")))?;
+    Ok(py.detach(|| session.audit(patience)).complaints)
 }
 
 /// Numbers about scheduling.

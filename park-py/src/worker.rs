@@ -236,6 +236,7 @@ impl Worker {
 
 fn blob<'py>(py: Python<'py>, store: &Arc<Store>, id: ObjectId) -> PyResult<Bound<'py, PyBytes>> {
     let object = store.resolve(id).or_raise(py)?;
+    gate::bring_in(py, &object, None)?;
     let opened = object.open().or_raise(py)?;
     Ok(PyBytes::new(py, opened.bytes()))
 }
@@ -264,8 +265,11 @@ fn load_args<'py>(
     }
     let mut items: Vec<Bound<'_, PyAny>> = positional.iter().collect();
     let places = whole.get_item(2)?.cast_into::<PyList>()?;
-    for (place, id) in places.iter().zip(&args.dependencies) {
-        let value = decode(py, &store.resolve(*id).or_raise(py)?)?.into_bound(py);
+    let inputs = args.dependencies.iter().map(|id| store.resolve(*id));
+    let inputs = inputs.collect::<park_core::Result<Vec<_>>>().or_raise(py)?;
+    let _turn = gate::gather(py, store, &inputs.iter().collect::<Vec<_>>())?;
+    for (place, input) in places.iter().zip(&inputs) {
+        let value = decode(py, input)?.into_bound(py);
         match place.extract::<usize>() {
             Ok(at) if at < items.len() => items[at] = value,
             _ => keywords.set_item(place, value)?,

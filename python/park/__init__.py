@@ -7,6 +7,10 @@ and in the native `_park`, which has everything that is hot or touches shared me
 import functools
 import inspect
 
+from park import interpreter  # first: it says why the others could not be imported
+
+interpreter.check()
+
 from park import actor, exceptions, options, remote_function
 from park._park import ObjectRef, get, put, wait
 from park.actor import get_actor, kill, method
@@ -73,4 +77,8 @@ def __getattr__(name):
             return version("parkstack")
         except PackageNotFoundError:  # run from a source tree
             return "0+unknown"
+    if name == "store":
+        from importlib import import_module
+
+        return import_module("park.store")
     raise AttributeError(f"module 'park' has no attribute {name!r}")

@@ -3,30 +3,47 @@ The native half of `park`. Import `park` instead.
 """
 
 from _typeshed import SupportsGetItem
+from os import PathLike
 from typing import Any, SupportsFloat, SupportsIndex, final
 
 __all__ = [
     "Buffer",
+    "ChannelMessage",
+    "ChannelReader",
+    "ChannelWriter",
+    "MappedFile",
     "ObjectRef",
     "Resources",
+    "TensorView",
     "attach",
     "call_actor",
     "create_actor",
+    "create_channel",
+    "dtypes",
     "export",
     "fetch",
+    "fetch_view",
     "find_actor",
     "get",
     "head_stats",
     "init",
     "is_initialized",
     "kill_actor",
+    "map_file",
+    "memory_report",
     "put",
+    "put_arrow",
+    "put_described",
+    "put_dlpack",
+    "put_state",
     "role",
     "session_address",
     "session_id",
     "shutdown",
     "store_stats",
+    "stored_strides",
     "submit_task",
+    "view",
     "wait",
     "worker_main",
     "worker_participant",
@@ -35,12 +52,96 @@ __all__ = [
 @final
 class Buffer:
     """
-    Bytes of a sealed object, shared without a copy. Supports the buffer protocol, read-only.
+    Bytes of a sealed object, or of a message of a channel, shared without a copy. Supports the buffer protocol, read-only.
     """
     def __len__(self, /) -> int: ...
     def for_torch(self, /) -> Buffer:
         """
         The same bytes, for `torch.frombuffer`.
+        """
+    def tensor(
+        self,
+        /,
+        offset: SupportsIndex,
+        code: SupportsIndex,
+        bits: SupportsIndex,
+        shape: SupportsGetItem[int, SupportsIndex],
+        strides: SupportsGetItem[int, SupportsIndex],
+    ) -> TensorView:
+        """
+        The dense tensor whose elements start at `offset` of these bytes. Strides are in elements.
+        """
+
+@final
+class ChannelMessage:
+    """
+    A message that lies in its slot. The slot is given back when this was released and every view of it is gone.
+    """
+    def copy(self, /) -> Any:
+        """
+        The value, with nothing in it that lies in the slot.
+        """
+    def release(self, /) -> None:
+        """
+        Gives the slot back, once views of it are gone too.
+        """
+    def view(self, /) -> Any:
+        """
+        The value; arrays, tensors and large buffers in it are views of the slot, and keep it.
+        """
+
+@final
+class ChannelReader:
+    """
+    A seat among the readers of a channel. Use `park.channel`.
+    """
+    def __new__(cls, /, channel: ObjectRef) -> ChannelReader:
+        """
+        Takes a seat at the channel that this object is.
+        """
+    def close(self, /) -> None:
+        """
+        Gives the seat back.
+        """
+    def receive(self, /, timeout: SupportsFloat | SupportsIndex | None) -> ChannelMessage:
+        """
+        Waits for the next message.
+        """
+
+@final
+class ChannelWriter:
+    """
+    The writer's end of a channel. Use `park.channel`.
+    """
+    def __new__(cls, /, channel: ObjectRef) -> ChannelWriter:
+        """
+        Claims the writer's end of the channel that this object is.
+        """
+    def close(self, /) -> None:
+        """
+        No more messages will come.
+        """
+    def write(self, /, value: Any, timeout: SupportsFloat | SupportsIndex | None) -> None:
+        """
+        Writes a value as the next message.
+        """
+
+@final
+class MappedFile:
+    """
+    A file mapped by the current session's store, read-only.
+    """
+    def __len__(self, /) -> int: ...
+    def put(
+        self, /, offset: SupportsIndex, dtype: str, shape: SupportsGetItem[int, SupportsIndex], view: SupportsIndex
+    ) -> ObjectRef:
+        """
+        A tensor object whose elements lie at `offset`, in C order. They stay in the file, unless they are not aligned to their size,
+        which no processor likes: such elements are copied into the store.
+        """
+    def read(self, /, offset: SupportsIndex, size: SupportsIndex) -> bytes:
+        """
+        A copy of `size` bytes at `offset`; EOFError if the file is shorter.
         """
 
 @final
@@ -80,9 +181,66 @@ class Resources:
     def __new__(cls, /, amounts: dict) -> Resources: ...
     def __repr__(self, /) -> str: ...
 
-def attach(address: str) -> None:
+@final
+class TensorView:
     """
-    Joins the session at `address` from an unrelated process.
+    A tensor in the store, shared without a copy, read-only. numpy, torch, jax and others read it by their `from_dlpack`.
+    """
+    @property
+    def __array_interface__(self, /) -> dict:
+        """
+        numpy's array interface, version 3. A type that numpy has no code for is raw bytes ("V") here.
+        """
+    def __dlpack__(
+        self,
+        /,
+        *,
+        stream: SupportsIndex | None = None,
+        max_version: tuple[SupportsIndex, SupportsIndex] | None = None,
+        dl_device: tuple[SupportsIndex, SupportsIndex] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """
+        A DLPack capsule. Without `copy` it is read-only, which needs `max_version=(1, 0)` or higher: BufferError otherwise.
+        """
+    def __dlpack_device__(self, /) -> tuple[int, int]:
+        """
+        `(kDLCPU, 0)`.
+        """
+    def __reduce__(self, /) -> Any:
+        """
+        Refused: a view is of this process's memory. What travels is a reference.
+        """
+    def __repr__(self, /) -> str: ...
+    @property
+    def dtype(self, /) -> str:
+        """
+        The name of the element type, as numpy and torch spell it.
+        """
+    @property
+    def nbytes(self, /) -> int:
+        """
+        Bytes of all elements.
+        """
+    @property
+    def raw(self, /) -> Buffer:
+        """
+        The elements as bytes, in the order in which they lie in memory.
+        """
+    @property
+    def shape(self, /) -> tuple:
+        """
+        The extents.
+        """
+    @property
+    def strides(self, /) -> tuple:
+        """
+        The distances between neighbours, in elements.
+        """
+
+def attach(address: str, read_only: bool) -> None:
+    """
+    Joins the session at `address` from an unrelated process; `read_only` to look at objects and make none.
     """
 
 def call_actor(
@@ -111,6 +269,16 @@ def create_actor(
     Creates an actor; returns the reference that is its handle.
     """
 
+def create_channel(slots: SupportsIndex, slot_bytes: SupportsIndex, readers: SupportsIndex) -> ObjectRef:
+    """
+    Makes a channel in the store of this process's session; returns its object.
+    """
+
+def dtypes() -> list[tuple[str, int, int]]:
+    """
+    Every element type of the store: `(name, DLPack code, bits)`.
+    """
+
 def export(pickled: Any) -> ObjectRef:
     """
     Stores the bytes that `pickled()` returns: a function or class. References that it contains live as long as the object.
@@ -119,6 +287,11 @@ def export(pickled: Any) -> ObjectRef:
 def fetch(object: ObjectRef) -> bytes:
     """
     The raw bytes that `export` stored.
+    """
+
+def fetch_view(object: ObjectRef) -> Buffer:
+    """
+    The bytes of an object as they are stored, without a copy.
     """
 
 def find_actor(namespace: str, name: str) -> tuple[ObjectRef, ObjectRef]:
@@ -146,10 +319,11 @@ def init(
     hello: str,
     resources: dict[str, SupportsFloat | SupportsIndex],
     prestart: SupportsIndex,
-    capacity: SupportsIndex | None,
+    memory: tuple[SupportsIndex | None, str | PathLike[str] | None, SupportsIndex | None],
 ) -> str:
     """
-    Opens a session with worker processes and returns its address.
+    Opens a session with worker processes and returns its address. `memory` is the store's capacity in bytes, the directory below
+    which it spills, and how many bytes it may spill; each may be None.
     """
 
 def is_initialized() -> bool:
@@ -162,9 +336,44 @@ def kill_actor(handle: ObjectRef, no_restart: bool) -> None:
     Kills an actor's process.
     """
 
+def map_file(path: str | PathLike[str]) -> MappedFile:
+    """
+    Maps a file. As long as objects of its parts exist, in any process, nobody may truncate or rewrite it; to rename another file
+    over it, or to remove it, is fine for those who have it mapped already.
+    """
+
+def memory_report(most: SupportsIndex) -> dict:
+    """
+    Who holds the store's memory: by process, and the `most` largest objects.
+    """
+
 def put(value: Any, *, _owner: Any | None = None, _tensor_transport: Any | None = None) -> ObjectRef:
     """
     Stores a value and returns a reference to it.
+
+    The elements of arrays and tensors are copied once. Dense layouts (C, Fortran, any order of the dimensions) come back as they
+    were; others (gaps, negative strides, broadcasts) are gathered into C order by that same copy.
+    """
+
+def put_arrow(stream: Any) -> ObjectRef:
+    """
+    Stores an Arrow stream: see `arrow`.
+    """
+
+def put_described(description: Any) -> ObjectRef:
+    """
+    Stores the tensor that a description of `park.tensors` speaks of. It is trusted: whoever made it vouches for the address.
+    """
+
+def put_dlpack(exporter: Any) -> ObjectRef:
+    """
+    Stores a copy of a tensor of any library that speaks DLPack; `get` gives a `TensorView` of it.
+    """
+
+def put_state(pickled: Any) -> ObjectRef:
+    """
+    Stores a pickle whose tensors lie side by side in one region of the object. `pickled()` returns the pickle, the region's length
+    and `[(offset, description), ...]`; references that it contains live as long as the object.
     """
 
 def role() -> str:
@@ -192,6 +401,11 @@ def store_stats() -> dict:
     Numbers about the object store, for the whole session.
     """
 
+def stored_strides(description: Any) -> list[int]:
+    """
+    The strides, in elements, that a described tensor has once it is stored.
+    """
+
 def submit_task(
     function: ObjectRef,
     name: str,
@@ -203,6 +417,11 @@ def submit_task(
 ) -> list:
     """
     Submits a task; returns references to its results.
+    """
+
+def view(object_ref: ObjectRef, *, timeout: SupportsFloat | SupportsIndex | None = None) -> TensorView:
+    """
+    Waits for a tensor and returns it as a `TensorView`, whichever library it was put by.
     """
 
 def wait(

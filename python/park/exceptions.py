@@ -395,7 +395,7 @@ class InternalError(RaySystemError):
 
 
 class PeerRefusedError(RaySystemError, PermissionError):
-    """The other process runs as another user."""
+    """The other process runs as another user, or this one attached to look only."""
 
 
 class SystemCallError(RaySystemError, OSError):
@@ -456,6 +456,10 @@ class RayChannelTimeoutError(RayChannelError, TimeoutError):
     """A channel was not ready in time."""
 
 
+class ChannelClosedError(RayChannelError, EOFError):
+    """The channel was closed, or whoever is at its other end is gone."""
+
+
 class RayCgraphCapacityExceeded(RaySystemError):
     """A compiled graph has as many results waiting as it can hold."""
 
@@ -488,6 +492,7 @@ _BY_KIND: dict[str, Callable[[str], RayError]] = {
     "WrongFormat": WrongFormatError,
     "HandleClosed": HandleClosedError,
     "Unsupported": UnsupportedError,
+    "ChannelClosed": ChannelClosedError,
 }
 
 

@@ -10,13 +10,14 @@ import io
 import pickle
 import sys
 import types
+import typing
 
 import cloudpickle
 
 #: How deep the search for an attribute that does not pickle goes.
 _DEPTH = 12
-#: Buffers below this many bytes stay in the pickle: a view would cost more than the copy.
-_SMALL = 1024
+#: Buffers below this many bytes stay in the pickle: a view would cost more than the copy. The decoder goes by the same number.
+SMALL = 1024
 
 
 def _reduce_code(code):
@@ -25,10 +26,10 @@ def _reduce_code(code):
     return make, tuple(code.co_filename if arg == "<dynamic-code>" else arg for arg in args), *rest
 
 
-class _Pickler(cloudpickle.Pickler):
+class Pickler(cloudpickle.Pickler):
     """cloudpickle, and CPU tensors as out-of-band buffers instead of torch's own byte stream."""
 
-    dispatch_table = collections.ChainMap({types.CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
+    dispatch_table: typing.ClassVar = collections.ChainMap({types.CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
 
     def reducer_override(self, value):
         torch = sys.modules.get("torch")
@@ -50,17 +51,17 @@ def dumps(value, what="the object"):
 
     def out_of_band(buffer):
         raw = buffer.raw()
-        if raw.nbytes < _SMALL:
+        if raw.nbytes < SMALL:
             return True  # the pickler then writes it in band
         buffers.append(raw)
         return False
 
     try:
         with io.BytesIO() as file:
-            _Pickler(file, protocol=5, buffer_callback=out_of_band).dump(value)
+            Pickler(file, protocol=5, buffer_callback=out_of_band).dump(value)
             return file.getvalue(), buffers
     except Exception as error:
-        explained = _explained(error, value, what)
+        explained = explain(error, value, what)
         if explained is error:
             raise
         raise explained from error
@@ -75,16 +76,16 @@ def dumps_definition(value, what):
     """Pickle a function or class by value. `what` names it in the error: "function", "actor class"."""
     try:
         with io.BytesIO() as file:
-            _Pickler(file, protocol=5).dump(value)
+            Pickler(file, protocol=5).dump(value)
             return file.getvalue()
     except Exception as error:
-        explained = _explained(error, value, f"the {what} {getattr(value, '__qualname__', repr(value))}")
+        explained = explain(error, value, f"the {what} {getattr(value, '__qualname__', repr(value))}")
         if explained is error:
             raise
         raise explained from error
 
 
-def _explained(error, value, what):
+def explain(error, value, what):
     """The error to raise: user code's own exceptions pass, pickle's refusals become a TypeError that says where."""
     if not isinstance(error, (pickle.PicklingError, TypeError, AttributeError, RecursionError)):
         return error
@@ -106,7 +107,7 @@ def _described(value):
 def _fails(value):
     try:
         with io.BytesIO() as file:
-            _Pickler(file, protocol=5, buffer_callback=lambda _: False).dump(value)
+            Pickler(file, protocol=5, buffer_callback=lambda _: False).dump(value)
     except Exception:
         return True
     return False

@@ -30,7 +30,6 @@ _WITHOUT_EFFECT = {
     *(
         "_enable_object_reconstruction",
         "_plasma_directory",
-        "_object_spilling_directory",
         "_driver_object_store_memory",
     ),
     *("_node_ip_address", "_node_name", "_redis_username", "_redis_password", "_metrics_export_port"),
@@ -90,12 +89,16 @@ def init(
     ignore_reinit_error: bool = False,
     namespace: str | None = None,
     preload: collections.abc.Iterable[str] = (),
+    _object_spilling_directory: str | None = None,
+    _object_spilling_limit: int | None = None,
     **ray_arguments: Any,
 ) -> RayContext:
     """Open a session: an object store and worker processes, which end with it.
 
     `num_cpus`, `num_gpus` and `resources` are what tasks and actors share; without them, what the machine has. `preload` names
-    modules that every worker starts with, because the process it is forked from imported them once. Other arguments of Ray's
+    modules that every worker starts with, because the process it is forked from imported them once. Objects that do not fit into
+    memory wait on disk, in a directory of the session's own below `_object_spilling_directory` (by default the system's directory
+    for temporary files), at most `_object_spilling_limit` bytes of them (0: none; by default 90 % of what is free). Other arguments of Ray's
     `init` are accepted where they would change nothing here, and refused where they ask for what park does not have.
     """
     if unknown := [name for name in ray_arguments if name not in _WITHOUT_EFFECT | _NOT_OFFERED]:
@@ -119,11 +122,12 @@ def init(
         check_namespace(namespace)
         modules = _checked_preload(preload)
         total = _total_resources(num_cpus, num_gpus, resources, object_store_memory)
-        _open(total, namespace or str(uuid.uuid4()), modules)
+        spill = _checked_spilling(_object_spilling_directory, _object_spilling_limit)
+        _open(total, namespace or str(uuid.uuid4()), modules, spill)
         return _context()
 
 
-def _open(total: dict[str, Any], namespace: str, modules: list[str]) -> None:
+def _open(total: dict[str, Any], namespace: str, modules: list[str], spill: tuple[str | None, int | None]) -> None:
     """Start the session with these resources."""
     global _namespace
     if _park.role() != "none":
@@ -136,7 +140,7 @@ def _open(total: dict[str, Any], namespace: str, modules: list[str]) -> None:
     hello = {"driver_pid": os.getpid(), "sys_path": path, "preload": modules, "namespace": namespace}
     prestart = int(min(total.get("CPU", 0), machine.cpus()))
     capacity = int(total["object_store_memory"])
-    _park.init([sys.executable, "-c", start], threads, json.dumps(hello), total, prestart, capacity)
+    _park.init([sys.executable, "-c", start], threads, json.dumps(hello), total, prestart, (capacity, *spill))
     _namespace = namespace
     _close_at_exit()
 
@@ -164,10 +168,13 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
         _namespace = None
 
 
-def attach(session: str) -> None:
+def attach(session: str, *, read_only: bool = False) -> None:
     """Join a session that another process of this user has opened, to share objects with it: put, get and wait.
 
-    `session` is what `init` returned there as `address_info["session"]`. `shutdown` leaves the session again.
+    `session` is what `init` returned there as `address_info["session"]`. `shutdown` leaves the session again. With `read_only`
+    objects can be found, awaited, read and let go of; `put` and whatever else would make one, run a task or call an actor raises
+    `PeerRefusedError`, and a stray write into an object's memory faults. This guards the session against mistakes of this process, not
+    against malice: it runs as the same user.
     """
     if not isinstance(session, str):
         raise TypeError(f"a session is named by a string, got {type(session)}")
@@ -176,7 +183,7 @@ def attach(session: str) -> None:
             raise RuntimeError("a session is open in this process already; call park.shutdown() before park.attach()")
         if _park.role() != "none":
             _park.shutdown()
-        _park.attach(session)
+        _park.attach(session, read_only)
         _close_at_exit()
 
 
@@ -225,6 +232,16 @@ def _check_address(address: str | None) -> None:
         f"park runs in the process that opens it and does not connect to {address!r}; to share the objects of another process's "
         "session, use park.attach()"
     )
+
+
+def _checked_spilling(directory: str | None, limit: int | None) -> tuple[str | None, int | None]:
+    if directory is not None and not isinstance(directory, (str, os.PathLike)):
+        raise TypeError(f"_object_spilling_directory must be a path, got {type(directory)}")
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
+        raise TypeError(f"_object_spilling_limit must be a number of bytes, got {limit!r}")
+    if limit is not None and limit < 0:
+        raise ValueError(f"_object_spilling_limit must not be negative, got {limit} bytes")
+    return None if directory is None else os.fspath(directory), limit
 
 
 def _checked_preload(preload: collections.abc.Iterable[str]) -> list[str]:
@@ -332,7 +349,7 @@ def nodes() -> list[dict[str, Any]]:
 def store_stats() -> dict[str, int]:
     """Numbers about the object store, for the whole session: bytes in use and promised, objects, and how bytes moved.
 
-    `bytes_copied` counts payload bytes that any process copied into the store or out of it, `bytes_shared` those that it handed
+    `spilled` is bytes on disk; `objects_spilled` and `objects_restored` count objects that went there and came back. `bytes_copied` counts payload bytes that any process copied into the store or out of it, `bytes_shared` those that it handed
     out as views; `high_water` is the most that was in use at once.
     """
     _require_session()

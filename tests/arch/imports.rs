@@ -22,6 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("shm", &["error", "id", "config", "sys", "sync"]),
     // data, then messages about it
     ("store", &["error", "id", "config", "sys", "sync", "shm"]),
+    ("channel", &["error", "id", "config", "sys", "sync", "shm", "store"]),
     ("ipc", &["error", "id", "config", "sys", "sync", "shm", "store"]),
     // work: specs and resources, then actors, then the processes that carry both
     (

@@ -5,11 +5,14 @@ use std::fs;
 use crate::walk;
 
 const CEILING: usize = 900;
+/// Written by cbindgen, from files that are each short enough.
+const GENERATED: &str = "include/park.h";
 const EXTENSIONS: &[&str] = &["rs", "py", "pyi", "c", "cc", "cpp", "h", "hpp", "cu", "cuh", "sh"];
 
 fn complaint(name: &str, text: &str) -> Option<String> {
     let lines = text.lines().count();
-    (lines > CEILING).then(|| format!("{name}: {lines} lines, the ceiling is {CEILING}: split it by type or by role"))
+    (lines > CEILING && name != GENERATED)
+        .then(|| format!("{name}: {lines} lines, the ceiling is {CEILING}: split it by type or by role"))
 }
 
 #[test]

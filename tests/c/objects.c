@@ -140,11 +140,14 @@ static void waiting(park_session *session) {
 
 static void full(park_session *session) {
   park_object_ref *held[100] = {NULL}, *ref = NULL;
+  park_object *views[100] = {NULL};
   park_mutable_object *writing = NULL;
   size_t count = 0;
   char *bytes = calloc(1, 1 << 20);
   park_error *err = NULL;
+  // What nobody looks at would go to disk.
   while (count < 100 && park_object_put(session, bytes, 1 << 20, &held[count], &err) == PARK_OK) {
+    CHECK_OK(park_object_get(held[count], 0, &views[count], &err));
     ++count;
   }
   CHECK(count >= 6 && count < 9 && park_error_status(err) == PARK_STORE_FULL && strstr(park_error_message(err), "bytes"));
@@ -152,6 +155,7 @@ static void full(park_session *session) {
   CHECK_STATUS(PARK_STORE_FULL, park_object_create(session, (size_t)1 << 40, &writing, &err));
   CHECK_STATUS(PARK_STORE_FULL, park_object_create(session, SIZE_MAX, &writing, &err));
   for (size_t i = 0; i < count; ++i) {
+    park_object_free(views[i]);
     park_object_ref_free(held[i]);
   }
   CHECK_OK(park_object_put(session, bytes, 1 << 20, &ref, &err));

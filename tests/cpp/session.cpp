@@ -63,6 +63,46 @@ static void objects(park::Session &session) {
   CHECK(park::wait({many[0], many[1]}, 3).error().status() == PARK_INVALID_ARGUMENT);
 }
 
+static void promises(park::Session &session) {
+  auto [ref, promise] = session.promise().value();
+  CHECK(!ref.is_ready().value());
+  auto inner = session.put(park::bytes_of("inner")).value();
+  promise.create(5).value().abort().value();
+  auto writing = promise.create(5, PARK_FORMAT_ARROW, {inner}).value();
+  writing.write(0, park::bytes_of("outer")).value();
+  writing.seal().value();
+  CHECK(promise.put(park::bytes_of("again")).error().status() == PARK_ALREADY_EXISTS);
+  { auto gone = std::move(inner); }
+  auto object = ref.get().value();
+  CHECK(object.format().value() == PARK_FORMAT_ARROW && text(object) == "outer");
+  auto nested = object.nested().value();
+  CHECK(nested.size() == 1 && text(nested[0].get().value()) == "inner");
+  auto holder = session.create(0, PARK_FORMAT_RAW, nested).value().seal().value();
+  CHECK(holder.get().value().nested().value().size() == 1);
+  CHECK(session.create(0, PARK_FORMAT_TENSOR).error().status() == PARK_INVALID_ARGUMENT);
+
+  auto failed = session.promise().value();
+  failed.second.fail(PARK_UNSUPPORTED, "not today").value();
+  auto error = failed.first.get();
+  CHECK(!error && error.error().status() == PARK_UNSUPPORTED && error.error().message() == "not today" &&
+        error.error().detail().empty() && !error.error().is_retryable());
+  park::ObjectRef broken = [&] { return std::move(session.promise().value().first); }();
+  CHECK(broken.get().error().status() == PARK_OBJECT_LOST);
+}
+
+static void looking_only(park::Session &session) {
+  auto looker = park::Session::attach_read_only(session.address()).value();
+  const auto info = looker.info().value();
+  CHECK(info.is_read_only == 1 && info.is_head == 0 && session.info().value().is_head == 1 && info.capacity == 8u << 20);
+  auto ref = session.put(park::bytes_of(std::string(1000, 'x'))).value();
+  auto view = looker.resolve(ref.id().value()).value().get().value();
+  CHECK(text(view) == std::string(1000, 'x'));
+  for (auto status : {looker.put(park::bytes_of("x")).error().status(), looker.promise().error().status(),
+                      looker.create(100).error().status(), looker.create_tensor<float>({2}).error().status()}) {
+    CHECK(status == PARK_PERMISSION_DENIED);
+  }
+}
+
 static void tensors(park::Session &session) {
   auto writing = session.create_tensor<float>({2, 3}, PARK_VIEW_TORCH).value();
   auto room = writing.elements<float>().value();
@@ -79,6 +119,10 @@ static void tensors(park::Session &session) {
   CHECK(put.tensor<std::int32_t>().value()(2) == 3);
   CHECK(session.put_tensor<std::int32_t>({4}, {values.data(), values.size()}).error().status() == PARK_INVALID_ARGUMENT);
   CHECK(session.create_tensor<float>({-1}).error().status() == PARK_INVALID_ARGUMENT);
+  const std::vector<park::BFloat16> ones{{0x3f80}, {0x3f80}};
+  auto narrow = session.put_tensor<park::BFloat16>({2}, {ones.data(), ones.size()}).value().get().value();
+  CHECK(narrow.tensor<park::BFloat16>().value()(1) == ones[0] && sizeof(park::Float8E4M3FN) == 1);
+  CHECK(narrow.tensor<park::Float16>().error().status() == PARK_WRONG_FORMAT);
 }
 
 static void tasks(park::Session &session) {
@@ -106,6 +150,17 @@ static void tasks(park::Session &session) {
   CHECK(text(abab.get().value()) == "abab" && calls == 2);
 
   session.register_task("throw", [](park::Call &) -> park::Result<void> { throw std::runtime_error("thrown"); }).value();
+  session
+      .register_task("half",
+                     [](park::Call &call) -> park::Result<void> {
+                       call.create(0, 2, PARK_FORMAT_PICKLE5).value().seal().value();
+                       return call.fail(1, PARK_NOT_FOUND, "the other half");
+                     })
+      .value();
+  auto halves = session.submit("half", {}, 2).value();
+  CHECK(halves[0].get().value().format().value() == PARK_FORMAT_PICKLE5);
+  CHECK(halves[1].get().error().message() == "the other half");
+
   session.register_task("throw int", [](park::Call &) -> park::Result<void> { throw 1; }).value();
   session.register_task("error", [](park::Call &call) -> park::Result<void> {
     auto missing = call.arg(9);
@@ -188,6 +243,8 @@ int main() {
   {
     auto session = open_session();
     objects(session);
+    promises(session);
+    looking_only(session);
     tensors(session);
     auto token = std::make_shared<int>(1);
     captured = token;

@@ -49,12 +49,19 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(skip)
 
 
+def close():
+    """Shut the session down, if one is open; what it leaves in the store must add up, whatever the tests did to it."""
+    complaints = helpers.audit()
+    helpers.ray.shutdown()
+    assert not complaints, "the session's audit complains:\n" + "\n".join(complaints)
+
+
 @pytest.fixture(scope="module")
 def session(request):
     """The module's session. A test may not shut it down; tests that do so use `fresh`."""
     context = helpers.start(**getattr(request.module, "SESSION", {"num_cpus": 4}))
     yield context
-    helpers.ray.shutdown()
+    close()
 
 
 @pytest.fixture
@@ -62,7 +69,7 @@ def fresh():
     """Start sessions within one test; whatever is still open is shut down at its end."""
     helpers.ray.shutdown()
     yield helpers.start
-    helpers.ray.shutdown()
+    close()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -498,3 +498,37 @@ def test_the_host_does_not_wait_for_its_guests():
         assert driver.line() == "True"
         driver.finish()
         assert alive(visitor.pid), "the guest is no child of the session: it decides itself when to end"
+
+
+def test_a_guest_that_only_looks_reads_and_makes_nothing(name):
+    before = used_bytes()
+    ref = ray.put({"from": "host", "data": b"h" * 500_000})
+    body = """
+    from park.exceptions import PeerRefusedError
+    ray.shutdown()
+    ray.attach(sys.argv[1], read_only=True)
+    theirs = ref_of(sys.argv[2])
+    say(len(ray.get(theirs)["data"]), ray.wait([theirs])[0] == [theirs])
+    for make in (lambda: ray.put(1), lambda: ray.put(b"x" * 500_000), lambda: ray.remote(lambda: 1).remote()):
+        try:
+            make()
+        except PeerRefusedError as error:
+            say(isinstance(error, PermissionError), "read-only" in str(error))
+    input()
+    del theirs
+    gc.collect()
+    say("released")
+    input()
+    """
+    with guest(body, name, ref.hex()) as driver:
+        assert driver.line() == "500000 True"
+        assert [driver.line() for _ in range(3)] == ["True True"] * 3
+        # The guest's is the last reference: the session frees what it kept, though the guest itself cannot.
+        del ref
+        gc.collect()
+        assert used_bytes() > before
+        driver.tell("release")
+        assert driver.line() == "released"
+        wait_until(lambda: used_bytes() <= before)
+        driver.tell("done")
+        driver.finish()

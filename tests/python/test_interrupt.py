@@ -96,7 +96,7 @@ def test_an_interrupt_of_a_put_into_a_full_store():
     """A full store blocks or refuses; in a loop over both the interrupt must come through either way."""
     program = """
         import time
-        start(num_cpus=1, object_store_memory=64_000_000)
+        start(num_cpus=1, object_store_memory=64_000_000, _object_spilling_limit=0)
         kept = []
         def fill():
             while True:

@@ -8,7 +8,8 @@ from helpers import MB, SOON, used_bytes, wait_until
 from park.exceptions import ObjectStoreFullError, RayError, RayTaskError
 
 CAPACITY = 64 * MB
-SESSION = {"num_cpus": 2, "object_store_memory": CAPACITY}
+# What happens when memory is full and nothing may go to disk; test_spill.py has the other case.
+SESSION = {"num_cpus": 2, "object_store_memory": CAPACITY, "_object_spilling_limit": 0}
 pytestmark = [pytest.mark.park_only, pytest.mark.usefixtures("session")]
 
 

@@ -102,17 +102,19 @@ def test_all_names_resolve():
 
 @pytest.mark.park_only
 def test_the_import_is_quick_and_light():
-    """CPU time of the import alone, the best of five: wall time would measure the neighbours."""
+    """CPU time of the import beside that of cloudpickle, which it needs: each the best of five."""
     code = (
-        "import sys, time; t = time.process_time(); import park; t = time.process_time() - t;"
+        "import sys, time; t = time.process_time(); import {}; t = time.process_time() - t;"
         "print(t, *[m for m in ('numpy', 'torch', 'asyncio', 'multiprocessing', 'ray') if m in sys.modules])"
     )
-    runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-        for _ in range(5)
-    ]
-    assert all(run[1:] == [] for run in runs), runs
-    assert min(float(run[0]) for run in runs) < 0.060
+
+    def runs(module):
+        program = [sys.executable, "-c", code.format(module)]
+        return [subprocess.run(program, capture_output=True, text=True, check=True).stdout.split() for _ in range(5)]
+
+    park, cloudpickle = runs("park"), runs("cloudpickle")
+    assert all(run[1:] == [] for run in park), park
+    assert min(float(run[0]) for run in park) < 4 * min(float(run[0]) for run in cloudpickle)
 
 
 @pytest.mark.park_only

@@ -3,7 +3,7 @@
 //! The address is an abstract unix socket (sys/socket.rs): it has no file, and both sides check that the other runs as the same
 //! user. The connection stays open as long as the stranger's store does; its end is how the head learns that it left.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,14 +11,43 @@ use super::message::{decode, encode};
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::ParticipantId;
 use crate::store::Store;
-use crate::sys::{process, socket};
+use crate::sys::{memfd, process, socket};
 
-const PROTOCOL: u32 = 1;
+/// 2: a stranger says whether it wants the arena for reading only.
+const PROTOCOL: u32 = 2;
 const PREFIX: &str = "park-";
+/// Seconds that a session has to answer a stranger. It answers in far less than one; a process that is stopped never does.
+const PATIENCE: u32 = 60;
 
+/// What a stranger says first: the number of its protocol, and after that what this one adds.
 #[derive(Debug, Serialize, Deserialize)]
 struct Hello {
     protocol: u32,
+    wish: Wish,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Wish {
+    read_only: bool,
+}
+
+impl Hello {
+    /// Looks at the number alone first: what follows it is another protocol's business.
+    fn parse(bytes: &[u8]) -> Result<Wish> {
+        let (protocol, rest) = postcard::take_from_bytes::<u32>(bytes).map_err(|error| {
+            Error::new(
+                ErrorKind::Corrupt,
+                format!("a greeting of {} bytes is malformed: {error}", bytes.len()),
+            )
+        })?;
+        if protocol != PROTOCOL {
+            bail!(
+                BadSegment,
+                "the peer speaks protocol {protocol}, this session speaks {PROTOCOL}"
+            );
+        }
+        decode(rest)
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,7 +62,7 @@ pub(crate) fn address(session: u64, secret: u64) -> String {
 }
 
 /// Joins the session at `address` from an unrelated process.
-pub(crate) fn join(address: &str) -> Result<Store> {
+pub(crate) fn join(address: &str, read_only: bool) -> Result<Store> {
     let well_formed = address
         .strip_prefix(PREFIX)
         .is_some_and(|hex| hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -45,8 +74,12 @@ pub(crate) fn join(address: &str) -> Result<Store> {
         );
     }
     let connection = socket::connect_to(address)?;
-    socket::send(&connection, &encode(&Hello { protocol: PROTOCOL })?, &[])?;
-    let Some((bytes, mut fds)) = socket::receive(&connection)? else {
+    let hello = Hello {
+        protocol: PROTOCOL,
+        wish: Wish { read_only },
+    };
+    socket::send(&connection, &encode(&hello)?, &[])?;
+    let Some((bytes, mut fds)) = socket::receive_within(&connection, PATIENCE)? else {
         bail!(SessionClosed, "the session at {address:?} closed while joining");
     };
     match decode(&bytes)? {
@@ -55,7 +88,14 @@ pub(crate) fn join(address: &str) -> Result<Store> {
                 bail!(BadSegment, "the session at {address:?} sent no segments");
             };
             let head = process::watch(socket::peer_pid(&connection)?)?;
-            Store::join(control, arena, participant, Some(connection), Some(head))
+            let store = Store::join(control, arena, participant, Some(connection), Some(head))?;
+            if store.is_read_only() != read_only {
+                bail!(
+                    BadSegment,
+                    "the session at {address:?} gave another access to its arena than was asked for"
+                );
+            }
+            Ok(store)
         }
         Answer::Refused { kind, message } => Err(Error::new(
             ErrorKind::from_number(kind).unwrap_or(ErrorKind::Internal),
@@ -75,23 +115,24 @@ pub(crate) fn welcome(store: &Store, listener: BorrowedFd<'_>) -> Result<(Partic
         encode(&answer).and_then(|bytes| socket::send(&connection, &bytes, &[]))
     };
     let admitted = socket::receive_soon(&connection).and_then(|bytes| {
-        let hello: Hello = decode(&bytes)?;
-        if hello.protocol != PROTOCOL {
-            bail!(
-                BadSegment,
-                "the peer speaks protocol {}, this session speaks {PROTOCOL}",
-                hello.protocol
-            );
-        }
-        let process = process::watch(pid)?;
-        let known = process.try_clone()?;
+        let [control, arena] = store.fds();
+        // Before an entry is taken, so that a failure here needs nothing undone.
+        let reading = if Hello::parse(&bytes)?.read_only {
+            Some(memfd::read_only(arena)?)
+        } else {
+            None
+        };
+        let pidfd = process::watch(pid)?;
+        let known = pidfd.try_clone()?;
         let participant = store.admit()?;
         store.know(participant, Some(known));
-        Ok((participant, process))
+        Ok((participant, pidfd, control, reading))
     });
     match admitted {
-        Ok((participant, pidfd)) => {
-            if let Err(error) = socket::send(&connection, &encode(&Answer::Welcome { participant })?, &store.fds()) {
+        Ok((participant, pidfd, control, reading)) => {
+            let [_, whole] = store.fds();
+            let fds = [control, reading.as_ref().map_or(whole, AsFd::as_fd)];
+            if let Err(error) = socket::send(&connection, &encode(&Answer::Welcome { participant })?, &fds) {
                 store.declare_dead(participant);
                 store.dismiss(participant);
                 return Err(error);

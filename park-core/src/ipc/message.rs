@@ -194,6 +194,11 @@ pub enum ToHead {
     Blocked,
     /// It goes on.
     Unblocked,
+    /// A read-only process gave back the last reference: the object is FREEING by the head (no hold).
+    Free {
+        /// The object.
+        object: ObjectId,
+    },
 }
 
 impl ToHead {
@@ -212,6 +217,7 @@ impl ToHead {
             | Self::ActorReady { .. }
             | Self::ActorReleased { .. }
             | Self::KillActor { .. }
+            | Self::Free { .. }
             | Self::Blocked
             | Self::Unblocked => Vec::new(),
         }

@@ -34,6 +34,8 @@ pub fn pack(store: &Arc<Store>, message: &[u8], names: &[ObjectId]) -> Result<(V
     };
     let mut object = store.create(spec, &mut never)?;
     object.write(0, message)?;
+    // The head reads messages where it cannot wait for a disk.
+    object.keep_in_memory();
     let object = object.seal()?;
     object.hold()?;
     bytes.push(1);

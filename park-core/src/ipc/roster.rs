@@ -18,7 +18,8 @@ impl Store {
             if entry.state.load(Ordering::Acquire) != FREE {
                 continue;
             }
-            self.ring(id).reopen(self.me(), self.is_dead());
+            self.ring(id)
+                .reopen(self.me(), self.is_dead(), |head| self.abandon_sends(id, head));
             fail_point!("participant.admit.reopened");
             entry.doorbell.reset();
             entry.pid.store(0, Ordering::Relaxed);
@@ -40,7 +41,8 @@ impl Store {
     pub(crate) fn declare_dead(&self, id: ParticipantId) {
         self.participant(id).state.store(DEAD, Ordering::Release);
         fail_point!("participant.declare_dead");
-        self.ring(id).close(self.me(), self.is_dead());
+        self.ring(id)
+            .close(self.me(), self.is_dead(), |head| self.abandon_sends(id, head));
     }
 
     /// Everything the process held was given back: the entry may serve another one.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
@@ -19,9 +20,11 @@ use crate::sched::dependency::DependencyTable;
 use crate::sched::queue::ReadyQueue;
 use crate::sched::resource::Resources;
 use crate::sched::task::Task;
-use crate::store::{ObjectRef, Spec, Store, never};
+use crate::store::{IdleTrim, ObjectRef, Spec, Store, never};
 use crate::sync::RingReader;
 use crate::sync::atomic::Ordering;
+
+use super::lineage::Lineage;
 
 /// What a session with worker processes needs to know.
 #[derive(Clone, Debug)]
@@ -59,6 +62,9 @@ pub struct HeadStats {
     pub resources: Vec<(String, f64, f64)>,
 }
 
+/// A bell whose word was scribbled over is not heard: the head looks by itself this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
 /// What waits for objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Work {
@@ -90,6 +96,9 @@ pub(super) struct State {
     pub(super) peers: HashMap<ParticipantId, Peer>,
     /// Actors whose last handle went in this process.
     released: Arc<Mutex<Vec<ObjectId>>>,
+    /// Objects whose bytes on disk are gone.
+    lost: Arc<Mutex<Vec<(ObjectId, Error)>>>,
+    pub(super) lineage: Lineage,
     pub(super) counts: HeadStats,
     /// The worker that was sent the last task.
     pub(super) hot: Option<ParticipantId>,
@@ -128,6 +137,8 @@ impl Head {
             setup,
             peers: HashMap::new(),
             released: Arc::default(),
+            lost: Arc::default(),
+            lineage: Lineage::default(),
             counts: HeadStats::default(),
             hot: None,
             fruitless: 0,
@@ -138,6 +149,14 @@ impl Head {
         let (weak, released) = (Arc::downgrade(store), state.released.clone());
         store.on_actor_freed(Box::new(move |actor| {
             released.lock().push(actor);
+            if let Some(store) = weak.upgrade() {
+                store.ring_head();
+            }
+        }));
+        // The spiller must not wait for the head's lock, under which somebody may wait for the spiller.
+        let (weak, lost) = (Arc::downgrade(store), state.lost.clone());
+        store.on_lost(Box::new(move |object, error| {
+            lost.lock().push((object, error));
             if let Some(store) = weak.upgrade() {
                 store.ring_head();
             }
@@ -195,11 +214,14 @@ impl Head {
         state.stats()
     }
 
-    /// The head's own thread: sleeps on its doorbell, handles what others sent, notices sealed objects.
+    /// The head's own thread: sleeps on its doorbell, handles what others sent, notices sealed objects,
+    /// and gives memory back when the store is idle.
     pub(super) fn run(&self) {
         let bell = &self.store.participant(ParticipantId::HEAD).doorbell;
+        let mut idle = IdleTrim::default();
         loop {
             let ticket = bell.ticket();
+            self.store.tend_spilling();
             {
                 let mut state = self.lock();
                 if state.closed {
@@ -213,7 +235,10 @@ impl Head {
                 state.notice_sealed();
                 state.pump();
             }
-            bell.wait(ticket, None);
+            let sleep = idle
+                .step(&self.store)
+                .map_or(LONGEST_SLEEP, |idle| idle.min(LONGEST_SLEEP));
+            bell.wait(ticket, Some(sleep));
         }
     }
 }
@@ -247,6 +272,10 @@ impl State {
             }
             self.reader.finish(ring, position)?;
             self.handle(from, message);
+        }
+        let lost = std::mem::take(&mut *self.lost.lock());
+        for (object, error) in lost {
+            self.object_lost(object, &error);
         }
         loop {
             // Taken first: retiring one may release another.
@@ -290,6 +319,7 @@ impl State {
             ToHead::Stats { reply } => self.reply(reply, &encode(&self.stats()).unwrap_or_default(), &[]),
             ToHead::Blocked => self.worker_blocked(from),
             ToHead::Unblocked => self.worker_unblocked(from),
+            ToHead::Free { object } => self.store.finish_freeing(object),
         }
     }
 

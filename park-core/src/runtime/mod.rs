@@ -10,6 +10,7 @@
 //! | `head` | the head's state and its inbox |
 //! | `place` | which worker gets which task; sending ahead and taking back |
 //! | `actors` | creating, placing, finding and ending actors |
+//! | `lineage` | how objects were made, and making them again |
 //! | `death` | what happens when a process ends |
 //! | `watch` | the thread that hears of deaths and of strangers that want to join |
 
@@ -17,6 +18,7 @@ mod actors;
 mod audit;
 mod death;
 mod head;
+mod lineage;
 mod place;
 mod session;
 mod watch;

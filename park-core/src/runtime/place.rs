@@ -227,7 +227,11 @@ impl State {
         if !self.waiting.is_empty() {
             task.returns.iter().for_each(|id| self.object_sealed(*id));
         }
+        let worth = self.is_worth_remembering(&task);
         task.holds.iter().for_each(|id| self.store.drop_hold(*id));
+        if worth {
+            self.lineage.remember(task);
+        }
     }
 
     pub(super) fn fail_task(&mut self, id: TaskId, error: &Error) {

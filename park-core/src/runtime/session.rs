@@ -67,6 +67,7 @@ impl Session {
         let draw = || RandomState::new().hash_one((std::process::id(), std::time::Instant::now()));
         let (session, secret) = (draw(), draw());
         let store = Arc::new(Store::open(config, session)?);
+        store.offer_spilling(config);
         let caller = Arc::new(Caller::new(&store));
         let address = handshake::address(session, secret);
         let listener = socket::listen_at(&address)?;
@@ -98,7 +99,18 @@ impl Session {
 
     /// Joins the session at `address` from an unrelated process of the same user.
     pub fn attach(address: &str) -> Result<Self> {
-        let store = Arc::new(handshake::join(address)?);
+        Self::join(address, false)
+    }
+
+    /// Joins to look only: objects can be found, awaited, read and released, and whatever would make one, run a task or call an actor
+    /// is `PermissionDenied`. Guards against mistakes of this process, not against malice: the words that count references stay
+    /// writable to it, and it runs as the same user.
+    pub fn attach_read_only(address: &str) -> Result<Self> {
+        Self::join(address, true)
+    }
+
+    fn join(address: &str, read_only: bool) -> Result<Self> {
+        let store = Arc::new(handshake::join(address, read_only)?);
         Ok(Self::joined(store, |_, _| Role::Peer {
             address: address.to_owned(),
         }))
@@ -119,6 +131,13 @@ impl Session {
             if let Some(store) = weak.upgrade() {
                 // Fails only when the session is closed; then there is nothing to retire.
                 let _ = store.send_head(ToHead::ActorReleased { actor }, true);
+            }
+        }));
+        let weak = Arc::downgrade(&store);
+        store.on_hand_over(Box::new(move |object| {
+            if let Some(store) = weak.upgrade() {
+                // Fails only when the session is closed; then its memory is given back as a whole.
+                let _ = store.send_head(ToHead::Free { object }, true);
             }
         }));
         let role = role(&store, &caller);
@@ -164,6 +183,7 @@ impl Session {
 
     /// Runs a task on a worker process. The submission's holds are the session's from here on, also if this fails.
     pub fn submit(&self, submission: Submission) -> Result<()> {
+        self.inner.store.check_writable()?;
         match &self.inner.role {
             Role::Head { head, .. } => head.submit(submission),
             _ => {
@@ -179,6 +199,7 @@ impl Session {
 
     /// Creates an actor. The spec's holds are the session's from here on, unless this fails.
     pub fn create_actor(&self, spec: ActorSpec) -> Result<()> {
+        self.inner.store.check_writable()?;
         match &self.inner.role {
             Role::Head { head, .. } => head.create_actor(spec),
             _ => self.inner.store.send_head(ToHead::CreateActor(spec), true),
@@ -187,11 +208,13 @@ impl Session {
 
     /// Calls an actor's method. The message's holds are the session's from here on.
     pub fn call_actor(&self, actor: ObjectId, call: &ToWorker) -> Result<()> {
+        self.inner.store.check_writable()?;
         self.inner.caller.call(actor, call)
     }
 
     /// Kills an actor's process.
     pub fn kill_actor(&self, actor: ObjectId, no_restart: bool) -> Result<()> {
+        self.inner.store.check_writable()?;
         match &self.inner.role {
             Role::Head { head, .. } => head.kill_actor(actor, no_restart),
             _ => self
@@ -297,6 +320,7 @@ impl Inner {
             // A panic there has been printed; there is nothing more to do about it while closing.
             let _ = thread.join();
         }
+        self.store.end_spilling();
     }
 }
 

@@ -1,65 +1,88 @@
 //! The arena allocator: two-level segregated fit (Masmano et al., "TLSF: a new dynamic memory allocator for real-time systems",
 //! 2004) over 64-byte granules, constant time, neighbours merged at once.
 //!
-//! The root (bitmaps, bins, warm end) lies in the control segment under a `RobustMutex`; block headers lie before each payload in
-//! the arena. All of it is derived: the truth is "which slot owns which bytes". `allocate` writes the owner slot's `offset` and
-//! `release` clears it *inside* the critical section, so whoever finds the lock of a dead owner can rebuild everything from the
+//! | file | what |
+//! |---|---|
+//! | `alloc` | lending and taking back, under the lock |
+//! | `alloc/blocks` | block headers in the arena, each offset checked before use |
+//! | `alloc/bins` | free blocks by size, and which of them is lent next |
+//! | `alloc/pages` | which pages have memory: reserving before lending, giving back when idle |
+//! | `alloc/rebuild` | everything anew from the slots |
+//! | `alloc/walk` | whether everything adds up |
+//!
+//! The root (bitmaps and bins) lies in the control segment under a `RobustMutex`; block headers lie before each payload in the
+//! arena. All of it is derived: the truth is "which slot owns which bytes". `allocate` writes the owner slot's words and
+//! `release` clears them *inside* the critical section, so whoever finds the lock of a dead owner can rebuild everything from the
 //! slots, and neither loses nor doubles a byte.
 //!
-//! Block: `size | FREE`, offset of the block before it, next free, previous free. The block list covers the arena from 64 to the
-//! end without a hole. Offsets read from the arena are checked before use, since every process of the session can write them.
+//! The lock is never held for the length of an object: what a large block still lacks in memory its new owner reserves after the
+//! lock is free, and memory is given back to the system in bounded steps.
 
+mod bins;
+mod blocks;
+mod pages;
+mod rebuild;
+pub mod walk;
+
+use std::ops::Range;
+
+use self::bins::{BINS, FIRST_LEVELS};
+pub(crate) use self::blocks::HEADER;
+use self::blocks::{FIRST, FREE, GRANULE, MIN_BLOCK, PREVIOUS, SIZE};
+pub use self::pages::{TrimStep, address_bytes, map_words};
 use super::Arena;
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::ParticipantId;
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{RobustMutex, Shared};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{RobustGuard, RobustMutex, Shared};
 use crate::sys::failpoint::fail_point;
-use crate::sys::memfd;
 
-const GRANULE: u64 = 64;
-const HEADER: u64 = 64;
-const FIRST: u64 = 64;
-const MIN_BLOCK: u64 = 2 * GRANULE;
-const FREE: u64 = 1;
-const SECOND_BITS: u32 = 4;
-const SECOND: usize = 1 << SECOND_BITS;
-const FIRST_LEVELS: usize = 44;
-/// Pages are reserved in steps of this size, to keep system calls rare.
-const WARM_STEP: u64 = 8 << 20;
+/// Blocks below this size are cut from the high end of free memory and larger ones from the low end, so that a small object that
+/// lives long does not come to lie in the middle of room for large ones.
+const SMALL: u64 = 64 << 10;
 
-const SIZE: u64 = 0;
-const PREVIOUS: u64 = 8;
-const NEXT_FREE: u64 = 16;
-const PREVIOUS_FREE: u64 = 24;
-
-/// The allocator's shared root. Zeroed memory is an arena that was not set up yet.
+/// The allocator's shared root. Zeroed memory is an arena that was not set up yet. All of it is written under `lock`, except
+/// `watched`.
 #[derive(Debug)]
 #[repr(C)]
 pub struct ArenaRoot {
     lock: RobustMutex,
-    _pad: crate::sync::atomic::AtomicU32,
-    /// Pages below this offset are reserved.
-    warm_end: AtomicU64,
+    /// 1 if the whole arena was reserved when the session was opened: nothing is ever given back.
+    kept: AtomicU32,
+    /// Bytes that may be lent at once, block headers included: written once.
+    capacity: AtomicU64,
+    /// Units that may have pages; see `alloc/pages`.
+    touched: AtomicU64,
     /// Bytes lent, block headers included.
     used: AtomicU64,
     /// The most that was ever lent at once.
     peak: AtomicU64,
+    /// Counts allocations and releases, so that the head can tell an idle arena.
+    activity: AtomicU64,
+    /// 1 while the head sleeps without a limit and wants to hear of the next release. Stored by the head, swapped by a releaser.
+    watched: AtomicU32,
+    /// 1 if whoever maps the arena should ask for huge pages. Written once.
+    huge: AtomicU32,
     first: AtomicU64,
     second: [AtomicU64; FIRST_LEVELS],
-    bins: [AtomicU64; FIRST_LEVELS * SECOND],
+    bins: [AtomicU64; BINS],
 }
 
-// SAFETY: `repr(C)` over `Shared` fields; the lock is padded to 8 bytes by hand.
+// SAFETY: `repr(C)` over `Shared` fields; the 32-bit ones come in pairs, so there is no padding.
 unsafe impl Shared for ArenaRoot {}
 
 /// What the slot of an object says about its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allocation {
-    /// Offset of the payload in the arena.
+    /// Offset of the payload in the arena; 0 = nothing is lent.
     pub offset: u64,
     /// Payload bytes lent: those asked for, and what is left of the block.
     pub len: u64,
+}
+
+impl Allocation {
+    /// Nothing is lent.
+    pub const NONE: Self = Self { offset: 0, len: 0 };
 }
 
 /// One process's access to the allocator.
@@ -68,6 +91,8 @@ pub struct Allocator<'a, Dead, Live> {
     pub root: &'a ArenaRoot,
     /// The bytes.
     pub arena: &'a Arena,
+    /// Which pages have memory; see `alloc/pages`.
+    pub map: &'a [AtomicU64],
     /// Who is asking.
     pub me: ParticipantId,
     /// Whether a participant's process is known to have ended.
@@ -76,82 +101,76 @@ pub struct Allocator<'a, Dead, Live> {
     pub live: Live,
 }
 
-fn bin_of(size: u64) -> (usize, usize) {
-    let granules = size / GRANULE;
-    if granules < SECOND as u64 {
-        return (0, usize::try_from(granules).unwrap_or(0));
-    }
-    let level = 63 - granules.leading_zeros();
-    let second = (granules >> (level - SECOND_BITS)) & (SECOND as u64 - 1);
-    (
-        usize::try_from(level - SECOND_BITS + 1)
-            .unwrap_or(0)
-            .min(FIRST_LEVELS - 1),
-        usize::try_from(second).unwrap_or(0),
-    )
+/// What an attempt to lend came to.
+enum Lent {
+    /// The payload, and the range of its block.
+    Block(Allocation, Range<u64>),
+    /// These pages would be more than the session may take.
+    Short(Range<u64>),
 }
 
+/// Bytes of the block that holds a payload of `len` bytes.
 fn block_size(len: u64) -> Option<u64> {
     len.max(1).checked_next_multiple_of(GRANULE)?.checked_add(HEADER)
 }
 
 impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'_, Dead, Live> {
-    /// Lends `len` bytes and records them in the owner's slot through `record`, inside the critical section.
-    pub fn allocate(&self, len: u64, record: impl FnOnce(Allocation)) -> Result<Allocation> {
-        let guard = self.root.lock.lock(self.me, &self.is_dead);
-        if guard.recovered() {
-            self.rebuild()?;
-        }
-        let full = || Error::new(ErrorKind::StoreFull, format!("no room for {len} bytes"));
-        let size = block_size(len).ok_or_else(full)?;
-        let block = self.find(size)?.ok_or_else(full)?;
-        let found = self.size(block)? & !FREE;
-        self.unlink(block, found)?;
-        fail_point!("arena.allocate.unlinked");
-        let size = if found - size >= MIN_BLOCK { size } else { found };
-        if let Err(error) = self.warm(block + size) {
-            self.link(block, found)?;
+    /// Lends `len` bytes, all of them reserved, and records them in the owner's slot through `record`, inside the critical section.
+    /// If the system then refuses the memory, `record` is told `Allocation::NONE`, also inside, and nothing has changed.
+    pub fn allocate(&self, len: u64, record: impl Fn(Allocation)) -> Result<Allocation> {
+        let (got, block) = loop {
+            let _guard = self.lock()?;
+            match self.lend(len, &record)? {
+                Lent::Block(got, block) => break (got, block),
+                // In bounded steps: others get the lock in between.
+                Lent::Short(need) => {
+                    if self.give_back(BINS - 1, &need)?.units == 0 {
+                        bail!(
+                            StoreFull,
+                            "no room for {len} bytes: free memory shares its pages with objects in use"
+                        );
+                    }
+                }
+            }
+        };
+        fail_point!("arena.lend.unlocked");
+        if let Err(error) = self.pages().reserve(block.start, block.end) {
+            self.release(|| {
+                record(Allocation::NONE);
+                Some(got.offset)
+            })?;
             return Err(error);
         }
-        if size < found {
-            let rest = block + size;
-            self.word(rest, PREVIOUS)?.store(block, Ordering::Relaxed);
-            self.set_previous_of_next(rest, found - size)?;
-            self.link(rest, found - size)?;
-            fail_point!("arena.allocate.split");
-        }
-        self.word(block, SIZE)?.store(size, Ordering::Relaxed);
-        let used = self.root.used.fetch_add(size, Ordering::Relaxed) + size;
-        self.root.peak.fetch_max(used, Ordering::Relaxed);
-        fail_point!("arena.allocate.lent");
-        // The whole block, so that a rebuild finds exactly what was lent.
-        let allocation = Allocation {
-            offset: block + HEADER,
-            len: size - HEADER,
-        };
-        record(allocation);
-        Ok(allocation)
+        Ok(got)
     }
 
-    /// Takes the bytes back; `take` reads and clears the owner's slot inside the critical section.
-    pub fn release(&self, take: impl FnOnce() -> Option<u64>) -> Result<()> {
-        let guard = self.root.lock.lock(self.me, &self.is_dead);
-        if guard.recovered() {
-            self.rebuild()?;
+    /// Whether `allocate` would find a block for so many bytes now.
+    pub fn has_room(&self, len: u64) -> Result<bool> {
+        let _guard = self.lock()?;
+        match block_size(len).filter(|size| *size <= self.left()) {
+            Some(size) => self.find(size).map(|found| found.is_some()),
+            None => Ok(false),
         }
-        let Some(offset) = take() else { return Ok(()) };
+    }
+
+    /// Takes the bytes back; `take` reads and clears the owner's slot inside the critical section. True if the head sleeps and wants
+    /// to be told.
+    pub fn release(&self, take: impl FnOnce() -> Option<u64>) -> Result<bool> {
+        let _guard = self.lock()?;
+        let Some(offset) = take() else { return Ok(false) };
         let mut block = offset.wrapping_sub(HEADER);
         let mut size = self.size(block)?;
         if size & FREE != 0 {
             bail!(Corrupt, "arena block at {block} is released twice");
         }
         self.root.used.fetch_sub(size, Ordering::Relaxed);
+        self.root.activity.fetch_add(1, Ordering::Relaxed);
+        fail_point!("arena.release.counted");
         let next = block + size;
         if next < self.arena.size() {
             let next_size = self.size(next)?;
             if next_size & FREE != 0 {
                 self.unlink(next, next_size & !FREE)?;
-                fail_point!("arena.release.merged_next");
                 size += next_size & !FREE;
             }
         }
@@ -166,186 +185,92 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
                     );
                 }
                 self.unlink(previous, previous_size & !FREE)?;
-                fail_point!("arena.release.merged_previous");
                 block = previous;
                 size += previous_size & !FREE;
             }
         }
+        fail_point!("arena.release.merged");
         self.set_previous_of_next(block, size)?;
         self.link(block, size)?;
         fail_point!("arena.release.linked");
-        Ok(())
+        let watched = self.root.watched.load(Ordering::Relaxed) != 0;
+        Ok(watched && self.root.watched.swap(0, Ordering::AcqRel) != 0)
     }
 
-    /// Takes the lock once, so that it is nobody's who is dead.
-    pub fn settle(&self) -> Result<()> {
-        let guard = self.root.lock.lock(self.me, &self.is_dead);
-        if guard.recovered() { self.rebuild() } else { Ok(()) }
-    }
-
-    /// Sets up a fresh arena: one free block. Also what remains after `rebuild` of an arena without live objects.
-    pub fn format(&self) -> Result<()> {
-        let _guard = self.root.lock.lock(self.me, &self.is_dead);
+    /// Sets up a fresh arena of which `capacity` bytes may be in use: one free block.
+    pub fn format(&self, capacity: u64) -> Result<()> {
+        let _guard = self.root.lock.lock(self.me, &self.is_dead)?;
+        self.root.capacity.store(capacity, Ordering::Relaxed);
         self.rebuild()
     }
 
-    fn rebuild(&self) -> Result<()> {
-        self.root.first.store(0, Ordering::Relaxed);
-        for word in self.root.second.iter().chain(&self.root.bins) {
-            word.store(0, Ordering::Relaxed);
+    /// The largest payload that could be lent now, and the bytes that are free in all.
+    pub fn free_extent(&self) -> Result<(u64, u64)> {
+        let _guard = self.lock()?;
+        let free = self.left();
+        Ok((self.largest()?.min(free).saturating_sub(HEADER), free))
+    }
+
+    fn lock(&self) -> Result<RobustGuard<'_>> {
+        let guard = self.root.lock.lock(self.me, &self.is_dead)?;
+        if guard.recovered() {
+            self.rebuild()?;
         }
-        let mut live = (self.live)();
-        live.sort_unstable_by_key(|allocation| allocation.offset);
-        let (mut at, mut previous, mut used) = (FIRST, 0, 0);
-        let end = self.arena.size();
-        let gap = |at: &mut u64, upto: u64, previous: &mut u64| -> Result<()> {
-            if upto > *at {
-                // Pages of the gap may never have been reserved, and a block header is about to be written there.
-                self.warm(*at + HEADER)?;
-                self.word(*at, PREVIOUS)?.store(*previous, Ordering::Relaxed);
-                self.link(*at, upto - *at)?;
-                *previous = *at;
-                *at = upto;
-            }
-            Ok(())
+        Ok(guard)
+    }
+
+    /// Bytes that may still be lent.
+    fn left(&self) -> u64 {
+        let capacity = self.root.capacity.load(Ordering::Relaxed).min(self.arena.size());
+        capacity.saturating_sub(FIRST.saturating_add(self.root.used.load(Ordering::Relaxed)))
+    }
+
+    /// Cuts a block out of the free one that fits best. Everything that can fail for want of memory comes before the first change.
+    fn lend(&self, len: u64, record: &impl Fn(Allocation)) -> Result<Lent> {
+        let full = || Error::new(ErrorKind::StoreFull, format!("no room for {len} bytes"));
+        let size = block_size(len).filter(|size| *size <= self.left()).ok_or_else(full)?;
+        let free = self.find(size)?.ok_or_else(full)?;
+        let found = self.size(free)? & !FREE;
+        if found < size {
+            bail!(
+                Corrupt,
+                "arena block at {free} shrank from {size} bytes or more to {found}"
+            );
+        }
+        let size = if found - size >= MIN_BLOCK { size } else { found };
+        let rest = found - size;
+        let block = if size < SMALL { free + rest } else { free };
+        // One header beyond: the free block that follows keeps its own there.
+        let need = block..(block + size + HEADER).min(free + found);
+        if !self.open(&(free..free + found), &need)? {
+            return Ok(Lent::Short(need));
+        }
+        fail_point!("arena.lend.opened");
+        self.unlink(free, found)?;
+        fail_point!("arena.lend.unlinked");
+        if block > free {
+            self.word(block, PREVIOUS)?.store(free, Ordering::Relaxed);
+            self.set_previous_of_next(block, size)?;
+            self.link(free, rest)?;
+        } else if rest > 0 {
+            let rest_at = block + size;
+            self.word(rest_at, PREVIOUS)?.store(block, Ordering::Relaxed);
+            self.set_previous_of_next(rest_at, rest)?;
+            self.link(rest_at, rest)?;
+        }
+        fail_point!("arena.lend.split");
+        self.word(block, SIZE)?.store(size, Ordering::Relaxed);
+        let used = self.root.used.fetch_add(size, Ordering::Relaxed).wrapping_add(size);
+        self.root.peak.fetch_max(used, Ordering::Relaxed);
+        self.root.activity.fetch_add(1, Ordering::Relaxed);
+        // The whole block, so that a rebuild finds exactly what was lent.
+        let got = Allocation {
+            offset: block + HEADER,
+            len: size - HEADER,
         };
-        for allocation in live {
-            let block = allocation.offset.wrapping_sub(HEADER);
-            let Some(size) = block_size(allocation.len) else {
-                bail!(Corrupt, "a slot claims {} bytes", allocation.len)
-            };
-            if block < at || block + size > end || !block.is_multiple_of(GRANULE) {
-                bail!(
-                    Corrupt,
-                    "a slot claims {size} bytes at {block}, which overlap another slot's or the arena's end"
-                );
-            }
-            gap(&mut at, block, &mut previous)?;
-            self.word(block, SIZE)?.store(size, Ordering::Relaxed);
-            self.word(block, PREVIOUS)?.store(previous, Ordering::Relaxed);
-            previous = block;
-            at = block + size;
-            used += size;
-        }
-        gap(&mut at, end, &mut previous)?;
-        self.root.used.store(used, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn warm(&self, upto: u64) -> Result<()> {
-        let warm = self.root.warm_end.load(Ordering::Relaxed);
-        // One header beyond: the free block that follows keeps its header there.
-        let need = (upto + HEADER).min(self.arena.size());
-        if need > warm {
-            let target = need.next_multiple_of(WARM_STEP).min(self.arena.size());
-            memfd::reserve(self.arena.fd(), warm, target - warm)?;
-            self.root.warm_end.store(target, Ordering::Relaxed);
-            fail_point!("arena.warm.reserved");
-        }
-        Ok(())
-    }
-
-    fn word(&self, block: u64, field: u64) -> Result<&AtomicU64> {
-        if block < FIRST || !block.is_multiple_of(GRANULE) {
-            bail!(Corrupt, "arena block offset {block} is not a block");
-        }
-        self.arena.word(block + field)
-    }
-
-    fn size(&self, block: u64) -> Result<u64> {
-        let word = self.word(block, SIZE)?.load(Ordering::Relaxed);
-        let size = word & !FREE;
-        if size < GRANULE || !size.is_multiple_of(GRANULE) || size > self.arena.size() - block {
-            bail!(Corrupt, "arena block at {block} claims {size} bytes");
-        }
-        Ok(word)
-    }
-
-    fn set_previous_of_next(&self, block: u64, size: u64) -> Result<()> {
-        let next = block + size;
-        if next < self.arena.size() {
-            self.word(next, PREVIOUS)?.store(block, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    fn find(&self, size: u64) -> Result<Option<u64>> {
-        // A fit in a larger bin always suffices; the size's own bin may hold one too and is searched only if that fails.
-        let (level, second) = bin_of(size);
-        let after = |level: usize, second: usize| -> Option<(usize, usize)> {
-            let here =
-                self.root.second[level].load(Ordering::Relaxed) & u64::MAX.checked_shl(u32::try_from(second).ok()?)?;
-            if here != 0 {
-                return Some((level, here.trailing_zeros() as usize));
-            }
-            let up = self.root.first.load(Ordering::Relaxed) & u64::MAX.checked_shl(u32::try_from(level + 1).ok()?)?;
-            let level = up.trailing_zeros() as usize;
-            let second = self.root.second.get(level)?.load(Ordering::Relaxed);
-            (up != 0 && second != 0).then(|| (level, second.trailing_zeros() as usize))
-        };
-        let own = self.first_fit(level, second, size)?;
-        if own.is_some() {
-            return Ok(own);
-        }
-        match after(level, second + 1) {
-            Some((level, second)) => self.first_fit(level, second, size),
-            None => Ok(None),
-        }
-    }
-
-    fn first_fit(&self, level: usize, second: usize, size: u64) -> Result<Option<u64>> {
-        let mut block = self.root.bins[level * SECOND + second].load(Ordering::Relaxed);
-        let mut steps = 0;
-        while block != 0 {
-            let found = self.size(block)?;
-            if found & FREE == 0 {
-                bail!(Corrupt, "arena block at {block} is in a free list and lent");
-            }
-            if found & !FREE >= size {
-                return Ok(Some(block));
-            }
-            steps += 1;
-            if steps > 64 {
-                // Bounded search keeps the worst case constant; a larger bin is tried next.
-                return Ok(None);
-            }
-            block = self.word(block, NEXT_FREE)?.load(Ordering::Relaxed);
-        }
-        Ok(None)
-    }
-
-    fn link(&self, block: u64, size: u64) -> Result<()> {
-        let (level, second) = bin_of(size);
-        let bin = &self.root.bins[level * SECOND + second];
-        let next = bin.load(Ordering::Relaxed);
-        self.word(block, SIZE)?.store(size | FREE, Ordering::Relaxed);
-        self.word(block, NEXT_FREE)?.store(next, Ordering::Relaxed);
-        self.word(block, PREVIOUS_FREE)?.store(0, Ordering::Relaxed);
-        if next != 0 {
-            self.word(next, PREVIOUS_FREE)?.store(block, Ordering::Relaxed);
-        }
-        bin.store(block, Ordering::Relaxed);
-        self.root.second[level].fetch_or(1 << second, Ordering::Relaxed);
-        self.root.first.fetch_or(1 << level, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn unlink(&self, block: u64, size: u64) -> Result<()> {
-        let (level, second) = bin_of(size);
-        let next = self.word(block, NEXT_FREE)?.load(Ordering::Relaxed);
-        let previous = self.word(block, PREVIOUS_FREE)?.load(Ordering::Relaxed);
-        if next != 0 {
-            self.word(next, PREVIOUS_FREE)?.store(previous, Ordering::Relaxed);
-        }
-        if previous != 0 {
-            self.word(previous, NEXT_FREE)?.store(next, Ordering::Relaxed);
-            return Ok(());
-        }
-        self.root.bins[level * SECOND + second].store(next, Ordering::Relaxed);
-        if next == 0 && self.root.second[level].fetch_and(!(1 << second), Ordering::Relaxed) == 1 << second {
-            self.root.first.fetch_and(!(1 << level), Ordering::Relaxed);
-        }
-        Ok(())
+        fail_point!("arena.lend.cut");
+        record(got);
+        Ok(Lent::Block(got, block..block + size))
     }
 }
 
@@ -354,9 +279,34 @@ impl ArenaRoot {
     pub fn usage(&self) -> (u64, u64) {
         (self.used.load(Ordering::Relaxed), self.peak.load(Ordering::Relaxed))
     }
-}
 
-pub mod walk;
+    /// Bytes that may be lent at once.
+    pub fn capacity(&self) -> u64 {
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    /// A number that changes with each allocation and release.
+    pub fn activity(&self) -> u64 {
+        self.activity.load(Ordering::Relaxed)
+    }
+
+    /// Whether whoever maps the arena should ask for huge pages.
+    pub fn wants_huge_pages(&self) -> bool {
+        self.huge.load(Ordering::Relaxed) != 0
+    }
+
+    /// Asks those who map the arena later for huge pages.
+    pub fn want_huge_pages(&self) {
+        self.huge.store(1, Ordering::Relaxed);
+    }
+
+    /// Asks the next release to say so. Call it before the look that decides to sleep.
+    pub fn watch(&self) {
+        self.watched.store(1, Ordering::Release);
+    }
+}
 
 #[cfg(all(test, not(loom)))]
 mod tests;
+#[cfg(all(test, not(loom)))]
+mod trace;

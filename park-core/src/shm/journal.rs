@@ -59,7 +59,7 @@ unsafe impl Shared for Journal {}
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Lane>() == 64);
 
-#[cfg(any(test, loom))]
+#[cfg(all(test, loom))]
 impl Lane {
     pub(crate) fn new() -> Self {
         Self {
@@ -76,7 +76,7 @@ impl Lane {
     }
 }
 
-#[cfg(any(test, loom))]
+#[cfg(all(test, loom))]
 impl Journal {
     pub(crate) fn new() -> Self {
         Self {

@@ -1,12 +1,13 @@
 //! Where each section of the control segment lies, and the header that says so to a process that joins.
 
 use super::Segment;
-use super::alloc::ArenaRoot;
+use super::alloc::{self, ArenaRoot};
+use super::board::Board;
 use super::journal::{Journal, LIST};
 use super::participant::Participant;
 use crate::error::{Result, bail};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Doorbell, RobustMutex, Shared};
+use crate::sync::{Doorbell, RobustMutex, Shared, WaitingLine};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"PARKSHM1");
 const VERSION: u32 = 2;
@@ -24,7 +25,7 @@ pub const STATE_OPEN: u32 = 0;
 /// The session was shut down; nothing new may start.
 pub const STATE_CLOSED: u32 = 1;
 
-/// The first page of the control segment.
+/// The first two pages of the control segment.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Header {
@@ -53,6 +54,12 @@ pub struct Header {
     pub opened: AtomicU32,
     /// Rung when memory or slots come back.
     pub space: Doorbell,
+    /// Producers, and objects to be restored, that wait for memory.
+    pub line: WaitingLine,
+    /// Between the spiller and everyone.
+    pub board: Board,
+    /// Who brings several objects back from disk (store/spill/restore.rs).
+    pub gatherers: WaitingLine,
 }
 
 // SAFETY: `repr(C)` over `Shared` fields; offsets are pinned by the assertions below.
@@ -63,7 +70,10 @@ const _: () = {
     assert!(std::mem::offset_of!(Header, state) == 40);
     assert!(std::mem::offset_of!(Header, free_lock) == 56);
     assert!(std::mem::offset_of!(Header, space) == 72);
-    assert!(size_of::<Header>() == 80);
+    assert!(std::mem::offset_of!(Header, line) == 80);
+    assert!(std::mem::offset_of!(Header, board) == 80 + 24 + 64 * 40);
+    assert!(std::mem::offset_of!(Header, gatherers) == 2664 + 304);
+    assert!(size_of::<Header>() as u64 <= Layout::ARENA_ROOT);
     assert!(size_of::<Participant>() == 256);
 };
 
@@ -80,12 +90,13 @@ pub struct Layout {
     ledgers: u64,
     journals: u64,
     rings: u64,
+    pages: u64,
     total: u64,
 }
 
 impl Layout {
-    const ARENA_ROOT: u64 = PAGE;
-    const PARTICIPANTS: u64 = 4 * PAGE;
+    const ARENA_ROOT: u64 = 2 * PAGE;
+    const PARTICIPANTS: u64 = 5 * PAGE;
     /// Bytes of each participant's journal: its lanes, then the list of its transfer lane.
     const JOURNAL: u64 = 2 * PAGE;
 
@@ -96,7 +107,8 @@ impl Layout {
         let ledgers = (slots + u64::from(max_objects) * SLOT_BYTES).next_multiple_of(PAGE);
         let journals = (ledgers + participants * u64::from(max_objects) * 8).next_multiple_of(PAGE);
         let rings = (journals + participants * Self::JOURNAL).next_multiple_of(PAGE);
-        let total = rings + participants * u64::from(RING_BYTES);
+        let pages = rings + participants * u64::from(RING_BYTES);
+        let total = (pages + alloc::map_words(arena_bytes) * 8).next_multiple_of(PAGE);
         Self {
             max_objects,
             arena_bytes,
@@ -105,6 +117,7 @@ impl Layout {
             ledgers,
             journals,
             rings,
+            pages,
             total,
         }
     }
@@ -126,7 +139,7 @@ impl Layout {
         header.head_pid.store(head_pid, Ordering::Relaxed);
         header
             .opened
-            .store(crate::sys::process::uptime_seconds(), Ordering::Relaxed);
+            .store(crate::sys::clock::coarse_seconds(), Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::Release);
         Ok(())
     }
@@ -179,6 +192,12 @@ impl Layout {
     /// The allocator's root.
     pub fn arena_root<'a>(&self, control: &'a Segment) -> &'a ArenaRoot {
         control.must(Self::ARENA_ROOT)
+    }
+
+    /// Which pages of the arena have memory.
+    pub fn page_map<'a>(&self, control: &'a Segment) -> &'a [AtomicU64] {
+        let words = alloc::map_words(self.arena_bytes);
+        control.words(self.pages, usize::try_from(words).unwrap_or(usize::MAX))
     }
 
     /// One participant's entry. `index` is below `MAX_PARTICIPANTS`.

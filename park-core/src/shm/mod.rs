@@ -5,6 +5,7 @@
 )]
 
 pub mod alloc;
+pub mod board;
 pub mod journal;
 pub mod layout;
 pub mod participant;

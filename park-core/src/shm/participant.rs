@@ -34,15 +34,18 @@ pub struct Participant {
     pub bytes_copied: AtomicU64,
     /// Payload bytes this participant handed out as views.
     pub bytes_shared: AtomicU64,
-    _pad1: [AtomicU64; 14],
+    /// 1 if it may have warm slots (store/warm.rs): set by it, cleared by whoever is about to look for them.
+    pub warm: AtomicU32,
+    _pad1: AtomicU32,
+    _pad2: [AtomicU64; 13],
 }
 
 // SAFETY: `repr(C)` over `Shared` fields; its size is pinned in `layout`.
 unsafe impl Shared for Participant {}
 
 impl Participant {
-    /// Whether the head has declared this process dead.
-    pub fn is_dead(&self) -> bool {
-        self.state.load(Ordering::Acquire) == DEAD
+    /// Whether a process has this entry, as far as the head knows. What an entry that is not in use seems to hold, nobody holds.
+    pub fn is_live(&self) -> bool {
+        self.state.load(Ordering::Acquire) == LIVE
     }
 }

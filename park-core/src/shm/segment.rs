@@ -97,11 +97,12 @@ impl Segment {
     }
 }
 
-/// The arena segment: object bytes, mapped once for writing and once for reading.
+/// The arena segment: object bytes, mapped once for writing and once for reading; in a process that may only look, for reading alone.
 #[derive(Debug)]
 pub struct Arena {
     fd: OwnedFd,
-    write: Mapping,
+    /// None if the descriptor is for reading only.
+    write: Option<Mapping>,
     read: Mapping,
 }
 
@@ -123,19 +124,49 @@ impl Arena {
     }
 
     fn map(fd: OwnedFd, len: u64) -> Result<Self> {
-        let write = Mapping::read_write(&fd, len)?;
+        let write = if memfd::is_writable(&fd)? {
+            Some(Mapping::read_write(&fd, len)?)
+        } else {
+            None
+        };
         let read = Mapping::read_only(&fd, len)?;
         Ok(Self { fd, write, read })
     }
 
+    /// Whether this process may not write here.
+    pub fn is_read_only(&self) -> bool {
+        self.write.is_none()
+    }
+
+    fn writable(&self) -> Result<*mut u8> {
+        match &self.write {
+            Some(mapping) => Ok(mapping.base()),
+            None => bail!(PermissionDenied, "the arena is mapped for reading only"),
+        }
+    }
+
     /// Length in bytes.
     pub fn size(&self) -> u64 {
-        self.write.size() as u64
+        self.read.size() as u64
     }
 
     /// The descriptor, to pass on.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// Asks for huge pages in this process's mappings. False if the machine does not allow them.
+    pub fn advise_huge_pages(&self) -> bool {
+        let written = self.write.as_ref().is_none_or(Mapping::advise_huge_pages);
+        written & self.read.advise_huge_pages()
+    }
+
+    /// Fills in this process's page tables for writing.
+    pub fn populate(&self) -> Result<()> {
+        match &self.write {
+            Some(write) => write.populate(self.size()),
+            None => Ok(()),
+        }
     }
 
     fn check(&self, offset: u64, len: u64) -> Result<usize> {
@@ -151,7 +182,7 @@ impl Arena {
 
     /// Address of `len` bytes for their one writer.
     pub fn write_address(&self, offset: u64, len: u64) -> Result<*mut u8> {
-        Ok(self.write.base().wrapping_add(self.check(offset, len)?))
+        Ok(self.writable()?.wrapping_add(self.check(offset, len)?))
     }
 
     /// Address of `len` sealed bytes for readers; a write there faults.
@@ -166,6 +197,6 @@ impl Arena {
             bail!(Corrupt, "arena word offset {offset} is not aligned");
         }
         // SAFETY: in bounds and aligned, mapped as long as `self`; block headers are only ever accessed as atomics.
-        Ok(unsafe { &*self.write.base().wrapping_add(at).cast::<AtomicU64>() })
+        Ok(unsafe { &*self.writable()?.wrapping_add(at).cast::<AtomicU64>() })
     }
 }

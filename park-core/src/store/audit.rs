@@ -17,6 +17,7 @@ use super::Store;
 use super::journal::references;
 use super::slot::Phase;
 use crate::id::ParticipantId;
+use crate::shm::alloc::HEADER;
 use crate::shm::participant;
 use crate::sync::atomic::Ordering;
 
@@ -60,6 +61,9 @@ impl Store {
             let has_block = slot.offset.load(Ordering::Relaxed) != 0;
             match seen.phase {
                 Phase::Free if has_block => audit.complaints.push(format!("slot {index} is free and owns a block")),
+                Phase::Spilled if has_block => audit
+                    .complaints
+                    .push(format!("slot {index} is on disk and owns a block")),
                 Phase::Cached | Phase::Writing | Phase::Freeing
                     if self.participant(seen.owner).state.load(Ordering::Acquire) != participant::LIVE =>
                 {
@@ -163,7 +167,9 @@ impl Store {
         });
         match walked {
             Ok(walk) => {
-                audit.lent = walk.lent;
+                let warm = (0..self.slots_used()).filter(|index| self.warm_state(*index).is_some());
+                let warm: u64 = warm.map(|index| self.slot(index).block_bytes() + HEADER).sum();
+                audit.lent = walk.lent.saturating_sub(warm);
                 audit.complaints.extend(walk.complaints);
             }
             Err(error) => audit.complaints.push(format!("arena: {error}")),

@@ -8,10 +8,16 @@
 //! ARROW    an Arrow IPC stream
 //! ERROR    i32 kind, u32 message length, message (UTF-8), bytes that one language understands
 //! ACTOR    the handle object of an actor (actor/README.md); not readable as data
+//! CHANNEL  slots that are written over and over (channel/README.md); not readable as data, never moved or spilled
+//! MAPPED   a TENSOR's header, and where in which file the elements are (mapped.rs)
 //! ```
 //! All integers are little-endian. Lengths read back are checked against the object's length.
 
+pub use super::dtype::DType;
 use crate::error::{Error, ErrorKind, Result, bail};
+
+/// In a slot's `meta`, above format and view: the object is never spilled.
+pub(crate) const KEPT: u32 = 1 << 16;
 
 /// The format of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +35,10 @@ pub enum Format {
     Error = 4,
     /// The handle of an actor.
     Actor = 5,
+    /// The memory of a channel.
+    Channel = 6,
+    /// One dense tensor whose elements are a range of a file.
+    Mapped = 7,
 }
 
 impl Format {
@@ -41,6 +51,8 @@ impl Format {
             3 => Self::Arrow,
             4 => Self::Error,
             5 => Self::Actor,
+            6 => Self::Channel,
+            7 => Self::Mapped,
             _ => bail!(Corrupt, "object has format {number}"),
         })
     }
@@ -55,44 +67,18 @@ pub enum View {
     Numpy = 0,
     /// `torch.Tensor` on the CPU.
     Torch = 1,
+    /// `park.store.TensorView`: of neither library; other libraries read it through DLPack.
+    Plain = 2,
 }
 
 impl View {
     /// The view with this number; unknown numbers are numpy, the neutral choice.
     pub fn from_number(number: u8) -> Self {
-        if number == 1 { Self::Torch } else { Self::Numpy }
-    }
-}
-
-/// An element type: DLPack's code and the bits of one element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DType {
-    /// DLPack's `DLDataTypeCode`: 0 int, 1 uint, 2 float, 4 bfloat, 5 complex, 6 bool.
-    pub code: u8,
-    /// Bits of one element.
-    pub bits: u8,
-}
-
-impl DType {
-    /// Checks a code and a width that came from outside.
-    pub fn new(code: u8, bits: u8) -> Result<Self> {
-        let good: &[u8] = match code {
-            0 | 1 => &[8, 16, 32, 64],
-            2 => &[16, 32, 64],
-            4 => &[16],
-            5 => &[64, 128],
-            6 => &[8],
-            _ => &[],
-        };
-        if !good.contains(&bits) {
-            bail!(InvalidArgument, "no dtype has DLPack code {code} with {bits} bits");
+        match number {
+            1 => Self::Torch,
+            2 => Self::Plain,
+            _ => Self::Numpy,
         }
-        Ok(Self { code, bits })
-    }
-
-    /// Bytes of one element.
-    pub fn bytes(self) -> u64 {
-        u64::from(self.bits) / 8
     }
 }
 
@@ -190,6 +176,20 @@ impl TensorSpec {
 
     /// Reads the header of a TENSOR object and checks it against the object's length.
     pub fn parse(object: &[u8], view: View) -> Result<Self> {
+        let spec = Self::parse_header(object, view)?;
+        if spec.nbytes() + TENSOR_HEADER != object.len() as u64 {
+            bail!(
+                Corrupt,
+                "tensor object of {} bytes has a header that asks for {}",
+                object.len(),
+                spec.nbytes() + TENSOR_HEADER
+            );
+        }
+        Ok(spec)
+    }
+
+    /// Reads the header that an object starts with.
+    pub(super) fn parse_header(object: &[u8], view: View) -> Result<Self> {
         let Some(header) = object.first_chunk::<{ TENSOR_HEADER as usize }>() else {
             bail!(Corrupt, "tensor object of {} bytes has no header", object.len());
         };
@@ -205,16 +205,7 @@ impl TensorSpec {
         };
         let corrupt = |error: Error| Error::new(ErrorKind::Corrupt, format!("tensor object: {error}"));
         let dtype = DType::new(header[0], header[1]).map_err(corrupt)?;
-        let spec = Self::strided(dtype, &read(8), &read(72), view).map_err(corrupt)?;
-        if spec.nbytes() + TENSOR_HEADER != object.len() as u64 {
-            bail!(
-                Corrupt,
-                "tensor object of {} bytes has a header that asks for {}",
-                object.len(),
-                spec.nbytes() + TENSOR_HEADER
-            );
-        }
-        Ok(spec)
+        Self::strided(dtype, &read(8), &read(72), view).map_err(corrupt)
     }
 }
 
@@ -236,7 +227,9 @@ pub fn decode_error(bytes: &[u8]) -> Error {
         let (len, rest) = rest.split_first_chunk::<4>()?;
         let (message, detail) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
         let kind = ErrorKind::from_number(i32::from_le_bytes(*kind))?;
-        Some(Error::new(kind, String::from_utf8_lossy(message)).with_detail(detail.to_vec()))
+        // Copied before it is checked: what lies in shared memory may change between the two.
+        let message = message.to_vec();
+        Some(Error::new(kind, String::from_utf8_lossy(&message)).with_detail(detail.to_vec()))
     };
     parsed().unwrap_or_else(|| {
         Error::new(

@@ -8,22 +8,25 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use super::format::{Format, TensorSpec, View, encode_error};
+use super::mapped::FileTable;
+use super::read_only::HandOver;
+use super::refs::stored_len;
 use super::slot::{PROMISED, Phase, Slot, State};
+use super::spill::SpillThread;
+use super::warm::WarmSlots;
 use super::{Interrupt, MutableObject, Object, ObjectRef, never};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::{ObjectId, ParticipantId};
-use crate::shm::alloc::Allocator;
+use crate::shm::alloc::{Allocator, address_bytes};
 use crate::shm::journal::LANES;
 use crate::shm::layout::{MAX_PARTICIPANTS, STATE_CLOSED, STATE_OPEN};
 use crate::shm::{Allocation, Arena, Header, Layout, Participant, Segment};
-use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Ring, SpinPolicy};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, Ring, SpinPolicy};
 use crate::sys::failpoint::fail_point;
-use crate::sys::{cgroup, fork, process};
+use crate::sys::{cgroup, clock, fork, process};
 
 /// Called with the id of an actor's handle object when its last reference is gone.
 pub(crate) type ActorFreed = Box<dyn Fn(ObjectId) + Send + Sync>;
@@ -51,6 +54,14 @@ impl Spec<'_> {
             nested: &[],
         }
     }
+
+    /// Bytes of payload and references; of a length that no store has, as many as there can be.
+    pub(super) fn stored(&self) -> u64 {
+        if self.len > 1 << 48 {
+            return u64::MAX;
+        }
+        stored_len(self.len, u32::try_from(self.nested.len()).unwrap_or(u32::MAX))
+    }
 }
 
 /// See the module's documentation.
@@ -62,16 +73,26 @@ pub struct Store {
     fork_epoch: u32,
     closed: AtomicBool,
     pub(super) cache: Mutex<Vec<u32>>,
+    pub(super) warm: Mutex<WarmSlots>,
     /// One thread of this process at a time writes a lane of its journal.
     pub(super) lanes: [Mutex<()>; LANES + 1],
-    full_wait: Duration,
+    pub(super) full_wait: Duration,
+    /// Whether huge pages were asked for and the machine allows them.
+    pub(super) huge_pages: AtomicBool,
     pub(super) spin: SpinPolicy,
     head: Option<OwnedFd>,
+    /// The tick in which the head was last seen alive.
+    head_seen: AtomicU64,
     /// In the head: the processes that joined by themselves.
     strangers: Mutex<HashMap<ParticipantId, OwnedFd>>,
     /// Kept open as long as the store: its end tells the head that this process has left.
     _membership: Option<OwnedFd>,
     pub(super) actor_freed: OnceLock<ActorFreed>,
+    pub(super) hand_over: OnceLock<HandOver>,
+    /// In the head process, if its session may spill.
+    pub(super) spill_thread: OnceLock<SpillThread>,
+    /// Files that MAPPED objects point into.
+    pub(super) files: FileTable,
 }
 
 impl std::fmt::Debug for Store {
@@ -87,9 +108,14 @@ impl Store {
     /// Creates the segments of a new session; this process is its head and driver.
     pub fn open(config: &Config, session: u64) -> Result<Self> {
         let capacity = config.checked_capacity(cgroup::memory_limit() / 10 * 3)?;
-        let layout = Layout::new(config.checked_max_objects()?, capacity, session);
+        let addresses = if config.reserves() {
+            capacity
+        } else {
+            address_bytes(capacity)
+        };
+        let layout = Layout::new(config.checked_max_objects()?, addresses, session);
         let control = Segment::create("park-control", layout.control_bytes())?;
-        let arena = Arena::create("park-arena", capacity)?;
+        let arena = Arena::create("park-arena", addresses)?;
         layout.write_header(&control, process::pid())?;
         let store = Self::assemble(
             control,
@@ -106,11 +132,12 @@ impl Store {
             entry.state.store(crate::shm::participant::LIVE, Ordering::Release);
         }
         store.header().participants_used.store(2, Ordering::Relaxed);
-        store.allocator(ParticipantId::HEAD).format()?;
+        store.set_up_arena(config, capacity)?;
         Ok(store)
     }
 
-    /// Joins a session through descriptors received from its head, as participant `me`.
+    /// Joins a session through descriptors received from its head, as participant `me`. With a descriptor of the arena that was
+    /// opened for reading only, the process may look, and make nothing.
     pub fn join(
         control: OwnedFd,
         arena: OwnedFd,
@@ -134,6 +161,7 @@ impl Store {
             head,
         );
         store.participant(me).pid.store(process::pid(), Ordering::Relaxed);
+        store.follow_huge_pages();
         Ok(store)
     }
 
@@ -154,13 +182,19 @@ impl Store {
             fork_epoch: fork::epoch(),
             closed: AtomicBool::new(false),
             cache: Mutex::new(Vec::new()),
+            warm: Mutex::default(),
             lanes: Default::default(),
             full_wait,
+            huge_pages: AtomicBool::new(false),
             spin: SpinPolicy::default(),
             head,
+            head_seen: AtomicU64::new(0),
             strangers: Mutex::default(),
             _membership: membership,
             actor_freed: OnceLock::new(),
+            hand_over: OnceLock::new(),
+            spill_thread: OnceLock::new(),
+            files: FileTable::default(),
         }
     }
 
@@ -176,7 +210,7 @@ impl Store {
 
     /// Seconds since the session was opened, as `born` of a slot counts them.
     pub(super) fn age(&self) -> u32 {
-        let now = process::uptime_seconds();
+        let now = clock::coarse_seconds();
         now.saturating_sub(self.header().opened.load(Ordering::Relaxed))
     }
 
@@ -185,9 +219,17 @@ impl Store {
         self.layout.session
     }
 
-    /// Bytes of the arena.
+    /// Bytes that objects may take.
     pub fn capacity(&self) -> u64 {
-        self.layout.arena_bytes
+        self.layout
+            .arena_root(&self.control)
+            .capacity()
+            .min(self.layout.arena_bytes)
+    }
+
+    /// How many objects may exist at once.
+    pub fn max_objects(&self) -> u32 {
+        self.layout.max_objects
     }
 
     /// The control segment's descriptor, then the arena's.
@@ -220,7 +262,7 @@ impl Store {
 
     /// Whether a participant's process is known to have ended, so that its locks may be taken over.
     pub(crate) fn is_dead(&self) -> impl Fn(ParticipantId) -> bool + '_ {
-        |id| u32::from(id.0) >= MAX_PARTICIPANTS || self.participant(id).is_dead() || self.ended_unheard(id)
+        |id| u32::from(id.0) >= MAX_PARTICIPANTS || !self.participant(id).is_live() || self.ended_unheard(id)
     }
 
     /// Whether a participant has ended though its entry does not say so. The head must not wait to be told: the thread that would be
@@ -258,6 +300,7 @@ impl Store {
         Allocator {
             root: self.layout.arena_root(&self.control),
             arena: &self.arena,
+            map: self.layout.page_map(&self.control),
             me,
             is_dead: self.is_dead(),
             live: || self.live_allocations(),
@@ -311,9 +354,24 @@ impl Store {
         Ok(())
     }
 
+    /// As `check_head`, for calls that take less than a microsecond: the system is asked once a tick of its clock, not once a call.
+    fn check_head_lately(&self) -> Result<()> {
+        if self.head.is_none() {
+            return self.check_open();
+        }
+        let now = clock::coarse_ms();
+        if self.head_seen.swap(now, Ordering::Relaxed) == now {
+            return self.check_open();
+        }
+        // Once it is gone, every call says so.
+        self.check_head()
+            .inspect_err(|_| self.head_seen.store(0, Ordering::Relaxed))
+    }
+
     /// Whether this handle was inherited through `fork()`.
     pub fn is_forked(&self) -> bool {
-        fork::crossed(self.fork_epoch)
+        // In a shuttle test a thread that unwinds plays a process that was killed: it, too, must not touch what it leaves behind.
+        fork::crossed(self.fork_epoch) || (cfg!(shuttle) && std::thread::panicking())
     }
 
     /// Refuses new work in this process from now on. Views and references stay valid until dropped.
@@ -336,6 +394,7 @@ impl Store {
             self.participant(ParticipantId(index)).doorbell.ring();
         }
         self.header().space.ring();
+        self.board().bell.ring();
     }
 
     pub(crate) fn participants_used(&self) -> u16 {
@@ -358,7 +417,20 @@ impl Store {
 
     /// Lends room for one object. Waits for room as long as the configuration says, then fails with `StoreFull`.
     pub fn create(self: &Arc<Self>, spec: Spec<'_>, interrupt: Interrupt<'_>) -> Result<MutableObject> {
-        self.check_head()?;
+        self.check_writable()?;
+        self.check_head_lately()?;
+        let (index, generation) = match self.take_warm(spec.stored()) {
+            Some(warm) => warm,
+            None => self.take_to_write()?,
+        };
+        fail_point!("object.create.writing");
+        self.start_references(index, 1);
+        self.fill(index, generation, spec, interrupt)
+            .inspect_err(|_| self.discard(index, generation))
+    }
+
+    /// A slot without memory that is WRITING by this process: index and generation.
+    fn take_to_write(&self) -> Result<(u32, u32)> {
         let index = self.take_slot()?;
         let slot = self.slot(index);
         let generation = slot.state()?.generation;
@@ -368,10 +440,7 @@ impl Store {
             flags: 0,
             phase: Phase::Writing,
         });
-        fail_point!("object.create.writing");
-        self.start_references(index, 1);
-        self.fill(index, generation, spec, interrupt)
-            .inspect_err(|_| self.discard(index, generation))
+        Ok((index, generation))
     }
 
     /// Lends room for a tensor, its header already written.
@@ -392,7 +461,8 @@ impl Store {
 
     /// Promises an object that participant `producer` will make. The caller gets a reference; the promise owns a hold on top.
     pub fn promise(self: &Arc<Self>, producer: ParticipantId) -> Result<ObjectRef> {
-        self.check_head()?;
+        self.check_writable()?;
+        self.check_head_lately()?;
         let index = self.take_slot()?;
         let slot = self.slot(index);
         let generation = slot.state()?.generation;
@@ -415,6 +485,7 @@ impl Store {
         spec: Spec<'_>,
         interrupt: Interrupt<'_>,
     ) -> Result<Option<MutableObject>> {
+        self.check_writable()?;
         let slot = self.checked_slot(id)?;
         // The writer's own reference, given back when the object is sealed or returned to the promise. Taken first: without it the
         // last other one may go while the object is WRITING, and nobody would free it.
@@ -472,8 +543,12 @@ impl Store {
 
     /// Waits for an object and returns a view that keeps it alive. ERROR objects come back as their error.
     pub fn get(self: &Arc<Self>, object: &ObjectRef, timeout: Option<Duration>) -> Result<Object> {
+        let started = Instant::now();
         self.wait(std::slice::from_ref(&object), 1, timeout, &mut never)?;
-        object.open()
+        object.open_within(
+            timeout.map(|timeout| timeout.saturating_sub(started.elapsed())),
+            &mut never,
+        )
     }
 
     /// Whether an object of this id is sealed now.
@@ -504,29 +579,7 @@ impl Store {
                 self.capacity()
             );
         }
-        let deadline = Instant::now() + self.full_wait;
-        loop {
-            let ticket = self.header().space.ticket();
-            match MutableObject::lend(self, index, generation, spec) {
-                Err(error) if error.kind() == ErrorKind::StoreFull => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if spec.len + 128 > self.capacity() {
-                        bail!(
-                            StoreFull,
-                            "the object of {} bytes is larger than the store of {} bytes",
-                            spec.len,
-                            self.capacity()
-                        );
-                    }
-                    if left.is_zero() {
-                        return Err(self.full_error(spec.len, &error));
-                    }
-                    interrupt()?;
-                    self.check_open()?;
-                    self.header().space.wait(ticket, Some(left.min(super::wait::TICK)));
-                }
-                other => return other,
-            }
-        }
+        let stored = super::refs::stored_len(spec.len, u32::try_from(spec.nested.len()).unwrap_or(u32::MAX));
+        self.with_room(stored, interrupt, || MutableObject::lend(self, index, generation, spec))
     }
 }

@@ -20,17 +20,15 @@
 
 use std::sync::Arc;
 
-use parking_lot::MutexGuard;
-
 use super::Store;
 use super::count::{Count, Lanes, Stamp};
 use super::slot::Slot;
 use crate::id::{ObjectId, ParticipantId};
 use crate::shm::journal::{Journal, LANES, LIST, Lane, TRANSFER};
 use crate::shm::layout::MAX_PARTICIPANTS;
-use crate::sync::Ring;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::ring::{Position, PushError};
+use crate::sync::{MutexGuard, Ring};
 use crate::sys::failpoint::fail_point;
 
 const TAKE: u32 = 1;
@@ -367,13 +365,15 @@ impl Store {
 
     /// The ring's lock was taken over from a dead process. If that one had written down a record and not published it, it never will:
     /// said here, before the ring moves on, because afterwards nobody could tell.
-    pub(super) fn abandon_sends(&self, ring: ParticipantId, head: u64) {
+    pub(crate) fn abandon_sends(&self, ring: ParticipantId, head: u64) {
+        let is_dead = self.is_dead();
         for number in 0..self.participants_used() {
             let who = ParticipantId(number);
             let Some(lane) = self.journal(who).map(|journal| &journal.lanes[TRANSFER]) else {
                 continue;
             };
-            if lane.opened().is_some()
+            if is_dead(who)
+                && lane.opened().is_some()
                 && lane.kind.load(Ordering::Acquire) == SEND
                 && lane.parent.load(Ordering::Relaxed) == u32::from(ring.0)
                 && lane.place.load(Ordering::Relaxed) >= head
@@ -440,9 +440,12 @@ impl Store {
         match lane.kind.load(Ordering::Acquire) {
             SEND => {
                 // Under the ring's lock: if the dead process still has it, this takes it over, and nothing moves meanwhile.
-                let head = self
-                    .ring(ring)
-                    .settle(self.me(), self.is_dead(), |head| self.abandon_sends(ring, head));
+                let abandon = |head| self.abandon_sends(ring, head);
+                let Ok(head) = self.ring(ring).settle(self.me(), self.is_dead(), abandon) else {
+                    // The lock is stuck: nobody can tell. What the ledger says is given back, which at worst is once too often for a
+                    // record that nobody can read any more either.
+                    return;
+                };
                 if lane.kind.load(Ordering::Acquire) != SEND || head <= place {
                     return;
                 }

@@ -2,30 +2,49 @@
 
 mod actor_cell;
 mod audit;
+mod channel_cell;
+mod copy;
 mod count;
+mod dtype;
+mod evict;
 pub mod format;
 mod handle;
 mod journal;
+mod locks;
+mod mapped;
+mod memory;
 mod mutable;
 mod object;
 mod object_ref;
+mod read_only;
 mod recover;
 mod refs;
-mod slot;
+mod report;
+mod room;
+pub(crate) mod slot;
+pub mod spill;
 mod stats;
 mod table;
 mod wait;
+mod warm;
 
 pub use actor_cell::Place;
 pub use audit::Audit;
 pub use format::{DType, Format, TensorSpec, View};
 pub use handle::{Spec, Store};
+pub use mapped::MappedFile;
+pub(crate) use memory::IdleTrim;
 pub use mutable::MutableObject;
 pub use object::{Object, Sealed};
 pub use object_ref::ObjectRef;
 pub use recover::Orphan;
+pub use report::{Holder, MemoryReport, ObjectRow, Party};
 pub use stats::StoreStats;
+pub(crate) use wait::TICK;
 pub use wait::{Interrupt, never};
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
+
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;

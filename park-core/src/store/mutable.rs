@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
+use super::copy::copy;
+use super::format::KEPT;
 use super::handle::Spec;
 use super::journal::Second;
 use super::refs::{fits_inline, stored_len};
-use super::slot::{BLOCK_UNIT, PROMISED, Phase, Slot, State};
+use super::slot::{PROMISED, Phase, State};
 use super::{ObjectRef, Store};
 use crate::error::{Result, bail};
 use crate::id::{ObjectId, ParticipantId};
+use crate::shm::Allocation;
 use crate::sync::atomic::Ordering;
 use crate::sys::failpoint::fail_point;
 
@@ -37,21 +40,32 @@ impl MutableObject {
         slot.nested.store(0, Ordering::Relaxed);
         slot.len.store(spec.len, Ordering::Relaxed);
         fail_point!("object.create.described");
-        if !fits_inline(stored) {
-            store.allocator(store.me()).allocate(stored, |got| {
-                // `offset` last: it is what makes the block this slot's.
-                let units = u32::try_from(got.len / BLOCK_UNIT).unwrap_or(u32::MAX);
-                slot.block.store(units, Ordering::Relaxed);
-                fail_point!("object.create.sized");
-                slot.offset.store(got.offset, Ordering::Relaxed);
-                fail_point!("object.create.placed");
-            })?;
-        }
+        // From what was allocated, not from what the slot says a moment later: others can write there.
+        let address = if fits_inline(stored) {
+            slot.inline.as_ptr().cast_mut().cast()
+        } else {
+            let lent = match slot.offset.load(Ordering::Relaxed) {
+                0 => store.place(slot, stored)?,
+                // A warm slot has its block already.
+                offset => Allocation {
+                    offset,
+                    len: slot.block_bytes(),
+                },
+            };
+            if lent.len < stored {
+                bail!(
+                    Corrupt,
+                    "object slot {index} has a block of {} bytes, {stored} were to fit",
+                    lent.len
+                );
+            }
+            store.arena.write_address(lent.offset, stored)?
+        };
         let mut object = Self {
             store: store.clone(),
             index,
             generation,
-            address: store.write_address(slot)?,
+            address,
             len: stored,
             done: false,
         };
@@ -125,7 +139,7 @@ impl MutableObject {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         // SAFETY: the range lies inside the lent payload (checked above), which nobody reads before it is sealed; the source is
         // readable (the caller's promise) and cannot overlap memory that is lent to this writer alone.
-        unsafe { std::ptr::copy_nonoverlapping(source, self.address.wrapping_add(offset), len) };
+        unsafe { copy(source, self.address.wrapping_add(offset), len) };
         self.store.count_copied(len as u64);
         Ok(())
     }
@@ -133,6 +147,11 @@ impl MutableObject {
     /// Address of the payload, `len()` bytes, 64-byte aligned. Valid until this value is sealed, aborted or dropped.
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.address
+    }
+
+    /// The object will never be moved to disk: whoever reads it must not wait for that.
+    pub(crate) fn keep_in_memory(&mut self) {
+        self.store.slot(self.index).meta.fetch_or(KEPT, Ordering::Relaxed);
     }
 
     /// Makes the object immutable and visible, and wakes everyone who waits for it.
@@ -215,14 +234,6 @@ impl Store {
                 fail_point!("object.abort.left");
                 return;
             }
-        }
-    }
-
-    /// Where a slot's payload is written.
-    pub(super) fn write_address(&self, slot: &Slot) -> Result<*mut u8> {
-        match slot.offset.load(Ordering::Relaxed) {
-            0 => Ok(slot.inline.as_ptr().cast_mut().cast()),
-            offset => self.arena.write_address(offset, slot.block_bytes()),
         }
     }
 

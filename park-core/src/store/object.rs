@@ -4,9 +4,13 @@
     reason = "makes slices over sealed bytes; the references held keep them sealed"
 )]
 
+use std::mem::ManuallyDrop;
+use std::time::Duration;
+
 use super::format::{Format, TENSOR_HEADER, TensorSpec, View, decode_error};
+use super::mapped::Elements;
 use super::slot::Slot;
-use super::{ObjectRef, Store};
+use super::{Interrupt, ObjectRef, Store, never};
 use crate::error::{Result, bail};
 use crate::sync::atomic::Ordering;
 
@@ -39,6 +43,8 @@ pub struct Object {
     len: usize,
     format: Format,
     view: View,
+    /// For MAPPED objects: the file that the address points into.
+    file: Option<Elements>,
 }
 
 // SAFETY: the bytes are sealed and stay mapped and unfreed while `reference` lives; reading them is safe from any thread.
@@ -47,25 +53,29 @@ unsafe impl Send for Object {}
 unsafe impl Sync for Object {}
 
 impl Object {
-    pub(super) fn new(reference: ObjectRef) -> Result<Self> {
-        let sealed = reference.sealed()?;
-        let (address, len) = (sealed.bytes.as_ptr(), sealed.bytes.len());
-        let (format, view) = (sealed.format, sealed.view);
-        // A pin of its own, in place of the borrowed one that goes at the end of this function.
-        reference.store().pin(reference.id().index);
-        drop(sealed);
+    /// Takes over the view's pin.
+    fn new(reference: ObjectRef, sealed: Sealed<'_>) -> Result<Self> {
+        let file = match sealed.format {
+            Format::Mapped => Some(reference.store().open_mapped(sealed.bytes)?),
+            _ => None,
+        };
+        let sealed = ManuallyDrop::new(sealed);
+        let bytes = file.as_ref().map_or(sealed.bytes, Elements::bytes);
+        let (address, len) = (bytes.as_ptr(), bytes.len());
         Ok(Self {
+            file,
             reference,
             address,
             len,
-            format,
-            view,
+            format: sealed.format,
+            view: sealed.view,
         })
     }
 
-    /// The payload.
+    /// The payload; of a MAPPED object, the elements in the file.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `sealed` checked that the range lies in a mapping; the reference we hold keeps it sealed and mapped.
+        // SAFETY: `sealed` checked that the range lies in a mapping, and the reference we hold keeps it sealed and mapped; or
+        // `open_mapped` did, and `file` keeps that mapping.
         unsafe { std::slice::from_raw_parts(self.address, self.len) }
     }
 
@@ -84,8 +94,19 @@ impl Object {
         &self.reference
     }
 
-    /// Type and shape of a TENSOR object, and its elements.
+    /// The references that the object holds, as references of the caller's own.
+    pub fn nested(&self) -> Result<Vec<ObjectRef>> {
+        let store = self.reference.store();
+        let slot = store.checked_slot(self.reference.id())?;
+        store.nested_ids(slot).into_iter().map(|id| store.resolve(id)).collect()
+    }
+
+    /// Type and shape of a TENSOR or MAPPED object, and its elements.
     pub fn tensor(&self) -> Result<(TensorSpec, &[u8])> {
+        if self.format == Format::Mapped {
+            let record = self.reference.sealed()?.bytes;
+            return Ok((Store::mapped_spec(record, self.view)?, self.bytes()));
+        }
         if self.format != Format::Tensor {
             bail!(
                 WrongFormat,
@@ -109,7 +130,12 @@ impl Clone for Object {
         if !reference.store().is_forked() {
             reference.store().pin(reference.id().index);
         }
-        Self { reference, ..*self }
+        let file = self.file.clone();
+        Self {
+            reference,
+            file,
+            ..*self
+        }
     }
 }
 
@@ -124,8 +150,25 @@ impl Drop for Object {
 }
 
 impl ObjectRef {
-    /// A borrowed view of the object, which must be sealed. An ERROR object is a view too.
+    /// A borrowed view of the object, which must be sealed; waits if it is on disk. An ERROR object is a view too.
     pub fn sealed(&self) -> Result<Sealed<'_>> {
+        self.sealed_within(None, &mut never)
+    }
+
+    /// As `sealed`, and says how long to wait for an object that is on disk.
+    pub fn sealed_within(&self, timeout: Option<Duration>, interrupt: Interrupt<'_>) -> Result<Sealed<'_>> {
+        loop {
+            if let Some(sealed) = self.look()? {
+                return Ok(sealed);
+            }
+            if !self.restore(timeout, interrupt)? {
+                self.store().wait(&[self], 1, timeout, interrupt)?;
+            }
+        }
+    }
+
+    /// A borrowed view of the object, if it is in memory.
+    fn look(&self) -> Result<Option<Sealed<'_>>> {
         let id = self.id();
         if self.store().is_forked() {
             self.store().check_open()?;
@@ -140,13 +183,17 @@ impl ObjectRef {
             store: self.store(),
             index: id.index,
         };
-        if !slot.is_sealed(id.generation) {
+        if !slot.is_resident(id.generation) {
+            if slot.is_sealed(id.generation) || slot.is_remade(id.generation) {
+                return Ok(None);
+            }
             bail!(NotFound, "object {id} is not sealed");
         }
+        slot.touch(id.generation);
         let meta = slot.meta.load(Ordering::Relaxed).to_le_bytes();
         let format = Format::from_number(meta[0])?;
-        // The words of an actor's handle change while it is sealed (actor_cell.rs): no slice may cover them.
-        let len = if format == Format::Actor {
+        // These change while they are sealed (actor_cell.rs, channel_cell.rs): no slice may cover them.
+        let len = if matches!(format, Format::Actor | Format::Channel) {
             0
         } else {
             slot.len.load(Ordering::Relaxed)
@@ -154,18 +201,23 @@ impl ObjectRef {
         view.bytes = self.store().payload(slot, 0, len)?;
         view.format = format;
         view.view = View::from_number(meta[1]);
-        Ok(view)
+        Ok(Some(view))
     }
 
-    /// A view that keeps the object alive; ERROR objects become their error.
+    /// A view that keeps the object alive; waits if it is on disk. ERROR objects become their error.
     pub fn open(&self) -> Result<Object> {
-        let sealed = self.sealed()?;
+        self.open_within(None, &mut never)
+    }
+
+    /// As `open`, and says how long to wait for an object that is on disk.
+    pub fn open_within(&self, timeout: Option<Duration>, interrupt: Interrupt<'_>) -> Result<Object> {
+        let sealed = self.sealed_within(timeout, interrupt)?;
         if sealed.format == Format::Error {
             return Err(decode_error(sealed.bytes));
         }
-        self.store().count_shared(sealed.bytes.len() as u64);
-        drop(sealed);
-        Object::new(self.clone())
+        let object = Object::new(self.clone(), sealed)?;
+        self.store().count_shared(object.bytes().len() as u64);
+        Ok(object)
     }
 }
 
@@ -182,6 +234,7 @@ impl Store {
         let address = match slot.offset.load(Ordering::Relaxed) {
             0 if end <= super::slot::INLINE_BYTES as u64 => slot.inline.as_ptr().cast::<u8>(),
             0 => bail!(Corrupt, "object of {stored} bytes has no memory"),
+            odd if !odd.is_multiple_of(64) => bail!(Corrupt, "object lies at {odd}, which is not aligned"),
             offset => self.arena.read_address(offset, stored)?,
         };
         let (start, len) = (usize::try_from(start).unwrap_or(0), usize::try_from(len).unwrap_or(0));

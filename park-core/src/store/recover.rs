@@ -22,9 +22,12 @@ pub struct Orphan {
 impl Store {
     /// Gives back everything `dead` held, and returns the promises that it leaves open.
     pub(crate) fn recover(self: &Arc<Self>, dead: ParticipantId) -> Vec<Orphan> {
-        self.take_over_locks();
+        self.pass_through_locks();
         fail_point!("recover.locks");
         self.finish_operations(dead);
+        self.header().line.remove(dead);
+        self.header().gatherers.remove(dead);
+        self.header().space.ring();
         fail_point!("recover.operations");
         self.settle_ledger(dead);
         fail_point!("recover.ledger");
@@ -40,10 +43,15 @@ impl Store {
             };
             match seen.phase {
                 // Its count reached zero and the process died before it could act on that.
-                Phase::Sealed | Phase::Pending if slot.is_unreferenced() => {
+                Phase::Sealed | Phase::Pending | Phase::Spilled if slot.is_unreferenced() => {
                     self.reclaim(index, Some(seen.generation), self.me())
                 }
+                // Handed over by a read-only process, perhaps the dead one before it could say so.
+                Phase::Freeing if seen.owner == ParticipantId::HEAD => self.finish_freeing(id),
                 _ if seen.owner != dead => {}
+                Phase::Cached if self.warm_state(index).is_some() => {
+                    self.cool(index, seen);
+                }
                 Phase::Cached => free.push(index),
                 Phase::Writing => {
                     self.unwrite(index, dead);
@@ -68,6 +76,8 @@ impl Store {
                     orphans.push(Orphan { id })
                 }
                 Phase::Freeing => {
+                    // It may have been on disk, and its owner may have died before it said so.
+                    self.tell_spiller_freed();
                     let mut stack = Vec::new();
                     self.empty(index, seen, &mut stack);
                     self.recycle(index, seen.generation, self.me());
@@ -81,19 +91,6 @@ impl Store {
         fail_point!("recover.objects");
         self.free_slots(&free);
         orphans
-    }
-
-    /// Takes every lock once, and so over from a dead owner. Left for later it would be too late: once the owner's entry serves another
-    /// process, nobody can tell that the one that took the lock is gone.
-    fn take_over_locks(&self) {
-        for number in 0..self.participants_used() {
-            let ring = ParticipantId(number);
-            self.ring(ring)
-                .settle(self.me(), self.is_dead(), |head| self.abandon_sends(ring, head));
-        }
-        self.settle_free_list();
-        let settled = self.allocator(self.me()).settle();
-        debug_assert!(settled.is_ok(), "{settled:?}");
     }
 
     /// The producer that a promised object waits for, if it is still open.

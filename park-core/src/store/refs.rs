@@ -18,6 +18,12 @@ use crate::sys::failpoint::fail_point;
 const PIN: u64 = 1 << 32;
 
 impl Store {
+    /// How many references a participant holds, and how many of its pins there are.
+    pub(super) fn held_by(&self, participant: ParticipantId, index: u32) -> (u32, u32) {
+        let word = self.ledger(participant, index).load(Ordering::Relaxed);
+        (references(word), u32::try_from(word >> 32).unwrap_or(u32::MAX))
+    }
+
     /// The first references of this process on a slot that it has CACHED or is about to write.
     pub(super) fn start_references(&self, index: u32, count: u32) {
         self.count(index).start(count);
@@ -48,7 +54,8 @@ impl Store {
             slot.state().is_ok_and(|s| {
                 // What is written and was never promised is its writer's alone: the reaper frees it without asking who refers to it.
                 let open = s.phase == Phase::Writing && s.flags & PROMISED != 0;
-                s.generation == id.generation && (open || matches!(s.phase, Phase::Pending | Phase::Sealed))
+                let exists = open || s.phase == Phase::Pending || slot.is_sealed(id.generation);
+                s.generation == id.generation && exists
             })
         };
         if !current() || self.change(id.index, 1, Second::Ledger).is_none() {
@@ -85,32 +92,40 @@ impl Store {
 
     /// Frees a slot whose count reached zero. Nested references may free more: an explicit stack, since chains can be long.
     pub(super) fn reclaim(self: &Arc<Self>, index: u32, generation: Option<u32>, me: ParticipantId) {
-        let mut stack = vec![(index, generation)];
-        while let Some((index, generation)) = stack.pop() {
+        // Most objects hold no references, and an empty stack costs no allocation.
+        let (mut next, mut stack) = (Some((index, generation)), Vec::new());
+        while let Some((index, generation)) = next.take().or_else(|| stack.pop()) {
             let slot = self.slot(index);
             while let Ok(seen) = slot.state() {
                 if generation.is_some_and(|g| g != seen.generation)
-                    || !matches!(seen.phase, Phase::Sealed | Phase::Pending)
+                    || !matches!(seen.phase, Phase::Sealed | Phase::Pending | Phase::Spilled)
                 {
                     break;
                 }
                 let freeing = State {
-                    owner: me,
+                    owner: self.freer(me),
                     flags: seen.flags & PROMISED,
                     phase: Phase::Freeing,
                     ..seen
                 };
                 if slot.advance(seen, freeing) {
                     fail_point!("object.free.begun");
-                    self.empty(index, freeing, &mut stack);
-                    self.recycle(index, freeing.generation, me);
+                    if seen.phase == Phase::Spilled {
+                        self.tell_spiller_freed();
+                    }
+                    if self.is_read_only() {
+                        self.tell_head(index, freeing.generation);
+                    } else {
+                        self.empty(index, freeing, &mut stack);
+                        self.recycle(index, freeing.generation, me);
+                    }
                     break;
                 }
             }
         }
     }
 
-    /// FREEING: gives back nested references, then memory. Also finishes what a dead process began.
+    /// FREEING: gives back nested references, then memory, unless the slot stays warm. Also finishes what a dead process began.
     pub(super) fn empty(self: &Arc<Self>, index: u32, freeing: State, stack: &mut Vec<(u32, Option<u32>)>) {
         let slot = self.slot(index);
         self.release_nested(index, stack);
@@ -123,7 +138,9 @@ impl Store {
                 generation: freeing.generation,
             });
         }
-        self.release_memory(slot);
+        if !self.stays_warm(slot) {
+            self.release_memory(slot);
+        }
     }
 
     /// Gives back the references inside an object, the last one first: `nested` always says how many are left.
@@ -157,8 +174,11 @@ impl Store {
                 slot.block.store(0, Ordering::Relaxed);
                 (offset != 0).then_some(offset)
             });
-            debug_assert!(taken.is_ok(), "{taken:?}");
             fail_point!("object.free.released");
+            // Fails only where block headers were scribbled over: those bytes are lost to the session, which goes on.
+            if taken.is_ok_and(|watched| watched) {
+                self.wake_trimmer();
+            }
             self.header().space.ring();
         }
     }
@@ -179,7 +199,11 @@ impl Store {
             phase: Phase::Cached,
         });
         fail_point!("object.free.recycled");
-        self.give_slot(index);
+        if slot.offset.load(Ordering::Relaxed) == 0 {
+            self.give_slot(index);
+        } else {
+            self.give_warm(index, generation.wrapping_add(1));
+        }
     }
 
     /// The references stored after the payload: `nested` says how many there are by now.
@@ -188,9 +212,8 @@ impl Store {
         if count == 0 {
             return Vec::new();
         }
-        let start = slot.len.load(Ordering::Relaxed).checked_next_multiple_of(8);
-        start
-            .and_then(|start| self.payload(slot, start, u64::from(count) * ObjectId::SIZE as u64).ok())
+        let start = padded(slot.len.load(Ordering::Relaxed));
+        self.payload(slot, start, u64::from(count) * ObjectId::SIZE as u64)
             .map(|bytes| {
                 bytes
                     .as_chunks::<{ ObjectId::SIZE }>()
@@ -253,8 +276,13 @@ pub(super) fn stored_len(len: u64, nested: u32) -> u64 {
     if nested == 0 {
         len
     } else {
-        len.next_multiple_of(8) + u64::from(nested) * ObjectId::SIZE as u64
+        padded(len).saturating_add(u64::from(nested) * ObjectId::SIZE as u64)
     }
+}
+
+/// Where references begin behind `len` bytes. Saturates: a length in shared memory may be anything.
+fn padded(len: u64) -> u64 {
+    len.checked_next_multiple_of(8).unwrap_or(u64::MAX)
 }
 
 /// Whether so many bytes live in the slot itself.

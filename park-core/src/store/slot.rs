@@ -16,6 +16,13 @@ pub(crate) const BLOCK_UNIT: u64 = 64;
 pub(crate) const WATCHED: u8 = 1;
 /// The object was promised before it was written.
 pub(crate) const PROMISED: u8 = 2;
+/// Somebody wants the object, which is on disk, back in memory.
+pub(crate) const WANTED: u8 = 4;
+/// The object was looked at since the clock's hand last came by (evict/clock.rs).
+pub(crate) const TOUCHED: u8 = 8;
+/// The object was lost on disk and is made a second time: who found it sealed before may find it PENDING now.
+pub(crate) const REMADE: u8 = 16;
+
 /// Where an object is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -24,8 +31,12 @@ pub(crate) enum Phase {
     Cached = 1,
     Pending = 2,
     Writing = 3,
+    // The four in which the object exists, next to each other: `is_sealed` is one comparison.
     Sealed = 4,
-    Freeing = 5,
+    Evicting = 5,
+    Spilled = 6,
+    Restoring = 7,
+    Freeing = 8,
 }
 
 /// The state word, taken apart.
@@ -54,7 +65,10 @@ impl State {
             2 => Phase::Pending,
             3 => Phase::Writing,
             4 => Phase::Sealed,
-            5 => Phase::Freeing,
+            5 => Phase::Evicting,
+            6 => Phase::Spilled,
+            7 => Phase::Restoring,
+            8 => Phase::Freeing,
             _ => {
                 return Err(Error::new(
                     ErrorKind::Corrupt,
@@ -79,6 +93,21 @@ pub(crate) enum Watch {
     Armed,
     /// The object is sealed.
     Ready,
+    /// This generation of the slot is over.
+    Gone,
+}
+
+/// What a reader found when it asked for an object to be in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// It is.
+    Here,
+    /// It is on disk; the wish is noted, and the reader is rung when it is back.
+    Asked,
+    /// It is on its way out or back; noted as well.
+    Moving,
+    /// It is not made yet.
+    Open,
     /// This generation of the slot is over.
     Gone,
 }
@@ -124,10 +153,79 @@ impl Slot {
         State::decode(self.state.load(Ordering::Acquire))
     }
 
-    /// Whether generation `generation` is sealed: the hot check, one load.
+    /// Whether generation `generation` is sealed, in memory or on disk: the hot check, one load.
     pub(crate) fn is_sealed(&self, generation: u32) -> bool {
         let word = self.state.load(Ordering::Acquire);
+        let exists = (word & 0xff).wrapping_sub(Phase::Sealed as u64) <= Phase::Restoring as u64 - Phase::Sealed as u64;
+        word >> 32 == u64::from(generation) && exists
+    }
+
+    /// Whether it is sealed and in memory. SeqCst: with the pin that went before, this decides whether the bytes stay (`Store::pin`).
+    pub(crate) fn is_resident(&self, generation: u32) -> bool {
+        let word = self.state.load(Ordering::SeqCst);
         word >> 32 == u64::from(generation) && word & 0xff == Phase::Sealed as u64
+    }
+
+    /// Whether it was lost on disk and is made again now.
+    pub(crate) fn is_remade(&self, generation: u32) -> bool {
+        self.state().is_ok_and(|seen| {
+            seen.generation == generation
+                && seen.flags & REMADE != 0
+                && matches!(seen.phase, Phase::Pending | Phase::Writing)
+        })
+    }
+
+    /// Marks a sealed object as looked at. A load, mostly: the mark is set once a round of the clock's hand.
+    pub(crate) fn touch(&self, generation: u32) {
+        let word = self.state.load(Ordering::Relaxed);
+        let sealed = word >> 32 == u64::from(generation) && word & 0xff == Phase::Sealed as u64;
+        if sealed && word & u64::from(TOUCHED) << 8 == 0 {
+            // If that fails somebody else changed the word, and the mark is only a hint.
+            let marked = word | u64::from(TOUCHED) << 8;
+            let _ = self
+                .state
+                .compare_exchange(word, marked, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// Clears flags of generation `generation`; returns those it had.
+    pub(crate) fn clear_flags(&self, generation: u32, flags: u8) -> u8 {
+        while let Ok(seen) = self.state() {
+            if seen.generation != generation {
+                return 0;
+            }
+            let cleared = State {
+                flags: seen.flags & !flags,
+                ..seen
+            };
+            if seen == cleared || self.advance(seen, cleared) {
+                return seen.flags;
+            }
+        }
+        0
+    }
+
+    /// Moves generation `generation` from one phase to another, whatever its flags are, and clears some of them. Returns those it had,
+    /// or `None` if it is in another phase. SeqCst, for the same reason as `is_resident`.
+    pub(crate) fn shift(&self, generation: u32, from: Phase, to: Phase, clear: u8) -> Option<u8> {
+        loop {
+            let seen = self.state().ok()?;
+            if seen.generation != generation || seen.phase != from {
+                return None;
+            }
+            let moved = State {
+                flags: seen.flags & !clear,
+                phase: to,
+                ..seen
+            };
+            if self
+                .state
+                .compare_exchange(seen.encode(), moved.encode(), Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+            {
+                return Some(seen.flags);
+            }
+        }
     }
 
     /// Moves from exactly `from` to `to`. False if another process was first.
@@ -175,7 +273,7 @@ impl Slot {
             if self.advance(
                 seen,
                 State {
-                    flags: seen.flags & !WATCHED,
+                    flags: seen.flags & !(WATCHED | REMADE) | TOUCHED,
                     phase: Phase::Sealed,
                     ..seen
                 },
@@ -200,7 +298,7 @@ impl Slot {
                 return Ok(Watch::Gone);
             }
             match seen.phase {
-                Phase::Sealed => return Ok(Watch::Ready),
+                Phase::Sealed | Phase::Evicting | Phase::Spilled | Phase::Restoring => return Ok(Watch::Ready),
                 Phase::Pending | Phase::Writing if seen.flags & WATCHED != 0 => return Ok(Watch::Armed),
                 Phase::Pending | Phase::Writing => {
                     if self.advance(
@@ -215,6 +313,33 @@ impl Slot {
                     }
                 }
                 Phase::Free | Phase::Cached | Phase::Freeing => return Ok(Watch::Gone),
+            }
+        }
+    }
+
+    /// Asks for an object that is not in memory to be brought back, and for a ring then.
+    pub(crate) fn want(&self, generation: u32, me: ParticipantId) -> Result<Want> {
+        let bit = 1u64 << (me.0 % 64);
+        // The bit goes first, as in `watch`.
+        self.watch.fetch_or(bit, Ordering::AcqRel);
+        loop {
+            let seen = self.state()?;
+            if seen.generation != generation {
+                return Ok(Want::Gone);
+            }
+            let found = match seen.phase {
+                Phase::Sealed => return Ok(Want::Here),
+                Phase::Spilled => Want::Asked,
+                Phase::Evicting | Phase::Restoring => Want::Moving,
+                Phase::Pending | Phase::Writing if seen.flags & REMADE != 0 => return Ok(Want::Open),
+                _ => return Ok(Want::Gone),
+            };
+            let noted = State {
+                flags: seen.flags | WATCHED | WANTED,
+                ..seen
+            };
+            if seen == noted || self.advance(seen, noted) {
+                return Ok(found);
             }
         }
     }
@@ -257,7 +382,7 @@ mod tests {
             phase: Phase::Freeing,
         };
         assert_eq!(State::decode(state.encode()).unwrap(), state);
-        assert_eq!(State::decode(6).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(State::decode(9).unwrap_err().kind(), ErrorKind::Corrupt);
     }
 
     #[test]
@@ -315,6 +440,54 @@ mod loom_tests {
             }
             assert_eq!(shared.0.len.load(Ordering::Relaxed), 42);
             sealer.join().unwrap();
+        });
+    }
+
+    /// A warm slot's owner takes it while a starving process cools it: one of them gets the block, the other sees that it did not.
+    #[test]
+    fn loom_slot_a_warm_block_is_taken_or_cooled() {
+        loom::model(|| {
+            let slot = Arc::new(Slot::new());
+            let warm = State {
+                generation: 3,
+                owner: ParticipantId(1),
+                flags: 0,
+                phase: Phase::Cached,
+            };
+            slot.offset.store(4096, Ordering::Relaxed);
+            slot.assign(warm);
+            let thief = {
+                let slot = slot.clone();
+                thread::spawn(move || {
+                    let Ok(seen) = slot.state() else { return false };
+                    let freeing = State {
+                        owner: ParticipantId(2),
+                        phase: Phase::Freeing,
+                        ..seen
+                    };
+                    if seen.phase != Phase::Cached || !slot.advance(seen, freeing) {
+                        return false;
+                    }
+                    assert_eq!(slot.offset.swap(0, Ordering::Relaxed), 4096, "released once");
+                    slot.assign(State {
+                        generation: 4,
+                        owner: ParticipantId(2),
+                        ..warm
+                    });
+                    true
+                })
+            };
+            let taken = slot.advance(
+                warm,
+                State {
+                    phase: Phase::Writing,
+                    ..warm
+                },
+            );
+            if taken {
+                assert_eq!(slot.offset.load(Ordering::Relaxed), 4096);
+            }
+            assert!(taken != thief.join().unwrap());
         });
     }
 

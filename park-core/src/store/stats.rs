@@ -1,24 +1,36 @@
-//! Numbers about the store, and the text of a full one.
+//! Numbers about the store.
 
 use super::Store;
 use super::slot::Phase;
-use crate::error::{Error, ErrorKind};
-use crate::id::{ObjectId, ParticipantId};
+use crate::id::ParticipantId;
+use crate::shm::alloc::HEADER;
 use crate::sync::atomic::Ordering;
 
 /// A snapshot; each number is exact for some recent moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
-    /// Bytes of the arena.
+    /// Bytes that objects may take.
     pub capacity: u64,
-    /// Bytes lent, allocator overhead included. Payloads of up to 64 bytes take none.
+    /// Bytes that objects take, allocator overhead included. Payloads of up to 64 bytes take none.
     pub used: u64,
-    /// The most bytes that were lent at once.
+    /// Bytes of blocks that processes keep for their next objects, and give back when the store is full.
+    pub cached: u64,
+    /// The most bytes that were taken or kept at once.
     pub peak: u64,
+    /// The largest object that could be stored right now.
+    pub largest_free: u64,
+    /// Bytes of memory that the arena takes from the system.
+    pub resident: u64,
     /// Sealed objects.
     pub objects: u64,
     /// Promised objects that are not sealed yet.
     pub promised: u64,
+    /// Bytes on disk.
+    pub spilled: u64,
+    /// Objects that were written to disk so far.
+    pub objects_spilled: u64,
+    /// Objects that were read back from disk so far.
+    pub objects_restored: u64,
     /// Payload bytes that any process copied into or out of the store.
     pub bytes_copied: u64,
     /// Payload bytes that any process read in place.
@@ -33,19 +45,36 @@ impl Store {
             capacity: self.capacity(),
             used,
             peak,
+            // A corrupt arena lends nothing.
+            largest_free: self
+                .allocator(self.me())
+                .free_extent()
+                .map_or(0, |(largest, _)| largest),
+            resident: self.resident(),
+            spilled: self.board().bytes.load(Ordering::Relaxed),
+            objects_spilled: self.board().out.load(Ordering::Relaxed),
+            objects_restored: self.board().back.load(Ordering::Relaxed),
             ..StoreStats::default()
         };
         for index in 0..self.slots_used() {
             match self.slot(index).state().map(|state| state.phase) {
-                Ok(Phase::Sealed) => stats.objects += 1,
+                Ok(Phase::Sealed | Phase::Evicting | Phase::Spilled | Phase::Restoring) => stats.objects += 1,
                 Ok(Phase::Pending | Phase::Writing) => stats.promised += 1,
+                Ok(Phase::Cached) if self.warm_state(index).is_some() => {
+                    stats.cached += self.slot(index).block_bytes() + HEADER;
+                }
                 _ => {}
             }
         }
+        stats.used = stats.used.saturating_sub(stats.cached);
         for index in 0..self.participants_used() {
             let entry = self.participant(ParticipantId(index));
-            stats.bytes_copied += entry.bytes_copied.load(Ordering::Relaxed);
-            stats.bytes_shared += entry.bytes_shared.load(Ordering::Relaxed);
+            stats.bytes_copied = stats
+                .bytes_copied
+                .wrapping_add(entry.bytes_copied.load(Ordering::Relaxed));
+            stats.bytes_shared = stats
+                .bytes_shared
+                .wrapping_add(entry.bytes_shared.load(Ordering::Relaxed));
         }
         stats
     }
@@ -62,36 +91,5 @@ impl Store {
         self.participant(self.me())
             .bytes_shared
             .fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Says what was asked for, what is in use, and by whom.
-    pub(super) fn full_error(&self, asked: u64, cause: &Error) -> Error {
-        let mut holders: Vec<(u64, u32)> = (0..self.slots_used())
-            .filter(|index| self.slot(*index).offset.load(Ordering::Relaxed) != 0)
-            .map(|index| (self.slot(index).block_bytes(), index))
-            .collect();
-        holders.sort_unstable_by(|a, b| b.cmp(a));
-        let (used, _) = self.layout.arena_root(&self.control).usage();
-        let mut text = format!(
-            "the store is full: asked for {asked} bytes, {used} of {} bytes are in use by {} objects ({cause}); largest:",
-            self.capacity(),
-            holders.len()
-        );
-        for (len, index) in holders.into_iter().take(3) {
-            let slot = self.slot(index);
-            let Ok(state) = slot.state() else { continue };
-            let id = ObjectId {
-                session: self.session(),
-                index,
-                generation: state.generation,
-            };
-            let pid = self.participant(state.owner).pid.load(Ordering::Relaxed);
-            let refs = self.count(index).get();
-            text.push_str(&format!(
-                " {id} ({len} bytes, {:?}, made by process {pid}, {refs} references)",
-                state.phase
-            ));
-        }
-        Error::new(ErrorKind::StoreFull, text)
     }
 }

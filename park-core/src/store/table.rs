@@ -18,17 +18,24 @@ const BATCH: usize = 64;
 impl Store {
     /// A slot that is CACHED by this process.
     pub(super) fn take_slot(&self) -> Result<u32> {
-        let mut cache = self.cache.lock();
-        if cache.is_empty() {
-            self.refill(&mut cache)?;
-        }
-        match cache.pop() {
-            Some(index) => Ok(index),
-            None => bail!(
-                TableFull,
-                "the session already has {} objects, its maximum",
-                self.layout.max_objects
-            ),
+        loop {
+            let taken = {
+                let mut cache = self.cache.lock();
+                if cache.is_empty() {
+                    self.refill(&mut cache)?;
+                }
+                cache.pop()
+            };
+            match taken {
+                Some(index) => return Ok(index),
+                // Warm slots are spare slots too.
+                None if self.cool_all() => {}
+                None => bail!(
+                    TableFull,
+                    "the session already has {} objects, its maximum",
+                    self.layout.max_objects
+                ),
+            }
         }
     }
 
@@ -43,22 +50,17 @@ impl Store {
         }
     }
 
-    fn lock_free_list(&self) -> RobustGuard<'_> {
-        let guard = self.header().free_lock.lock(self.me(), self.is_dead());
+    fn lock_free_list(&self) -> Result<RobustGuard<'_>> {
+        let guard = self.header().free_lock.lock(self.me(), self.is_dead())?;
         if guard.recovered() {
             self.relink();
         }
-        guard
-    }
-
-    /// Takes the free list's lock once, so that it is nobody's who is dead.
-    pub(super) fn settle_free_list(&self) {
-        drop(self.lock_free_list());
+        Ok(guard)
     }
 
     fn refill(&self, cache: &mut Vec<u32>) -> Result<()> {
         let header = self.header();
-        let _guard = self.lock_free_list();
+        let _guard = self.lock_free_list()?;
         while cache.len() < BATCH {
             let first = header.free_slots.load(Ordering::Relaxed);
             let index = if let Some(index) = first.checked_sub(1).filter(|index| *index < self.layout.max_objects) {
@@ -99,7 +101,8 @@ impl Store {
     /// Makes slots FREE for everyone. They are CACHED by this process, or by a dead one.
     pub(super) fn free_slots(&self, indices: &[u32]) {
         let header = self.header();
-        let _guard = self.lock_free_list();
+        // Without the lock they stay CACHED, and are lost to the session: that beats a list that two processes write.
+        let Ok(_guard) = self.lock_free_list() else { return };
         for &index in indices {
             let slot = self.slot(index);
             if let Ok(seen) = slot.state() {
@@ -149,7 +152,10 @@ impl Store {
 
     /// Whether an object in this phase is complete, wherever its bytes are.
     pub(super) fn is_whole(&self, phase: Phase) -> bool {
-        phase == Phase::Sealed
+        matches!(
+            phase,
+            Phase::Sealed | Phase::Evicting | Phase::Spilled | Phase::Restoring
+        )
     }
 
     pub(super) fn slots_used(&self) -> u32 {

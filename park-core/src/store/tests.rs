@@ -109,6 +109,98 @@ fn a_producer_waits_for_room() {
     });
 }
 
+/// Waits until so many threads stand in the line.
+fn in_line(store: &Store, count: usize) {
+    while store.header().line.len() < count {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn who_came_first_is_served_first_however_large() {
+    let config = Config::default()
+        .capacity(1 << 20)
+        .max_objects(4096)
+        .full_timeout(Duration::from_secs(20));
+    let store = Arc::new(Store::open(&config, 7).unwrap());
+    let other = peer(&store, 2);
+    let mut held: Vec<_> = (0..10).map(|_| store.put(&[0; 100_000]).unwrap()).collect();
+    std::thread::scope(|scope| {
+        let make = |store: &Arc<Store>, len: usize| {
+            let store = store.clone();
+            scope.spawn(move || drop(store.put(&vec![1; len]).unwrap()));
+        };
+        make(&other, 600_000);
+        in_line(&store, 1);
+        for behind in [2, 3] {
+            make(&store, 200_000);
+            in_line(&store, behind);
+        }
+        // A little may pass: small things must not stand still behind a large one.
+        store.put(&[2; 20_000]).unwrap();
+        held.truncate(6);
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(
+            store.header().line.len(),
+            3,
+            "there is room for those behind, and it is not their turn"
+        );
+        held.clear();
+    });
+    assert!(store.header().line.is_empty());
+}
+
+#[test]
+fn a_killed_waiter_holds_nobody_up() {
+    let config = Config::default()
+        .capacity(1 << 20)
+        .max_objects(4096)
+        .full_timeout(Duration::from_secs(20));
+    let store = Arc::new(Store::open(&config, 7).unwrap());
+    let dead = peer(&store, 2);
+    let held = store.put(&[0; 900_000]).unwrap();
+    let until = crate::sys::clock::now_ms() + 1_000_000;
+    std::mem::forget(dead.header().line.join(dead.me(), 800_000, until, &dead.header().space));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| store.put(&[1; 700_000]));
+        in_line(&store, 2);
+        drop(held);
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(!waiting.is_finished(), "somebody alive is before it");
+        kill(&store, dead.clone());
+        assert!(waiting.join().unwrap().is_ok());
+    });
+    assert!(store.header().line.is_empty());
+}
+
+#[test]
+fn the_full_text_names_holders() {
+    let store = store(1 << 20);
+    let other = peer(&store, 2);
+    let mine = store.put(&[0; 300_000]).unwrap();
+    let _theirs = other.put(&[0; 500_000]).unwrap();
+    let _shared = other.resolve(mine.id()).unwrap();
+    let report = store.memory_report(1);
+    let rows: Vec<_> = report.holders.iter().map(|h| (h.party, h.bytes, h.objects)).collect();
+    assert_eq!(rows, [(Party::Process, 800_064, 2), (Party::Driver, 300_032, 1)]);
+    assert_eq!((report.largest.len(), report.largest[0].bytes), (1, 500_032));
+    let text = store.put(&[0; 400_000]).unwrap_err().to_string();
+    let pid = std::process::id();
+    assert!(
+        text.contains(&format!("process {pid} (800064 bytes in 2 objects")) && text.contains("asked for 400000 bytes"),
+        "{text}"
+    );
+    let inner = store.put(&[0; 1000]).unwrap();
+    let spec = Spec {
+        nested: &[inner.id()],
+        ..Spec::raw(0)
+    };
+    let _outer = store.create(spec, &mut never).unwrap().seal().unwrap();
+    drop(inner);
+    let holders = store.memory_report(0).holders;
+    assert_eq!(holders.last().map(|h| (h.party, h.bytes)), Some((Party::Nobody, 1024)));
+}
+
 #[test]
 fn the_table_can_be_full() {
     let config = Config::default().capacity(1 << 20).max_objects(64);
@@ -373,4 +465,117 @@ fn an_actors_place_is_read_as_words_and_never_as_bytes() {
     assert!(store.get(&handle, None).unwrap().bytes().is_empty());
     let plain = store.put(&[0; 16]).unwrap();
     assert_eq!(store.actor_place(plain.id()).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn free_memory_is_given_back_by_hand_and_when_idle() {
+    let store = store(64 << 20);
+    let held = store.put(&vec![1; 40 << 20]).unwrap();
+    assert!(store.stats().resident >= 40 << 20);
+    assert_eq!(
+        store.trim().unwrap(),
+        0,
+        "nothing is free that was touched, beyond what is reserved ahead"
+    );
+    drop(held);
+    let given = store.trim().unwrap();
+    assert!(given >= 39 << 20 && store.stats().resident <= 4 << 20, "{given}");
+
+    let mut idle = IdleTrim::after(Duration::from_millis(30));
+    drop(store.put(&vec![1; 40 << 20]).unwrap());
+    let left = idle.step(&store).unwrap();
+    assert!(store.stats().resident >= 40 << 20);
+    std::thread::sleep(left);
+    assert_eq!(idle.step(&store), None);
+    assert!(store.stats().resident <= 4 << 20);
+    // The head sleeps without a limit now, and the next release rings it.
+    let bell = &store.participant(ParticipantId::HEAD).doorbell;
+    let ticket = bell.ticket();
+    drop(store.put(&vec![1; 2 << 20]).unwrap());
+    assert!(bell.rung_since(ticket) && idle.step(&store).is_some());
+}
+
+#[test]
+fn a_reserved_store_has_its_memory_from_the_start() {
+    for config in [Config::default().reserve(true), Config::default().prefault(true)] {
+        let store = Arc::new(Store::open(&config.capacity(8 << 20).max_objects(64), 7).unwrap());
+        assert_eq!(store.stats().resident, 8 << 20);
+        drop(store.put(&vec![1; 5 << 20]).unwrap());
+        assert_eq!(store.trim().unwrap(), 0);
+    }
+    let too_much = Config::default().capacity(1 << 45).max_objects(64).reserve(true);
+    assert_eq!(Store::open(&too_much, 7).unwrap_err().kind(), ErrorKind::StoreFull);
+}
+
+#[test]
+fn huge_pages_are_reported_as_what_was_got() {
+    let policy = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap_or_default();
+    let allowed = !policy.is_empty() && !policy.contains("[never]") && !policy.contains("[deny]");
+    let config = Config::default().capacity(8 << 20).max_objects(64);
+    assert!(!Store::open(&config, 7).unwrap().huge_pages());
+    let store = Arc::new(Store::open(&config.huge_pages(true), 7).unwrap());
+    assert_eq!(store.huge_pages(), allowed);
+    assert_eq!(peer(&store, 5).huge_pages(), allowed);
+}
+
+#[test]
+fn a_released_block_is_kept_for_the_next_object_of_its_size() {
+    let store = store(64 << 20);
+    let address = |len: usize| store.put(&vec![7; len]).unwrap().sealed().unwrap().bytes.as_ptr();
+    let first = address(1000);
+    let stats = store.stats();
+    assert_eq!((stats.used, stats.cached, stats.objects), (0, 1024 + 64, 0));
+    assert_eq!(address(1000), first);
+    assert_eq!(address(900), first, "a little waste is fine");
+    assert_ne!(address(500), first, "much is not");
+    assert_ne!(address(1025), first, "too small");
+    store.trim().unwrap();
+    assert_eq!(store.stats().cached, 0);
+}
+
+#[test]
+fn who_finds_the_store_full_takes_what_others_keep() {
+    let store = store(64 << 20);
+    let other = peer(&store, 5);
+    for keeper in [&store, &other] {
+        let held: Vec<_> = (0..16).map(|_| keeper.put(&[1; 60_000]).unwrap()).collect();
+        drop(held);
+    }
+    let kept = store.stats().cached;
+    assert!(kept > 1 << 20, "{kept}");
+    let most = store.capacity() as usize - 128;
+    let all = store.put(&vec![2; most]).unwrap();
+    assert_eq!(store.stats().cached, 0);
+    drop(all);
+    // Both lists name slots that are somebody else's now.
+    for keeper in [&store, &other] {
+        assert_eq!(keeper.put(&[3; 60_000]).unwrap().sealed().unwrap().bytes, &[3; 60_000]);
+    }
+}
+
+#[test]
+fn what_a_dead_process_kept_comes_back() {
+    let store = store(64 << 20);
+    let other = peer(&store, 5);
+    drop(other.put(&[1; 60_000]).unwrap());
+    assert!(store.stats().cached > 0);
+    assert_eq!(kill(&store, other), []);
+    assert_eq!((store.stats().cached, store.stats().used), (0, 0));
+}
+
+#[test]
+fn warm_slots_do_not_make_the_table_full() {
+    let config = Config::default().capacity(64 << 20).max_objects(64);
+    let store = Arc::new(Store::open(&config, 7).unwrap());
+    drop((0..40).map(|_| store.put(&[1; 100]).unwrap()).collect::<Vec<_>>());
+    let _held: Vec<_> = (0..64).map(|_| store.put(b"x").unwrap()).collect();
+    assert_eq!(store.put(b"x").unwrap_err().kind(), ErrorKind::TableFull);
+}
+
+#[test]
+fn large_payloads_arrive_whole() {
+    let store = store(64 << 20);
+    let bytes: Vec<u8> = (0..(40 << 20) + 123).map(|n: u32| (n % 251) as u8).collect();
+    let reference = store.put(&bytes).unwrap();
+    assert!(store.get(&reference, None).unwrap().bytes() == bytes);
 }

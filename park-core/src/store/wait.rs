@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::slot::Watch;
+use super::slot::{Phase, Watch};
 use super::{ObjectRef, Store};
 use crate::error::{Result, bail};
+use crate::id::ObjectId;
 
 /// Asked between sleeps, and after a signal, whether to give up; its error ends the wait.
 pub type Interrupt<'a> = &'a mut dyn FnMut() -> Result<()>;
@@ -98,9 +99,21 @@ impl Store {
             open.retain(|object| !object.is_sealed());
             if ready(&open) < need {
                 self.check_head()?;
+                // What is referenced stays; a slot that says otherwise was scribbled over, and would be waited for without end.
+                if let Some(object) = open.iter().find(|object| !self.may_be_sealed(object.id())) {
+                    bail!(Corrupt, "object {object:?} vanished while it was waited for");
+                }
             }
         }
         Ok(ready(&open))
+    }
+
+    /// Whether the slot still is of this object, sealed or on the way there.
+    fn may_be_sealed(&self, id: ObjectId) -> bool {
+        let open = |phase| matches!(phase, Phase::Pending | Phase::Writing | Phase::Sealed);
+        self.slot(id.index)
+            .state()
+            .is_ok_and(|state| state.generation == id.generation && open(state.phase))
     }
 
     /// Asks to be rung on `participant`'s doorbell when the object is sealed. True if it is sealed already.

@@ -4,8 +4,36 @@ use std::time::Duration;
 
 use super::atomic::AtomicU32;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use crate::sys::futex::{Wake, wait, wake};
+
+#[cfg(shuttle)]
+pub use scheduled::{Wake, wait, wake};
+
+/// Under shuttle a sleeper looks again whenever it is its turn; a sleep with a timeout ends after some looks.
+#[cfg(shuttle)]
+#[allow(missing_docs, reason = "stands in for a documented type")]
+mod scheduled {
+    use super::{AtomicU32, Duration};
+    use crate::sync::atomic::Ordering;
+
+    pub use crate::sys::futex::Wake;
+
+    const LOOKS: u32 = 50;
+
+    pub fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Wake {
+        let mut looks = 0;
+        while word.load(Ordering::SeqCst) == expected {
+            looks += 1;
+            if timeout.is_some() && looks > LOOKS {
+                return Wake::TimedOut;
+            }
+        }
+        Wake::Changed
+    }
+
+    pub fn wake(_word: &AtomicU32, _count: u32) {}
+}
 
 #[cfg(loom)]
 pub use model::{Wake, wait, wake};
@@ -37,5 +65,5 @@ mod model {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const _: fn(&AtomicU32, u32, Option<Duration>) -> Wake = wait;

@@ -2,26 +2,35 @@
 //!
 //! | file | what | who may touch it |
 //! |---|---|---|
-//! | `atomic` | std's atomics, or loom's under `cfg(loom)` | everyone |
+//! | `atomic` | std's atomics, or loom's or shuttle's under their `cfg` | everyone |
+//! | `mutex` | parking_lot's lock, or shuttle's: among threads of one process | the store |
 //! | `futex` | wait and wake on an atomic word, modelled under loom | this module only |
 //! | `doorbell` | "something changed, look again" with sleepers counted | one participant sleeps, all ring |
+//! | `bell` | the same for sleepers of many processes, any of which may be killed | sleepers and ringers: all |
 //! | `robust_mutex` | a lock whose owner may be killed | short critical sections on derived data |
 //! | `spin` | a bounded look before a sleep | everyone |
+//! | `waiting_line` | who waits for the same thing gets it in order | everyone |
 //! | `ring` | many producers, one consumer, records stay until their work is done | producers: all; consumer: its owner |
 #![allow(unsafe_code, reason = "marks the types that may live in shared memory")]
 
 pub mod atomic;
+pub mod bell;
 pub mod doorbell;
 pub mod futex;
+pub mod mutex;
 pub mod ring;
 pub mod robust_mutex;
 pub mod spin;
+pub mod waiting_line;
 
+pub use bell::Bell;
 pub use doorbell::Doorbell;
 pub use futex::Wake;
+pub use mutex::{Mutex, MutexGuard};
 pub use ring::{Ring, RingReader};
 pub use robust_mutex::{RobustGuard, RobustMutex};
 pub use spin::SpinPolicy;
+pub use waiting_line::{Turn, WaitingLine};
 
 /// Types that may be placed over raw shared bytes.
 ///

@@ -19,7 +19,7 @@
 use std::time::Duration;
 
 use super::atomic::{AtomicU32, AtomicU64, Ordering};
-use super::{Doorbell, RobustMutex, Shared};
+use super::{Doorbell, RobustGuard, RobustMutex, Shared};
 use crate::error::{Result, bail};
 use crate::id::ParticipantId;
 use crate::sys::failpoint::fail_point;
@@ -120,12 +120,10 @@ impl<'a> Ring<'a> {
         if record.len() > self.max_record() {
             return Err(PushError::TooLong);
         }
-        // A recovered lock needs no repair: `head` only moves over whole records.
-        let guard = self.cursors.lock.lock(me, is_dead);
+        let Ok(_guard) = self.lock_settled(me, is_dead, recovered) else {
+            return Err(PushError::Closed);
+        };
         fail_point!("ring.push.locked");
-        if guard.recovered() {
-            recovered(self.cursors.head.load(Ordering::Relaxed));
-        }
         if self.cursors.closed.load(Ordering::Relaxed) != 0 {
             return Err(PushError::Closed);
         }
@@ -134,20 +132,20 @@ impl<'a> Ring<'a> {
         let tail = self.cursors.tail.load(Ordering::Acquire);
         let to_end = self.capacity() - head % self.capacity();
         let pad = if need > to_end { to_end } else { 0 };
-        if head.wrapping_sub(tail) + pad + need > self.capacity() {
+        if head.wrapping_sub(tail).saturating_add(pad + need) > self.capacity() {
             return Err(PushError::Full);
         }
         if pad > 0 {
             self.word(head).store(PAD | ((pad - 1) * 8), Ordering::Relaxed);
         }
-        let start = head + pad;
+        let start = head.wrapping_add(pad);
         let mut chunks = record.chunks_exact(8);
-        let mut at = start + 1;
+        let mut at = start.wrapping_add(1);
         for chunk in &mut chunks {
             let mut word = [0; 8];
             word.copy_from_slice(chunk);
             self.word(at).store(u64::from_le_bytes(word), Ordering::Relaxed);
-            at += 1;
+            at = at.wrapping_add(1);
         }
         let rest = chunks.remainder();
         if !rest.is_empty() {
@@ -159,23 +157,34 @@ impl<'a> Ring<'a> {
         written(start);
         fail_point!("ring.push.written");
         // Publishes header and payload together.
-        self.cursors.head.store(start + need, Ordering::Release);
+        self.cursors.head.store(start.wrapping_add(need), Ordering::Release);
         Ok(())
     }
 
-    /// Takes the lock once, so that nobody is in the middle of a push, and returns where the head stands.
+    /// Takes the lock once, so that nobody is in the middle of a push and no dead process is its owner; returns where the head
+    /// stands. `recovered` as for `push_with`.
     pub(crate) fn settle(
         &self,
         me: ParticipantId,
         is_dead: impl Fn(ParticipantId) -> bool,
         recovered: impl FnOnce(u64),
-    ) -> u64 {
-        let guard = self.cursors.lock.lock(me, is_dead);
-        let head = self.cursors.head.load(Ordering::Relaxed);
+    ) -> Result<u64> {
+        let _guard = self.lock_settled(me, is_dead, recovered)?;
+        Ok(self.cursors.head.load(Ordering::Relaxed))
+    }
+
+    /// A recovered lock needs no repair, `head` only moves over whole records; but what its owner was about is said to `recovered`.
+    fn lock_settled(
+        &self,
+        me: ParticipantId,
+        is_dead: impl Fn(ParticipantId) -> bool,
+        recovered: impl FnOnce(u64),
+    ) -> Result<RobustGuard<'_>> {
+        let guard = self.cursors.lock.lock(me, is_dead)?;
         if guard.recovered() {
-            recovered(head);
+            recovered(self.cursors.head.load(Ordering::Relaxed));
         }
-        head
+        Ok(guard)
     }
 
     /// Whether a dead consumer had marked the record at `place` as done.
@@ -191,7 +200,7 @@ impl<'a> Ring<'a> {
             .head
             .load(Ordering::Relaxed)
             .wrapping_sub(self.cursors.tail.load(Ordering::Acquire));
-        if used + 2 * words_for(need) > self.capacity() {
+        if used.saturating_add(2 * words_for(need)) > self.capacity() {
             self.cursors.space.wait(ticket, Some(timeout));
         }
     }
@@ -202,16 +211,30 @@ impl<'a> Ring<'a> {
     }
 
     /// Refuses further pushes. Everything pushed before is visible afterwards.
-    pub fn close(&self, me: ParticipantId, is_dead: impl Fn(ParticipantId) -> bool) {
-        let _guard = self.cursors.lock.lock(me, is_dead);
+    /// `recovered` as for `push_with`.
+    pub(crate) fn close(
+        &self,
+        me: ParticipantId,
+        is_dead: impl Fn(ParticipantId) -> bool,
+        recovered: impl FnOnce(u64),
+    ) {
+        // Where the lock cannot be had no producer gets it either: nothing is being pushed.
+        let _guard = self.lock_settled(me, is_dead, recovered);
         self.cursors.closed.store(1, Ordering::Relaxed);
         fail_point!("ring.close.closed");
         self.cursors.space.ring();
     }
 
     /// Empties the ring and accepts pushes again. Only for a ring whose consumer is gone and whose records were taken.
-    pub fn reopen(&self, me: ParticipantId, is_dead: impl Fn(ParticipantId) -> bool) {
-        let _guard = self.cursors.lock.lock(me, is_dead);
+    /// `recovered` as for `push_with`.
+    pub(crate) fn reopen(
+        &self,
+        me: ParticipantId,
+        is_dead: impl Fn(ParticipantId) -> bool,
+        recovered: impl FnOnce(u64),
+    ) {
+        // As in `close`.
+        let _guard = self.lock_settled(me, is_dead, recovered);
         let head = self.cursors.head.load(Ordering::Relaxed);
         self.cursors.tail.store(head, Ordering::Release);
         fail_point!("ring.reopen.emptied");
@@ -229,7 +252,7 @@ impl<'a> Ring<'a> {
             if kind == LIVE {
                 records.push(self.copy(at, len));
             }
-            at += words_for(len);
+            at = at.wrapping_add(words_for(len));
         }
         Ok(records)
     }
@@ -253,7 +276,12 @@ impl<'a> Ring<'a> {
     fn copy(&self, at: u64, len: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(len.next_multiple_of(8));
         for word in 0..len.div_ceil(8) as u64 {
-            bytes.extend_from_slice(&self.word(at + 1 + word).load(Ordering::Relaxed).to_le_bytes());
+            bytes.extend_from_slice(
+                &self
+                    .word(at.wrapping_add(1 + word))
+                    .load(Ordering::Relaxed)
+                    .to_le_bytes(),
+            );
         }
         bytes.truncate(len);
         bytes
@@ -280,7 +308,7 @@ impl RingReader {
         while self.next != head {
             let at = self.next;
             let (kind, len) = ring.header(at, head)?;
-            self.next = at + words_for(len);
+            self.next = at.wrapping_add(words_for(len));
             if kind == LIVE {
                 return Ok(Some((Position(at), ring.copy(at, len))));
             }
@@ -300,7 +328,7 @@ impl RingReader {
             if kind == LIVE {
                 break;
             }
-            tail += words_for(len);
+            tail = tail.wrapping_add(words_for(len));
         }
         if tail != before {
             ring.cursors.tail.store(tail, Ordering::Release);
@@ -373,10 +401,10 @@ mod tests {
         let (cursors, words) = (RingCursors::new(), words(32));
         let ring = Ring::new(&cursors, &words);
         ring.push(ME, |_| false, b"left").unwrap();
-        ring.close(ME, |_| false);
+        ring.close(ME, |_| false, |_| {});
         assert_eq!(ring.push(ME, |_| false, b"late"), Err(PushError::Closed));
         assert_eq!(ring.unfinished().unwrap(), vec![b"left".to_vec()]);
-        ring.reopen(ME, |_| false);
+        ring.reopen(ME, |_| false, |_| {});
         assert!(RingReader::new(ring).next(ring).unwrap().is_none());
         ring.push(ME, |_| false, b"new").unwrap();
     }

@@ -72,9 +72,49 @@ pub fn hit(name: &str) {
     }
 }
 
+/// In a shuttle test a thread plays a process: which one dies, and after how many more fail points.
+#[cfg(shuttle)]
+pub mod victim {
+    use std::cell::RefCell;
+
+    /// What a killed thread unwinds with.
+    #[derive(Debug)]
+    pub struct Killed;
+
+    thread_local! {
+        static VICTIM: RefCell<Option<(shuttle::thread::ThreadId, u32)>> = const { RefCell::new(None) };
+    }
+
+    /// The calling thread dies after passing `passes` fail points.
+    pub fn arm(passes: u32) {
+        VICTIM.set(Some((shuttle::thread::current().id(), passes)));
+    }
+
+    /// The calling thread goes on if it has not died by now.
+    pub fn disarm() {
+        VICTIM.set(None);
+    }
+
+    pub(crate) fn hit() {
+        let dies = VICTIM.with_borrow_mut(|victim| match victim {
+            Some((id, passes)) if !std::thread::panicking() && *id == shuttle::thread::current().id() => {
+                *passes = passes.wrapping_sub(1);
+                *passes == u32::MAX
+            }
+            _ => false,
+        });
+        if dies {
+            disarm();
+            std::panic::resume_unwind(Box::new(Killed));
+        }
+    }
+}
+
 /// A place at which a test may kill the process; see `sys::failpoint`.
 macro_rules! fail_point {
     ($name:literal) => {
+        #[cfg(shuttle)]
+        $crate::sys::failpoint::victim::hit();
         #[cfg(feature = "failpoints")]
         $crate::sys::failpoint::hit($name);
     };

@@ -2,6 +2,8 @@
 #![allow(unsafe_code, reason = "system calls and memory mappings; each site argues its case")]
 
 pub mod cgroup;
+pub mod clock;
+pub mod disk;
 pub mod failpoint;
 pub mod fork;
 pub mod futex;

@@ -78,9 +78,3 @@ pub fn poll_readable(fds: &[BorrowedFd<'_>]) -> Vec<usize> {
         .map(|(at, _)| at)
         .collect()
 }
-
-/// Seconds of the monotonic clock, which every process of the machine reads alike.
-pub fn uptime_seconds() -> u32 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    u32::try_from(now.tv_sec).unwrap_or(u32::MAX)
-}

@@ -145,12 +145,24 @@ pub fn receive(socket: impl AsFd) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
 
 /// Receives one packet without descriptors from a peer that has a second to send it: a stranger must not stall the head.
 pub fn receive_soon(socket: &OwnedFd) -> Result<Vec<u8>> {
+    match receive_within(socket, 1)? {
+        Some((bytes, _)) => Ok(bytes),
+        None => bail!(Io, "the peer closed its connection"),
+    }
+}
+
+/// Receives one packet and its descriptors from a peer that has so many seconds to send it; `None` when it has closed.
+pub fn receive_within(socket: &OwnedFd, seconds: u32) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
-    match poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })) {
-        Ok(n) if n > 0 => match receive(socket)? {
-            Some((bytes, _)) => Ok(bytes),
-            None => bail!(Io, "the peer closed its connection"),
-        },
-        _ => bail!(Timeout, "the peer sent nothing for a second"),
+    let limit = Timespec {
+        tv_sec: i64::from(seconds),
+        tv_nsec: 0,
+    };
+    loop {
+        match poll(&mut fds, Some(&limit)) {
+            Ok(n) if n > 0 => return receive(socket),
+            Err(rustix::io::Errno::INTR) => {}
+            _ => bail!(Timeout, "the peer sent nothing for {seconds} s"),
+        }
     }
 }

@@ -112,6 +112,13 @@ pub struct NativeCall<'a> {
     returns: &'a Returns,
 }
 
+impl<'a> NativeCall<'a> {
+    /// A call of nothing: what a promise outside of any task is made with.
+    pub(super) fn without_arguments(returns: &'a Returns) -> Self {
+        Self { args: &[], returns }
+    }
+}
+
 impl NativeCall<'_> {
     /// The arguments, as views that keep their objects alive when cloned.
     pub fn args(&self) -> &[Object] {

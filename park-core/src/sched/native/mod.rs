@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `pool` | `NativePool`: names, submission, the threads and their queues, ordered shutdown |
 //! | `call` | `NativeCall`: what a function sees of one call, and the guard that settles the call's promises whatever happens |
+//! | `promise` | `Promise`: the return of a call without a call, for objects that are made later by other means |
 //! | `ready` | the one thread that waits for arguments, so that a call whose arguments do not exist yet occupies none |
 //! | `idle` | how a thread without work goes to sleep and is woken: its own protocol, with loom models |
 //!
@@ -13,12 +14,14 @@
 mod call;
 mod idle;
 mod pool;
+mod promise;
 mod ready;
 
 pub use call::{NativeCall, ReturnObject};
 pub(crate) use call::{Returns, check_arguments, execute};
 pub use pool::NativePool;
 pub(crate) use pool::check_name;
+pub use promise::Promise;
 pub(crate) use ready::Readiness;
 
 #[cfg(all(test, not(loom)))]

@@ -1,8 +1,10 @@
-//! Walking the arena from end to end, to check that its blocks add up: for audits and tests.
+//! Walking the arena from end to end, to check that blocks, free lists, page map and slots say the same: for audits and tests.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::{Allocation, Allocator, FIRST, FREE, HEADER, PREVIOUS};
+use super::bins::{BINS, bin_of};
+use super::blocks::{FIRST, FREE, HEADER, PREVIOUS};
+use super::{Allocation, Allocator};
 use crate::error::Result;
 use crate::id::ParticipantId;
 use crate::sync::atomic::Ordering;
@@ -23,10 +25,7 @@ pub struct Walk {
 impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'_, Dead, Live> {
     /// Compares the blocks with what `owners`, asked under the lock, says that slots own.
     pub fn walk(&self, owners: impl FnOnce() -> Vec<Allocation>) -> Result<Walk> {
-        let guard = self.root.lock.lock(self.me, &self.is_dead);
-        if guard.recovered() {
-            self.rebuild()?;
-        }
+        let _guard = self.lock()?;
         let mut owned: HashMap<u64, u64> = HashMap::new();
         let mut walk = Walk::default();
         for allocation in owners() {
@@ -35,7 +34,8 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
                     .push(format!("two slots own the block at {}", allocation.offset));
             }
         }
-        let (mut at, mut previous) = (FIRST, 0);
+        let mut listed = self.listed(&mut walk)?;
+        let (mut at, mut previous, mut follows_free) = (FIRST, 0, false);
         while at < self.arena.size() {
             let word = self.size(at)?;
             let size = word & !FREE;
@@ -44,9 +44,23 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
                 walk.complaints
                     .push(format!("block at {at} says that {back} is before it, not {previous}"));
             }
-            if word & FREE != 0 {
+            if !self.pages().has_memory(at, HEADER) {
+                walk.complaints
+                    .push(format!("the header of the block at {at} lies on a page without memory"));
+            }
+            let is_free = word & FREE != 0;
+            if is_free != listed.remove(&at) {
+                walk.complaints.push(format!(
+                    "block at {at} and the free lists disagree on whether it is free"
+                ));
+            }
+            if is_free {
                 walk.free += size;
                 walk.largest_free = walk.largest_free.max(size);
+                if follows_free {
+                    walk.complaints
+                        .push(format!("free blocks at {previous} and {at} were not merged"));
+                }
             } else {
                 walk.lent += size;
                 match owned.remove(&(at + HEADER)) {
@@ -59,8 +73,7 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
                         .push(format!("block at {at} of {size} bytes is lent to no slot")),
                 }
             }
-            previous = at;
-            at += size;
+            (previous, follows_free, at) = (at, is_free, at + size);
         }
         for (offset, len) in owned {
             walk.complaints
@@ -71,6 +84,36 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
             walk.complaints
                 .push(format!("{used} bytes are counted as lent, blocks have {}", walk.lent));
         }
+        for block in listed {
+            walk.complaints
+                .push(format!("a free list names {block}, where no block is free"));
+        }
+        let touched = self.root.touched.load(Ordering::Relaxed);
+        if touched != self.pages().count() {
+            walk.complaints.push(format!(
+                "{touched} units are counted as touched, the page map has {}",
+                self.pages().count()
+            ));
+        }
         Ok(walk)
+    }
+
+    /// Every block in a free list.
+    fn listed(&self, walk: &mut Walk) -> Result<HashSet<u64>> {
+        let mut listed = HashSet::new();
+        for bin in 0..BINS {
+            for entry in self.blocks_of(bin, self.most_blocks()) {
+                let (block, size) = entry?;
+                if bin_of(size) != bin {
+                    walk.complaints
+                        .push(format!("free block at {block} of {size} bytes lies in bin {bin}"));
+                }
+                if !listed.insert(block) {
+                    walk.complaints.push(format!("free block at {block} is listed twice"));
+                    break;
+                }
+            }
+        }
+        Ok(listed)
     }
 }

@@ -1,0 +1,35 @@
+//! The fuzz targets: functions of bytes that must not panic, die or wait for ever, whatever the bytes are.
+//!
+//! | target | what is fed |
+//! |---|---|
+//! | `c_abi` | sequences of calls of `park.h` with NULL, misaligned and closed handles, impossible lengths, offsets and texts |
+//! | `messages` | records of the control plane: envelopes, frames, parcels |
+//! | `formats` | tensor headers, ERROR objects, ids as text |
+//! | `ring` | cursors and words of a ring |
+//! | `segment` | the first page of a control segment, wrong lengths, and scribbled segments that are then used |
+//! | `welcome` | what a stranger says to a session's socket |
+//! | `join` | what a session's socket answers to a stranger |
+//!
+//! Where spill files are read by a pure function, that is one more: a line in `ALL`.
+
+mod c_abi;
+mod formats;
+mod handshake;
+mod input;
+mod messages;
+mod ring;
+mod segment;
+
+/// One target.
+pub(crate) type Target = fn(&[u8]);
+
+/// Name and function of each.
+pub(crate) const ALL: &[(&str, Target)] = &[
+    ("c_abi", c_abi::target),
+    ("messages", messages::target),
+    ("formats", formats::target),
+    ("ring", ring::target),
+    ("segment", segment::target),
+    ("welcome", handshake::welcome),
+    ("join", handshake::join),
+];
