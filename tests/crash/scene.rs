@@ -190,7 +190,8 @@ impl Scene {
     /// Threads that sleep until the objects are sealed, so that whoever seals them has somebody to wake.
     fn wait_for(&self, objects: &[ObjectRef]) -> Fallible<Vec<std::thread::JoinHandle<()>>> {
         let mut waiters = Vec::new();
-        for object in objects.iter().cloned() {
+        for object in objects {
+            let object = object.clone();
             waiters.push(std::thread::Builder::new().name("wait".into()).spawn(move || {
                 // What comes of it is looked at later.
                 let _ = object.store().get(&object, Some(PATIENCE));
@@ -351,7 +352,7 @@ fn create_actor(session: &Session, class: &ObjectRef, dependencies: &[ObjectId])
 
 /// For the head's own role: a few cases in a row, each with what it leaves to the head to clear up.
 pub(crate) fn play(scene: &mut Scene) -> Fallible {
-    let deaths: &[(&str, Role, Option<(&str, u32)>)] = &[
+    let deaths = [
         ("put", Role::Peer, Some(("object.create.placed", 0))),
         ("put", Role::Peer, Some(("reference.change.counted", 1))),
         ("free", Role::Peer, Some(("object.free.unnested", 0))),
@@ -362,7 +363,7 @@ pub(crate) fn play(scene: &mut Scene) -> Fallible {
         ("create", Role::Task, Some(("object.create.described", 0))),
     ];
     for (name, role, arm) in deaths {
-        scene.case(named(name)?, *role, *arm)?;
+        scene.case(named(name)?, role, arm)?;
     }
     // More tasks than CPUs: they are sent ahead, and taken back as the first one blocks.
     let function = scene.function.id();

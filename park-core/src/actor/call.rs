@@ -96,7 +96,7 @@ fn deliver(
                 return Ok(Delivery::Failed);
             }
             Place::Bound { participant, .. } => {
-                // The caller's to make until the call is in the ring, and known by the ring from then on: `State::heirs`.
+                // The caller's to make until the call is in the ring, and known by the ring from then on: `State::without_heirs`.
                 assign(store, returns, store.me());
                 match store.send(participant, record, holds) {
                     Ok(()) => return Ok(Delivery::Sent),

@@ -21,6 +21,9 @@ use super::place::cpus_of;
 /// So many workers in a row that ended before they finished anything mean that the worker program itself is broken.
 const FRUITLESS: u32 = 16;
 
+/// Looks at the ring of a living process before it counts as empty.
+const LOOKS: u32 = 100;
+
 /// `wait` status in words.
 fn reason(status: i32) -> String {
     match status & 0x7f {
@@ -92,7 +95,7 @@ impl State {
         for record in undone {
             self.call_lost_its_actor(&record);
         }
-        for orphan in self.heirs(orphans) {
+        for orphan in self.without_heirs(orphans) {
             if self.store.producer_of(orphan.id) == Some(ParticipantId::HEAD) && !kept.contains(&orphan.id) {
                 self.raise(orphan.id, &Error::new(ErrorKind::WorkerDied, what.clone()));
             }
@@ -197,16 +200,18 @@ impl State {
     }
 
     /// Results of calls that a dead process made and that lie in an actor's ring are the actor's to make from now on. Returns the others.
-    fn heirs(&self, mut orphans: Vec<Orphan>) -> Vec<Orphan> {
+    fn without_heirs(&self, mut orphans: Vec<Orphan>) -> Vec<Orphan> {
         for (worker, _) in self.pool.iter() {
             if orphans.is_empty() {
                 break;
             }
-            for record in self.store.ring(worker).unfinished().unwrap_or_default() {
+            // Its consumer is at work, so a look may go wrong; the next one will not.
+            let records = (0..LOOKS).find_map(|_| self.store.ring(worker).unfinished().ok());
+            for record in records.unwrap_or_default() {
                 if let Ok((_, ToWorker::Call { returns, .. }, _)) = parse(&self.store, &record) {
-                    let (heir, others) = orphans.into_iter().partition(|orphan| returns.contains(&orphan.id));
-                    let heir: Vec<Orphan> = heir;
-                    heir.iter()
+                    let (owed, others): (Vec<_>, _) =
+                        orphans.into_iter().partition(|orphan| returns.contains(&orphan.id));
+                    owed.iter()
                         .for_each(|orphan| self.store.assign_producer(orphan.id, worker));
                     orphans = others;
                 }
@@ -226,7 +231,7 @@ impl State {
         for record in undone {
             self.call_lost_its_actor(&record);
         }
-        for orphan in self.heirs(orphans) {
+        for orphan in self.without_heirs(orphans) {
             self.raise(
                 orphan.id,
                 &Error::new(

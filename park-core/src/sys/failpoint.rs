@@ -63,9 +63,11 @@ pub fn hit(name: &str) {
     if PASSES.fetch_sub(1, Ordering::SeqCst) == 0 {
         // A stopped process that is continued goes on as if nothing had been armed: the count is at its resting value again.
         let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
-        while signal == rustix::process::Signal::KILL {
-            // It is on its way; not one more instruction of the caller may run.
-            std::hint::spin_loop();
+        if signal == rustix::process::Signal::KILL {
+            loop {
+                // It is on its way; not one more instruction of the caller may run.
+                std::hint::spin_loop();
+            }
         }
     }
 }
