@@ -73,6 +73,8 @@ pub(crate) fn case(point: Option<&str>) -> Fallible<Vec<String>> {
 
 /// What one who attached finds once the head is gone.
 fn look(session: &Session, seen: &ObjectRef, open: &ObjectRef) -> Fallible {
+    // A put asks for the head's life once a tick of the system's clock.
+    std::thread::sleep(Duration::from_millis(20));
     if seen.open()?.bytes() != pattern(1, 50_000) {
         return Err("what was seen has changed".into());
     }
