@@ -16,6 +16,7 @@ __all__ = [
     "Resources",
     "TensorView",
     "attach",
+    "audit",
     "call_actor",
     "create_actor",
     "create_channel",
@@ -241,6 +242,12 @@ class TensorView:
 def attach(address: str, read_only: bool) -> None:
     """
     Joins the session at `address` from an unrelated process; `read_only` to look at objects and make none.
+    """
+
+def audit(patience: SupportsFloat | SupportsIndex) -> list[str]:
+    """
+    Checks that slots, references, ledgers, journals, rings and the arena of the whole session add up. Returns what does not, after
+    looking again for `patience` seconds: what others do meanwhile can look wrong for a moment.
     """
 
 def call_actor(
