@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use park_core::channel::Channel;
+use park_core::store::never;
 use park_core::{ErrorKind, ObjectRef, Session};
 
 use crate::Fallible;
 use crate::child::PATIENCE;
 use crate::scene::Scene;
+use crate::work::pattern;
 use crate::worker;
 
 /// What a session holds.
@@ -93,4 +96,21 @@ pub(crate) fn is_stopped(pid: u32) -> bool {
     stat.rsplit(')')
         .next()
         .is_some_and(|rest| rest.trim_start().starts_with('T'))
+}
+
+/// Whoever had the writer's end or a seat of a channel is gone: others take over, and messages pass, unless the channel was closed.
+pub(crate) fn channel_goes_on(reference: &ObjectRef) -> Fallible {
+    let channel = Channel::open(reference.clone())?;
+    let mut writer = match channel.writer() {
+        Err(error) if error.kind() == ErrorKind::ChannelClosed => return Ok(()),
+        other => other?,
+    };
+    let mut reader = channel.reader()?;
+    for seed in 0..5 {
+        writer.write(&pattern(seed, 100), Some(PATIENCE), &mut never)?;
+        if reader.read(Some(PATIENCE), &mut never)?.bytes() != pattern(seed, 100) {
+            return Err("another message arrived than was sent".into());
+        }
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::time::Duration;
 
 use park_core::sys::failpoint;
@@ -11,12 +12,14 @@ use park_core::{ErrorKind, ObjectRef, ParticipantId, Session};
 use crate::Fallible;
 use crate::check::{Books, at_rest, until};
 use crate::child::{Child, PATIENCE};
-use crate::operations::pattern;
-use crate::scene::{Scene, play};
+use crate::operations::{Role, Stage, named};
+use crate::scene::Scene;
+use crate::scripts;
+use crate::work::{pattern, submit_task};
 
 /// In the process that is the head: opens a session, says where, and when told does a bit of everything.
-pub(crate) fn main() -> Fallible {
-    let mut scene = Scene::open()?;
+pub(crate) fn main(folder: &str) -> Fallible {
+    let mut scene = Scene::open_in(Path::new(folder))?;
     at_rest(&scene)?;
     let store = scene.session.store().clone();
     let seen = store.put(&pattern(1, 50_000))?;
@@ -35,9 +38,45 @@ pub(crate) fn main() -> Fallible {
     Ok(())
 }
 
+/// A few cases in a row, each with what it leaves to the head to clear up.
+fn play(scene: &mut Scene) -> Fallible {
+    let deaths = [
+        ("put", Role::Peer, Some(("object.create.placed", 0))),
+        ("put", Role::Peer, Some(("reference.change.counted", 1))),
+        ("free", Role::Peer, Some(("object.free.unnested", 0))),
+        ("fulfil", Role::Peer, None),
+        ("call", Role::Peer, Some(("ring.push.published", 0))),
+        ("submit", Role::Peer, None),
+        ("read", Role::Call, Some(("ring.finish.counted", 0))),
+        ("create", Role::Task, Some(("object.create.described", 0))),
+    ];
+    for (name, role, arm) in deaths {
+        scene.case(named(name)?, role, arm)?;
+    }
+    // More tasks than CPUs: they are sent ahead, and taken back as the first one blocks.
+    let function = scene.function.id();
+    let names = ["block", "nothing", "nothing"];
+    let tasks = names.map(|name| submit_task(&scene.session, function, name, &[], 0));
+    for task in tasks {
+        scene.session.store().get(&task?, Some(PATIENCE))?;
+    }
+    let stage = Stage {
+        session: scene.session.clone(),
+        given: Vec::new().into(),
+        function,
+        tell: |_| {},
+    };
+    scripts::overflow(&stage)?;
+    scripts::trim(&stage)?;
+    drop(stage);
+    scene.round()?;
+    scene.session.close();
+    Ok(())
+}
+
 /// In the tester: one head, killed at its first pass of a fail point or left to its end. Returns what it passed.
-pub(crate) fn case(point: Option<&str>) -> Fallible<Vec<String>> {
-    let mut head = Child::start(&["role:head"])?;
+pub(crate) fn case(folder: &Path, point: Option<&str>) -> Fallible<Vec<String>> {
+    let mut head = Child::start(&["role:head", &folder.to_string_lossy()])?;
     let told = head.expect("head")?;
     let [address, seen, open] = told.split_whitespace().collect::<Vec<_>>()[..] else {
         return Err(format!("a head said {told:?}").into());
@@ -124,4 +163,31 @@ fn processes_of(address: &str, zygote: &str) -> bool {
                 _ => false,
             }
         })
+}
+
+/// A session whose head is killed cannot remove what it has on disk. The next one that spills does.
+pub(crate) fn sweep(folder: &Path) -> Fallible {
+    let directories = || -> Fallible<usize> {
+        let entries = std::fs::read_dir(folder)?.flatten();
+        Ok(entries.filter(|entry| entry.path().is_dir()).count())
+    };
+    let left = directories()?;
+    let scene = Scene::open_in(folder)?;
+    let stage = Stage {
+        session: scene.session.clone(),
+        given: Vec::new().into(),
+        function: scene.function.id(),
+        tell: |_| {},
+    };
+    scripts::overflow(&stage)?;
+    let now = directories()?;
+    scene.session.close();
+    let last = directories()?;
+    if now != 1 || last != 0 {
+        return Err(format!(
+            "{left} directories were left by heads, {now} while the next session spills, {last} after it"
+        )
+        .into());
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@
 //!
 //! | role | the process |
 //! |---|---|
-//! | peer | attached to the session by its address (`peer`) |
+//! | peer, reader | attached to the session by its address (`peer`), a reader read-only |
 //! | task, call | started by the zygote, runs a task or is an actor (`worker`) |
 //! | head | opened the session: it ends, and whoever was attached keeps what it can see (`head`) |
 //!
@@ -22,11 +22,14 @@
 mod check;
 mod child;
 mod head;
+mod made;
 mod operations;
 mod peer;
 mod points;
 mod scene;
+mod scripts;
 mod watchdog;
+mod work;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +49,9 @@ pub(crate) enum Outcome {
     /// It lived, and passed these.
     Passed(Vec<String>),
 }
+
+/// The columns of the table.
+const ROLES: [&str; 5] = ["peer", "reader", "task", "call", "head"];
 
 /// Failures after which the rest is not tried.
 const ENOUGH: usize = 20;
@@ -67,11 +73,12 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let played = match words.as_slice() {
-        ["role:peer", rest @ ..] => peer::main(rest),
+        ["role:peer", rest @ ..] => peer::main(rest, false),
+        ["role:reader", rest @ ..] => peer::main(rest, true),
         ["role:survivor", address] => peer::survive(address),
         ["role:zygote"] => worker::zygote(),
         ["role:worker", rest @ ..] => worker::main(rest),
-        ["role:head"] => head::main(),
+        ["role:head", folder] => head::main(folder),
         ["--list", ..] => {
             points::in_source().iter().for_each(|name| println!("{name}"));
             Ok(())
@@ -211,7 +218,11 @@ impl Report {
             return;
         }
         watchdog::watch("a head, unharmed");
-        let passed = match head::case(None) {
+        let folder = match tempfile::tempdir() {
+            Ok(folder) => folder,
+            Err(error) => return self.failures.push(format!("cannot make a folder: {error}")),
+        };
+        let passed = match head::case(folder.path(), None) {
             Ok(passed) => passed,
             Err(error) => return self.failures.push(format!("a head, unharmed: {error}")),
         };
@@ -222,7 +233,7 @@ impl Report {
             }
             self.cases += 1;
             watchdog::watch(&format!("a head killed at {name}"));
-            match head::case(Some(name)) {
+            match head::case(folder.path(), Some(name)) {
                 Ok(_) => *self.kills.entry(name.clone()).or_default().entry("head").or_default() += 1,
                 Err(error) => {
                     let text = format!("a head killed at {name}: {error}");
@@ -231,14 +242,20 @@ impl Report {
                 }
             }
         }
+        watchdog::watch("what heads left on disk");
+        if let Err(error) = head::sweep(folder.path()) {
+            self.failures.push(format!("what heads left on disk: {error}"));
+        }
     }
 
     /// Prints the table and returns how many fail points killed nobody.
     fn print(&self) -> usize {
-        println!(
-            "\n{:<34} {:>6} {:>6} {:>6} {:>6}",
-            "fail point", "peer", "task", "call", "head"
-        );
+        let line = |name: &str, cells: [String; ROLES.len()]| {
+            let cells = cells.map(|cell| format!(" {cell:>6}")).concat();
+            println!("{name:<34}{cells}");
+        };
+        println!();
+        line("fail point", ROLES.map(str::to_owned));
         let all = points::in_source();
         let mut unreached = 0;
         for name in &all {
@@ -249,12 +266,12 @@ impl Report {
                     .copied()
                     .unwrap_or(0)
             };
-            let row = ["peer", "task", "call", "head"].map(kills);
-            let is_missing = row.iter().all(|kills| *kills == 0);
-            unreached += usize::from(is_missing && self.only.is_none());
-            let [peer, task, call, head] = row;
-            let remark = if is_missing { "  unreached" } else { "" };
-            println!("{name:<34} {peer:>6} {task:>6} {call:>6} {head:>6}{remark}");
+            let row = ROLES.map(kills);
+            line(name, row.map(|kills| kills.to_string()));
+            if row.iter().all(|kills| *kills == 0) && self.only.is_none() {
+                unreached += 1;
+                println!("FAILED {name}: no process was killed there");
+            }
         }
         for failure in &self.failures {
             println!("FAILED {failure}");

@@ -16,7 +16,8 @@ use park_core::sys::failpoint;
 use park_core::{ObjectId, ObjectRef, Session, Store};
 
 use crate::Fallible;
-use crate::operations::{Stage, call_actor, holding, named, pattern};
+use crate::operations::{Stage, named};
+use crate::work::{call_actor, holding, pattern};
 
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
@@ -35,12 +36,16 @@ fn hear(word: &str) -> Fallible<String> {
 }
 
 /// `ADDRESS OPERATION FUNCTION kill|stop|watch POINT PASSES`.
-pub(crate) fn main(arguments: &[&str]) -> Fallible {
+pub(crate) fn main(arguments: &[&str], read_only: bool) -> Fallible {
     let [address, operation, function, how, point, passes] = arguments else {
         return Err("a peer gets six arguments".into());
     };
     let operation = named(operation)?;
-    let session = Session::attach(address)?;
+    let session = if read_only {
+        Session::attach_read_only(address)?
+    } else {
+        Session::attach(address)?
+    };
     say(&format!("me {}", session.store().me().0));
     let ids = hear("given")?;
     let given = ids

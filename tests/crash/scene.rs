@@ -3,66 +3,67 @@
 //! A case is one operation in one role, performed by a process of its own, which is killed at a fail point or says which it passed.
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use park_core::ipc::message::{ActorSpec, Args, Payload};
 use park_core::proc::zygote::ZygoteCommand;
 use park_core::runtime::WorkerSetup;
 use park_core::store::never;
 use park_core::sys::process;
-use park_core::{Config, ObjectId, ObjectRef, ParticipantId, Session, Spec};
+use park_core::{Config, ObjectRef, ParticipantId, Session};
 
 use crate::check::{self, Books};
 use crate::child::{Child, PATIENCE};
-use crate::operations::{Given, Operation, Role, call_actor, holding, named, pattern, submit_task};
+use crate::made::{Made, hand_over};
+use crate::operations::{Given, Operation, Role};
+use crate::work::{call_actor, create_actor, submit_task};
 use crate::{Fallible, Outcome, worker};
 
 /// Long enough for another process to fall asleep over what it waits for.
-const MOMENT: Duration = Duration::from_millis(30);
+pub(crate) const MOMENT: Duration = Duration::from_millis(30);
 
 /// See the module's documentation.
 pub(crate) struct Scene {
     pub(crate) session: Session,
     pub(crate) function: ObjectRef,
-    class: ObjectRef,
-    actor: ObjectRef,
+    pub(crate) class: ObjectRef,
+    pub(crate) actor: ObjectRef,
     actor_pid: u32,
     /// What the session holds between two cases.
     pub(crate) rest: Books,
     pub(crate) survivor: Child,
-    folder: tempfile::TempDir,
-}
-
-/// What the tester made for an operation.
-#[derive(Default)]
-struct Made {
-    /// What the performer is told to work on.
-    ids: Vec<ObjectId>,
-    /// References that are given up once the performer has its own.
-    given: Vec<ObjectRef>,
-    /// References that the tester keeps.
-    kept: Vec<ObjectRef>,
-    /// What must be kept or raised in the end, whoever dies.
-    awaited: Vec<ObjectRef>,
-    /// A promise of the tester's own, which it keeps a moment after the performer began.
-    gate: Option<ObjectRef>,
+    folder: PathBuf,
+    _owned: Option<tempfile::TempDir>,
 }
 
 impl Scene {
+    /// With a folder of its own.
     pub(crate) fn open() -> Fallible<Self> {
         let folder = tempfile::tempdir()?;
+        let scene = Self::open_in(folder.path())?;
+        Ok(Self {
+            _owned: Some(folder),
+            ..scene
+        })
+    }
+
+    /// Workers leave what they tell in this folder, and objects go to disk below it.
+    pub(crate) fn open_in(folder: &Path) -> Fallible<Self> {
         let program = std::env::current_exe()?.to_string_lossy().into_owned();
         let setup = WorkerSetup {
             command: ZygoteCommand {
                 argv: vec![program, "role:zygote".to_owned()],
                 env: Vec::new(),
-                hello: folder.path().to_string_lossy().into_owned(),
+                hello: folder.to_string_lossy().into_owned(),
             },
             resources: vec![("CPU".to_owned(), 10_000)],
             prestart: 0,
         };
-        let session = Session::open_with_workers(&Config::default().capacity(24 << 20).max_objects(1024), setup)?;
+        let config = Config::default()
+            .capacity(8 << 20)
+            .max_objects(1024)
+            .spill_directory(folder);
+        let session = Session::open_with_workers(&config, setup)?;
         let function = session
             .store()
             .put(b"the function of every task, which is in this program")?;
@@ -86,7 +87,8 @@ impl Scene {
             actor_pid,
             rest: Books::AT_REST,
             survivor,
-            folder,
+            folder: folder.to_owned(),
+            _owned: None,
         };
         scene.round()?;
         Ok(scene)
@@ -111,7 +113,7 @@ impl Scene {
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     /// One case.
@@ -119,22 +121,31 @@ impl Scene {
         let _ = std::fs::remove_file(self.file(worker::PASSED));
         let mut made = Made::default();
         let passed = match role {
-            Role::Peer => self.by_peer(operation, arm, &mut made)?,
+            Role::Peer | Role::Reader => self.by_peer(operation, role, arm, &mut made)?,
             Role::Task | Role::Call => self.by_worker(operation, role, arm, &mut made)?,
         };
         check::settled(&self.session, &made.awaited)?;
+        if let (Given::Channel, Some(channel)) = (operation.given, made.kept.first()) {
+            check::channel_goes_on(channel)?;
+        }
         drop(made);
         check::after(self)?;
         Ok(passed)
     }
 
-    fn by_peer(&self, operation: &Operation, arm: Option<(&str, u32)>, made: &mut Made) -> Fallible<Outcome> {
+    fn by_peer(
+        &self,
+        operation: &Operation,
+        role: Role,
+        arm: Option<(&str, u32)>,
+        made: &mut Made,
+    ) -> Fallible<Outcome> {
         let how = if arm.is_some() { "kill" } else { "watch" };
-        let mut peer = self.peer(operation.name, how, arm.unwrap_or(("", 0)))?;
+        let mut peer = self.peer(role, operation.name, how, arm.unwrap_or(("", 0)))?;
         self.make(operation.given, ParticipantId(peer.expect("me")?.parse()?), made)?;
         let mut beside = None;
         if let Some(other) = operation.beside {
-            let mut stopped = self.peer(other.operation, "stop", (other.stopped_at, 0))?;
+            let mut stopped = self.peer(role, other.operation, "stop", (other.stopped_at, 0))?;
             stopped.expect("me")?;
             hand_over(&mut stopped, made)?;
             beside = Some(stopped);
@@ -174,10 +185,10 @@ impl Scene {
         }
     }
 
-    fn peer(&self, operation: &str, how: &str, (point, passes): (&str, u32)) -> Fallible<Child> {
+    fn peer(&self, role: Role, operation: &str, how: &str, (point, passes): (&str, u32)) -> Fallible<Child> {
         let (function, passes) = (self.function.id().to_string(), passes.to_string());
         Child::start(&[
-            "role:peer",
+            &format!("role:{}", role.name()),
             self.session.address(),
             operation,
             &function,
@@ -266,116 +277,4 @@ impl Scene {
             Ok(idle.is_empty() && stats.worker_pids == [self.actor_pid])
         })
     }
-
-    fn make(&self, given: Given, performer: ParticipantId, made: &mut Made) -> Fallible {
-        let store = self.session.store();
-        match given {
-            Given::Nothing => {}
-            Given::Objects => {
-                let (small, large) = (store.put(&pattern(1, 10))?, store.put(&pattern(2, 70_000))?);
-                let inner = holding(store, 300, &[small.id(), large.id()])?;
-                made.given.push(holding(store, 20, &[inner.id(), small.id()])?);
-                made.given.push(store.put(&pattern(3, 5000))?);
-            }
-            Given::Shared => made.kept.push(store.put(&pattern(3, 5000))?),
-            Given::Promise => {
-                let promise = store.promise(performer)?;
-                store.drop_hold(promise.id());
-                made.awaited.push(promise);
-            }
-            Given::Later => made.gate = Some(self.promise()?),
-            Given::Actor => made.ids.push(self.actor.id()),
-            Given::LateActor => {
-                let gate = self.promise()?;
-                made.kept.push(create_actor(&self.session, &self.class, &[gate.id()])?);
-                made.ids.extend(made.kept.iter().map(ObjectRef::id));
-                made.gate = Some(gate);
-                return Ok(());
-            }
-        }
-        let own = made
-            .given
-            .iter()
-            .chain(&made.kept)
-            .chain(&made.awaited)
-            .chain(&made.gate);
-        let own: Vec<ObjectId> = own.map(ObjectRef::id).collect();
-        made.ids.extend(own);
-        Ok(())
-    }
-
-    fn promise(&self) -> Fallible<ObjectRef> {
-        let promise = self.session.store().promise(ParticipantId::DRIVER)?;
-        self.session.store().drop_hold(promise.id());
-        Ok(promise)
-    }
-
-    fn open_gate(&self, made: &mut Made) -> Fallible {
-        if let Some(gate) = made.gate.take() {
-            let object = self.session.store().fulfil(gate.id(), Spec::raw(8), &mut never)?;
-            object.ok_or("the tester's own promise was kept by another")?.seal()?;
-        }
-        Ok(())
-    }
-}
-
-/// Gives a peer its ids and waits until it has references of its own.
-fn hand_over(peer: &mut Child, made: &Made) -> Fallible {
-    let ids: Vec<String> = made.ids.iter().map(ToString::to_string).collect();
-    peer.say(&format!("given {}", ids.join(" ")));
-    peer.expect("held").map(drop)
-}
-
-/// An actor that starts once `dependencies` are sealed.
-fn create_actor(session: &Session, class: &ObjectRef, dependencies: &[ObjectId]) -> Fallible<ObjectRef> {
-    let store = session.store();
-    for id in dependencies.iter().chain([&class.id()]) {
-        store.hold(*id)?;
-    }
-    let actor = store.create_actor_handle()?;
-    session.create_actor(ActorSpec {
-        actor: actor.id(),
-        class: class.id(),
-        args: Args {
-            payload: Payload::Inline(Vec::new()),
-            dependencies: dependencies.to_vec(),
-            nested: Vec::new(),
-        },
-        placement: Vec::new(),
-        lifetime: Vec::new(),
-        max_restarts: 0,
-        class_name: "Crash".to_owned(),
-        name: None,
-    })?;
-    Ok(actor)
-}
-
-/// For the head's own role: a few cases in a row, each with what it leaves to the head to clear up.
-pub(crate) fn play(scene: &mut Scene) -> Fallible {
-    let deaths = [
-        ("put", Role::Peer, Some(("object.create.placed", 0))),
-        ("put", Role::Peer, Some(("reference.change.counted", 1))),
-        ("free", Role::Peer, Some(("object.free.unnested", 0))),
-        ("fulfil", Role::Peer, None),
-        ("call", Role::Peer, Some(("ring.push.published", 0))),
-        ("submit", Role::Peer, None),
-        ("read", Role::Call, Some(("ring.finish.counted", 0))),
-        ("create", Role::Task, Some(("object.create.described", 0))),
-    ];
-    for (name, role, arm) in deaths {
-        scene.case(named(name)?, role, arm)?;
-    }
-    // More tasks than CPUs: they are sent ahead, and taken back as the first one blocks.
-    let function = scene.function.id();
-    let names = ["block", "nothing", "nothing"];
-    let tasks = names.map(|name| submit_task(&scene.session, function, name, &[], 0));
-    for task in tasks {
-        scene.session.store().get(&task?, Some(PATIENCE))?;
-    }
-    let started = Instant::now();
-    while started.elapsed() < MOMENT {
-        scene.round()?;
-    }
-    scene.session.close();
-    Ok(())
 }

@@ -6,6 +6,7 @@
 use crate::error::{Result, bail};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::{Bell, Shared};
+use crate::sys::failpoint::fail_point;
 
 /// Most readers of one channel at a time.
 pub const MAX_READERS: usize = if cfg!(loom) { 2 } else { 64 };
@@ -124,6 +125,7 @@ impl Cursors {
     /// Message `position` is written: makes it visible. Returns the position of the next.
     pub(super) fn publish(&self, position: u64) -> u64 {
         self.head.store(position + 1, Ordering::Release);
+        fail_point!("channel.write.published");
         self.messages.0.ring();
         position + 1
     }
@@ -131,6 +133,7 @@ impl Cursors {
     /// No message `position` will come.
     pub(super) fn close(&self, position: u64) {
         self.head.store(position | CLOSED, Ordering::Release);
+        fail_point!("channel.write.closed");
         self.messages.0.ring();
     }
 
@@ -161,9 +164,11 @@ impl Cursors {
         let free = |who| who == FREE;
         let left = |who| who > RESERVED && is_gone(who);
         if let Some(index) = self.take_seat(me, kept) {
+            fail_point!("channel.read.seated");
             return Some((index, 0));
         }
         let index = self.take_seat(me, free).or_else(|| self.take_seat(me, left))?;
+        fail_point!("channel.read.seated");
         // Against the fence of `floor`. The tail in the seat is an earlier reader's, and so not above the head.
         fence(Ordering::SeqCst);
         let next = self.head.load(Ordering::Acquire) & !CLOSED;
@@ -207,6 +212,7 @@ impl Cursors {
     /// The reader in this seat is done with all messages below `tail`.
     pub(super) fn release(&self, seat: usize, tail: u64) {
         self.seats[seat].tail.store(tail, Ordering::Release);
+        fail_point!("channel.read.released");
         self.space.0.ring();
     }
 
@@ -216,6 +222,7 @@ impl Cursors {
         let _ = self.seats[seat]
             .who
             .compare_exchange(me, FREE, Ordering::Release, Ordering::Relaxed);
+        fail_point!("channel.read.left");
         self.space.0.ring();
     }
 

@@ -10,6 +10,7 @@ use crate::error::{Result, bail};
 use crate::store::{Format, Interrupt, TensorSpec};
 use crate::sync::SpinPolicy;
 use crate::sync::atomic::Ordering;
+use crate::sys::failpoint::fail_point;
 
 /// See the module's documentation. Dropping it closes the channel. Movable between threads; one of them writes at a time.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ impl ChannelWriter {
     pub(super) fn claim(channel: Channel) -> Result<Self> {
         let me = me(channel.store())?;
         let position = channel.cursors().claim(me, is_gone(channel.store()))?;
+        fail_point!("channel.write.claimed");
         Ok(Self {
             channel,
             position,
@@ -249,6 +251,7 @@ impl Draft<'_> {
         let slot = writer.channel.slot_header(writer.position);
         slot.len.store(self.len, Ordering::Relaxed);
         slot.meta.store(self.kind.encode(), Ordering::Relaxed);
+        fail_point!("channel.write.described");
         writer.position = writer.channel.cursors().publish(writer.position);
         Ok(())
     }

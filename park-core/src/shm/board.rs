@@ -15,6 +15,7 @@
 
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Doorbell, Shared};
+use crate::sys::failpoint::fail_point;
 
 /// Nothing is ever spilled.
 pub const OFF: u32 = 0;
@@ -78,7 +79,9 @@ impl Board {
     /// Somebody wants the object in this slot back; its state says so already.
     pub fn wish(&self, index: u32) {
         let at = self.wishes.fetch_add(1, Ordering::Relaxed) as usize % WISHES;
+        fail_point!("board.wish.counted");
         self.wished[at].store(index.wrapping_add(1), Ordering::Release);
+        fail_point!("board.wish.entered");
     }
 
     /// The wishes since `seen`, which moves on. For the spiller.
@@ -102,6 +105,7 @@ impl Board {
     /// An object that was on disk has been freed.
     pub fn count_freed(&self) {
         self.freed.fetch_add(1, Ordering::Relaxed);
+        fail_point!("board.freed.counted");
     }
 
     /// How many that were, modulo 2^32.

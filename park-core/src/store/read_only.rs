@@ -11,6 +11,7 @@ use super::Store;
 use super::slot::{Phase, State};
 use crate::error::{Result, bail};
 use crate::id::{ObjectId, ParticipantId};
+use crate::sys::failpoint::fail_point;
 
 /// Called with the id of an object whose memory the head must give back.
 pub(crate) type HandOver = Box<dyn Fn(ObjectId) + Send + Sync>;
@@ -44,6 +45,7 @@ impl Store {
 
     /// The slot is FREEING by the head: tells it.
     pub(super) fn tell_head(&self, index: u32, generation: u32) {
+        fail_point!("object.free.left_to_head");
         if let Some(tell) = self.hand_over.get() {
             tell(ObjectId {
                 session: self.session(),

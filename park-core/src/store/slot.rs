@@ -339,6 +339,7 @@ impl Slot {
                 ..seen
             };
             if seen == noted || self.advance(seen, noted) {
+                fail_point!("object.want.flagged");
                 return Ok(found);
             }
         }

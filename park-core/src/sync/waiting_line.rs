@@ -26,6 +26,7 @@
 use super::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::{Doorbell, Shared};
 use crate::id::ParticipantId;
+use crate::sys::failpoint::fail_point;
 
 /// So many can stand in the line; others stand beside it and look for a free place now and then.
 pub const PLACES: usize = if cfg!(loom) { 3 } else { 64 };
@@ -138,12 +139,14 @@ impl WaitingLine {
                 .compare_exchange(0, mine, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
         })?;
+        fail_point!("line.join.owned");
         place.asked.store(asked, Ordering::Relaxed);
         place.until.store(until, Ordering::Relaxed);
         place.passed.store(0, Ordering::Relaxed);
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed) + 1;
         place.ticket.store(ticket, Ordering::Relaxed);
         self.taken.fetch_or(1 << at, Ordering::AcqRel);
+        fail_point!("line.join.joined");
         Some(Turn {
             line: self,
             bell,
@@ -190,8 +193,10 @@ impl WaitingLine {
     /// Whether others are left in the line.
     fn clear(&self, at: usize) -> bool {
         let left = self.taken.fetch_and(!(1 << at), Ordering::AcqRel) & !(1 << at);
+        fail_point!("line.leave.taken");
         self.left.fetch_add(1, Ordering::Relaxed);
         self.places[at].owner.store(0, Ordering::Release);
+        fail_point!("line.leave.left");
         left != 0
     }
 }

@@ -9,6 +9,7 @@ use super::{Allocation, Allocator, block_size};
 use crate::error::{Result, bail};
 use crate::id::ParticipantId;
 use crate::sync::atomic::Ordering;
+use crate::sys::failpoint::fail_point;
 
 impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'_, Dead, Live> {
     /// Rebuilds block headers, bins and byte counts. The lock is held.
@@ -17,6 +18,7 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
         for word in self.root.second.iter().chain(&self.root.bins) {
             word.store(0, Ordering::Relaxed);
         }
+        fail_point!("arena.rebuild.cleared");
         let mut live = (self.live)();
         live.sort_unstable_by_key(|allocation| allocation.offset);
         let (mut at, mut previous, mut used) = (FIRST, 0, 0);
@@ -42,6 +44,7 @@ impl<Dead: Fn(ParticipantId) -> bool, Live: Fn() -> Vec<Allocation>> Allocator<'
         self.gap(&mut at, end, &mut previous)?;
         self.root.used.store(used, Ordering::Relaxed);
         self.root.touched.store(self.pages().count(), Ordering::Relaxed);
+        fail_point!("arena.rebuild.done");
         Ok(())
     }
 
