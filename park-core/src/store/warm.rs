@@ -20,11 +20,11 @@ use crate::shm::alloc::HEADER;
 use crate::sync::atomic::Ordering;
 use crate::sys::failpoint::fail_point;
 
-/// Larger blocks are not kept: copying into them costs more than lending them.
-const LARGEST: u64 = 1 << 20;
+/// Larger blocks are not kept: copying into them takes many times as long as lending them.
+const LARGEST: u64 = 64 << 10;
 /// What one process keeps at most, in slots and in bytes; of a small arena at most 1/64.
 const MOST_SLOTS: usize = 128;
-const MOST_BYTES: u64 = 8 << 20;
+const MOST_BYTES: u64 = 2 << 20;
 
 /// One process's warm slots.
 #[derive(Debug, Default)]
