@@ -139,7 +139,7 @@ impl Store {
     }
 
     fn audit_free_list(&self, audit: &mut Audit) {
-        let free = self.free_list();
+        let free = self.listed_slots();
         let mut listed = vec![false; self.slots_used() as usize];
         for index in &free {
             match listed.get_mut(*index as usize) {

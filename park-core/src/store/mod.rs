@@ -8,6 +8,7 @@ mod count;
 mod dtype;
 mod evict;
 pub mod format;
+mod free_list;
 mod handle;
 mod journal;
 mod locks;
