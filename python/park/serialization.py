@@ -29,7 +29,9 @@ def _reduce_code(code):
 class Pickler(cloudpickle.Pickler):
     """cloudpickle, and CPU tensors as out-of-band buffers instead of torch's own byte stream."""
 
-    dispatch_table: typing.ClassVar = collections.ChainMap({types.CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
+    dispatch_table: typing.ClassVar = collections.ChainMap(
+        {types.CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table
+    )
 
     def reducer_override(self, value):
         torch = sys.modules.get("torch")
