@@ -83,9 +83,11 @@ impl Count<'_> {
         count_of(self.word.load(Ordering::Acquire))
     }
 
-    /// The first reference on a slot that only the caller can reach.
-    pub(super) fn start(self, count: u32) {
-        self.word.store(count.into(), Ordering::Relaxed);
+    /// The first references on a slot that only the caller can reach. Acknowledges too: whoever gave the last reference to the slot's
+    /// former object back may have died before it wrote that down, while somebody else freed the slot.
+    pub(super) fn start<'a>(self, count: u32, lanes: &impl Lanes<'a>) {
+        self.acknowledge(self.stamp(), lanes);
+        self.word.store(count.into(), Ordering::Release);
     }
 
     pub(super) fn stamp(self) -> Stamp {

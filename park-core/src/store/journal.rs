@@ -492,3 +492,57 @@ impl Slot {
 
 #[cfg(all(test, loom))]
 mod loom_tests;
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::shm::participant;
+
+    fn join(store: &Arc<Store>, number: u16) -> Arc<Store> {
+        let [control, arena] = store.fds().map(|fd| fd.try_clone_to_owned().unwrap());
+        let id = ParticipantId(number);
+        store.participant(id).state.store(participant::LIVE, Ordering::Release);
+        store
+            .header()
+            .participants_used
+            .fetch_max(u32::from(number) + 1, Ordering::AcqRel);
+        Arc::new(Store::join(control, arena, id, None, None).unwrap())
+    }
+
+    fn bury(store: &Arc<Store>, dead: Arc<Store>) {
+        let id = dead.me();
+        store.participant(id).state.store(participant::DEAD, Ordering::Release);
+        std::mem::forget(dead);
+        assert!(store.recover(id).is_empty());
+    }
+
+    /// Two processes die. The first took the last reference off a count and never wrote that down; clearing up after the second frees
+    /// the slot, and it is used again before anybody clears up after the first.
+    #[test]
+    fn a_slot_used_again_does_not_pay_for_a_change_that_was_cut_off() {
+        let config = Config::default().capacity(1 << 20).max_objects(64);
+        let store = Arc::new(Store::open(&config, 7).unwrap());
+        let (first, second) = (join(&store, 2), join(&store, 3));
+        let object = first.put(b"last").unwrap();
+        let index = object.id().index;
+        std::mem::forget(object);
+        let number = lane_of(index);
+        let (guard, lane) = first.my_lane(number);
+        let owned = Owned {
+            who: first.me(),
+            number,
+            lane,
+        };
+        let ledger = SecondWord::Ledger(first.ledger(first.me(), index));
+        let cut_off = Operation::open(owned, first.count(index), ledger, -1);
+        assert_eq!(cut_off.count(&|who| first.journal(who)), Some(0));
+        drop(guard);
+        bury(&store, second);
+        let again: Vec<_> = (0..64).map_while(|_| store.put(b"next").ok()).collect();
+        let next = again.iter().find(|object| object.id().index == index).unwrap();
+        bury(&store, first);
+        assert_eq!(store.get(next, None).unwrap().bytes(), b"next");
+        assert_eq!(store.count(index).get(), 1);
+    }
+}

@@ -26,7 +26,7 @@ impl Store {
 
     /// The first references of this process on a slot that it has CACHED or is about to write.
     pub(super) fn start_references(&self, index: u32, count: u32) {
-        self.count(index).start(count);
+        self.count(index).start(count, &|who| self.journal(who));
         self.slot(index).watch.store(0, Ordering::Relaxed);
         fail_point!("reference.start.counted");
         self.ledger(self.me(), index).fetch_add(count.into(), Ordering::Relaxed);
