@@ -9,13 +9,13 @@ use std::time::Duration;
 use park_core::sys::failpoint;
 use park_core::{ErrorKind, ObjectRef, ParticipantId, Session};
 
-use crate::Fallible;
 use crate::check::{Books, at_rest, until};
 use crate::child::{Child, PATIENCE};
 use crate::operations::{Role, Stage, named};
 use crate::scene::Scene;
 use crate::scripts;
 use crate::work::{pattern, submit_task};
+use crate::{Fallible, Outcome};
 
 /// In the process that is the head: opens a session, says where, and when told does a bit of everything.
 pub(crate) fn main(folder: &str) -> Fallible {
@@ -74,8 +74,8 @@ fn play(scene: &mut Scene) -> Fallible {
     Ok(())
 }
 
-/// In the tester: one head, killed at its first pass of a fail point or left to its end. Returns what it passed.
-pub(crate) fn case(folder: &Path, point: Option<&str>) -> Fallible<Vec<String>> {
+/// In the tester: one head, killed at its first pass of a fail point or left to its end.
+pub(crate) fn case(folder: &Path, point: Option<&str>) -> Fallible<Outcome> {
     let mut head = Child::start(&["role:head", &folder.to_string_lossy()])?;
     let told = head.expect("head")?;
     let [address, seen, open] = told.split_whitespace().collect::<Vec<_>>()[..] else {
@@ -96,16 +96,18 @@ pub(crate) fn case(folder: &Path, point: Option<&str>) -> Fallible<Vec<String>> 
             .collect();
     }
     let status = head.end()?;
-    if point.map_or(!status.success(), |_| status.signal() != Some(9)) {
-        return Err(format!("the head ended with {status}").into());
-    }
+    let outcome = match point {
+        Some(_) if status.signal() == Some(9) => Outcome::Killed,
+        _ if status.success() => Outcome::Passed(passed),
+        _ => return Err(format!("the head ended with {status}").into()),
+    };
     in_time("the attached process goes on", move || look(&session, &seen, &open))?;
     let zygote = zygote.to_string();
     until("no process of the session is left", || {
         Ok(!processes_of(address, &zygote))
     })?;
     match Session::attach(address) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(passed),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(outcome),
         other => Err(format!("attaching to a dead session: {other:?}").into()),
     }
 }

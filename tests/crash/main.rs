@@ -223,7 +223,8 @@ impl Report {
             Err(error) => return self.failures.push(format!("cannot make a folder: {error}")),
         };
         let passed = match head::case(folder.path(), None) {
-            Ok(passed) => passed,
+            Ok(Outcome::Passed(passed)) => passed,
+            Ok(Outcome::Killed) => return self.failures.push("a head, unharmed: it died".into()),
             Err(error) => return self.failures.push(format!("a head, unharmed: {error}")),
         };
         // Its threads share the work in an order of their own, so only the first pass is certain to come.
@@ -233,8 +234,15 @@ impl Report {
             }
             self.cases += 1;
             watchdog::watch(&format!("a head killed at {name}"));
-            match head::case(folder.path(), Some(name)) {
-                Ok(_) => *self.kills.entry(name.clone()).or_default().entry("head").or_default() += 1,
+            let mut done = head::case(folder.path(), Some(name));
+            for _ in 1..TRIES {
+                if let Ok(Outcome::Passed(_)) = done {
+                    done = head::case(folder.path(), Some(name));
+                }
+            }
+            match done {
+                Ok(Outcome::Killed) => *self.kills.entry(name.clone()).or_default().entry("head").or_default() += 1,
+                Ok(Outcome::Passed(_)) => self.cases -= 1,
                 Err(error) => {
                     let text = format!("a head killed at {name}: {error}");
                     println!("FAILED {text}");

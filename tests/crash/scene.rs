@@ -271,9 +271,12 @@ impl Scene {
             let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", stats.zygote_pid))?;
             let mut idle: Vec<u32> = children.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
             idle.retain(|pid| *pid != self.actor_pid);
+            // Only those that the head knows of: then it has counted their deaths once it does not list them any more.
+            let known = idle.iter().filter(|pid| stats.worker_pids.contains(pid));
             // Gone in between is what is wanted.
-            let running = idle.iter().filter_map(|pid| process::watch(*pid).ok());
-            running.for_each(process::kill);
+            known
+                .filter_map(|pid| process::watch(*pid).ok())
+                .for_each(process::kill);
             Ok(idle.is_empty() && stats.worker_pids == [self.actor_pid])
         })
     }

@@ -162,8 +162,9 @@ fn settle(stage: &Stage, result: &ObjectRef) -> Fallible {
     Ok(())
 }
 
-/// Lends its CPU to others for a moment, for nothing.
+/// Lends its CPU to others for a moment, for nothing, once they had time to come.
 pub(crate) fn block(stage: &Stage) -> Fallible {
+    std::thread::sleep(Duration::from_millis(20));
     stage.session.set_blocked(true)?;
     std::thread::sleep(Duration::from_millis(20));
     stage.session.set_blocked(false)?;

@@ -81,6 +81,13 @@ def test_answers_are_right_while_workers_are_killed(fresh):
     assert not wrong
     assert kills >= 5 and len(rounds) >= CLIENTS
 
+    # Attempts that were killed had submitted tasks of their own, which run to their end although nobody waits for them any more.
+    def nothing_runs():
+        stats = ray.runtime_stats()
+        return stats["queued"] == stats["running"] == 0
+
+    wait_until(nothing_runs)
+
     # Workers keep the definitions of the functions that they submitted themselves; with all of them gone, exactly this process's
     # three are left, and no promise.
     def store_is_empty_again():
