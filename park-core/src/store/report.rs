@@ -137,7 +137,7 @@ impl Store {
         let (spilled, spilled_objects) = total(|entry| entry.on_disk);
         MemoryReport {
             capacity: self.capacity(),
-            used: self.layout.arena_root(&self.control).usage().0,
+            used: self.stats().used,
             objects: total(|entry| !entry.on_disk).1,
             pinned: total(|entry| entry.pins > 0).0,
             spilled,
@@ -151,7 +151,12 @@ impl Store {
 
     fn entry(&self, index: u32) -> Option<Entry> {
         let slot = self.slot(index);
-        let on_disk = slot.state().ok()?.phase == Phase::Spilled;
+        let phase = slot.state().ok()?.phase;
+        if matches!(phase, Phase::Free | Phase::Cached) {
+            // A warm block is no object's: whoever finds the store full takes it.
+            return None;
+        }
+        let on_disk = phase == Phase::Spilled;
         let in_memory = slot.offset.load(Ordering::Relaxed) != 0;
         (on_disk || in_memory).then(|| Entry {
             index,

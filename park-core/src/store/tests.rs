@@ -174,6 +174,16 @@ fn a_killed_waiter_holds_nobody_up() {
 }
 
 #[test]
+fn a_report_leaves_out_blocks_that_are_kept_warm() {
+    let store = store(16 << 20);
+    drop(store.put(&[0; 3000]).unwrap());
+    assert!(store.stats().cached > 0);
+    let report = store.memory_report(5);
+    assert_eq!((report.objects, report.used), (0, 0));
+    assert!(report.largest.is_empty() && report.holders.is_empty(), "{report:?}");
+}
+
+#[test]
 fn the_full_text_names_holders() {
     let store = store(1 << 20);
     let other = peer(&store, 2);
