@@ -101,9 +101,19 @@ pub(crate) fn is_stopped(pid: u32) -> bool {
 /// Whoever had the writer's end or a seat of a channel is gone: others take over, and messages pass, unless the channel was closed.
 pub(crate) fn channel_goes_on(reference: &ObjectRef) -> Fallible {
     let channel = Channel::open(reference.clone())?;
-    let mut writer = match channel.writer() {
-        Err(error) if error.kind() == ErrorKind::ChannelClosed => return Ok(()),
-        other => other?,
+    // The tester sees its child's end a moment before the head does, and until then the end of the channel is still taken.
+    let mut writer = None;
+    until("the writer's end is free", || match channel.writer() {
+        Ok(free) => {
+            writer = Some(free);
+            Ok(true)
+        }
+        Err(error) if error.kind() == ErrorKind::ChannelClosed => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error.into()),
+    })?;
+    let Some(mut writer) = writer else {
+        return Ok(());
     };
     let mut reader = channel.reader()?;
     for seed in 0..5 {
