@@ -73,9 +73,10 @@ $(STAMPS)/extension: $(EXTENSION_SOURCES) $(STAMPS)/packages
 demo: $(STAMPS)/extension ## the main job: digits, from scans to a report in demo-out/ (CHAOS=1 kills a worker in mid-run)
 	CHAOS="$(CHAOS)" $(PY) python/examples/digits.py
 
-test: $(STAMPS)/extension ## all tests: Rust, loom, shuttle, C and C++ (again under sanitizers), Python
+test: $(STAMPS)/extension ## all tests: Rust, a kill at every step, loom, shuttle, C and C++ (again under sanitizers), Python
 	@$(STAGES) \
 	  rust 1200 'cargo test $(CRATES) --no-fail-fast' \
+	  crash 900 '$(CRASH)' \
 	  loom 600 '$(LOOM)' \
 	  shuttle 600 '$(SHUTTLE)' \
 	  c-and-c++ 600 'PYTHON="$(CURDIR)/$(PY)" bash tests/c/run.sh' \
@@ -99,8 +100,9 @@ check: $(STAMPS)/extension ## format, lints, stubs, header drift, import table, 
 crash: ## kill a process at every fail point of the core, in every role (about 80 s)
 	$(CRASH)
 
-soak: ## eight processes, random sizes, random deaths for MINUTES (default 5), then many random schedules
+soak: ## eight processes, random sizes, random deaths for MINUTES (default 5) in memory and again on disk, then random schedules
 	cargo test -p park-tests --release --test soak -- --minutes "$(MINUTES)" --seed "$$RANDOM"
+	cargo test -p park-tests --release --test soak -- --minutes "$(MINUTES)" --seed "$$RANDOM" --capacity-mb 256 --largest-mb 64 --keep 2.5
 	PARK_SHUTTLE=$$(awk -v m="$(MINUTES)" 'BEGIN { printf "%d", m * 1000 }') $(SHUTTLE)
 
 fuzz: ## fuzz each target for MINUTES (default 5), and let a hostile process scribble for as long

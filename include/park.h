@@ -193,6 +193,19 @@ typedef struct {
   uint32_t max_objects;
   // Threads that run native tasks. Default: one a CPU.
   uint32_t native_threads;
+  // 1: take the memory of the whole capacity now and keep it, PARK_STORE_FULL if the machine does not have it. Default: memory is
+  // taken as it is needed, and given back when the store is idle.
+  uint32_t reserve;
+  // 1: as reserve, and fill in this process's page tables too, about a second for 4 GB. PARK_UNSUPPORTED before Linux 5.14.
+  uint32_t prefault;
+  // 1: ask for huge pages where the system allows them for shared memory.
+  uint32_t huge_pages;
+  // 1: keep objects in memory only. Default: those that do not fit go to disk.
+  uint32_t no_spill;
+  // Below which directory objects go to disk. Default: the system's directory for temporary files.
+  const char *spill_directory;
+  // Bytes that may be on disk at once. Default: 90 % of what is free there when the first object goes.
+  uint64_t spill_limit;
 } park_session_options;
 
 // What a session is, which does not change. Set struct_size to sizeof(park_session_info) before the call.
@@ -231,6 +244,18 @@ typedef struct {
   uint64_t peak;
   // Objects that were promised or are being written.
   uint64_t promised;
+  // Bytes of blocks that processes keep for their next objects, and give back when the store is full.
+  uint64_t cached;
+  // The largest object that could be stored now, in bytes.
+  uint64_t largest_free;
+  // Bytes of memory that the store takes from the system.
+  uint64_t resident;
+  // Bytes on disk.
+  uint64_t spilled;
+  // Objects that were written to disk so far.
+  uint64_t objects_spilled;
+  // Objects that were read back from disk so far.
+  uint64_t objects_restored;
 } park_session_stats;
 
 // A native task: reads the arguments of `call`, writes its returns, and returns PARK_OK; or fails with another status and, if it
@@ -811,8 +836,10 @@ park_status park_promise_release(park_promise *promise, park_error **err);
 void park_promise_free(park_promise *promise);
 
 // Opens a session of its own. `options` may be NULL.
-// Ownership: `*out` is the caller's, for park_session_free(). Threads: shared. Errors: PARK_IO, PARK_STORE_FULL.
-park_status park_session_open(const park_session_options *options, park_session **out, park_error **err);
+// Ownership: `*out` is the caller's, for park_session_free(). Threads: shared. Errors: PARK_IO, PARK_STORE_FULL, PARK_UNSUPPORTED.
+park_status park_session_open(const park_session_options *options,
+                              park_session **out,
+                              park_error **err);
 
 // Joins the session at `address`: what park_session_address() gives, or Python's park.init().address_info["session"].
 // Ownership: `*out` is the caller's, for park_session_free(). Threads: shared.
@@ -842,9 +869,17 @@ park_status park_session_read_info(const park_session *session, park_session_inf
 // Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 park_status park_session_read_stats(const park_session *session, park_session_stats *out, park_error **err);
 
+// Gives the memory of free parts of the store back to the system, as the process that opened the session does by itself when the
+// store is idle. `out_bytes`, which may be NULL, becomes how many bytes that were.
+// Ownership: takes and gives nothing. Threads: shared. Errors: PARK_PERMISSION_DENIED, PARK_SESSION_CLOSED, PARK_IO.
+park_status park_session_trim(const park_session *session,
+                              uint64_t *out_bytes,
+                              park_error **err);
+
 // Closes the session in this process; for the process that opened it, for every process. Native tasks that have not begun fail,
-// those that run are waited for. Objects and references that are held stay readable until they are freed. A second close, and
-// every other call with this handle, is PARK_HANDLE_CLOSED.
+// those that run are waited for. Objects that are open stay readable until they are freed, and so does whatever a held reference
+// names in memory; what went to disk is gone with the session. A second close, and every other call with this handle, is
+// PARK_HANDLE_CLOSED.
 // Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 park_status park_session_close(park_session *session,
                                park_error **err);

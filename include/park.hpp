@@ -571,6 +571,12 @@ struct Options {
   std::chrono::milliseconds full_timeout{0};
   std::uint32_t max_objects = 0;
   std::uint32_t native_threads = 0;
+  // Take the memory of the whole capacity at once; fill in the page tables too; ask for huge pages.
+  bool reserve = false, prefault = false, huge_pages = false;
+  // Objects that do not fit into memory go below `spill_directory`, at most `spill_limit` bytes of them, unless `spill` is false.
+  bool spill = true;
+  std::string spill_directory;
+  std::uint64_t spill_limit = 0;
 };
 
 // A process's membership in a session. Closes it when destroyed.
@@ -585,6 +591,12 @@ public:
     raw.full_timeout_ms = static_cast<std::uint64_t>(options.full_timeout.count());
     raw.max_objects = options.max_objects;
     raw.native_threads = options.native_threads;
+    raw.reserve = options.reserve ? 1 : 0;
+    raw.prefault = options.prefault ? 1 : 0;
+    raw.huge_pages = options.huge_pages ? 1 : 0;
+    raw.no_spill = options.spill ? 0 : 1;
+    raw.spill_directory = options.spill_directory.empty() ? nullptr : options.spill_directory.c_str();
+    raw.spill_limit = options.spill_limit;
     return detail::make<Session, park_session>(
         [&](park_session **out, park_error **err) { return park_session_open(&raw, out, err); });
   }
@@ -619,6 +631,13 @@ public:
     stats.struct_size = sizeof stats;
     auto done = detail::call([&](park_error **err) { return park_session_read_stats(raw(), &stats, err); });
     return done ? Result<park_session_stats>(stats) : Result<park_session_stats>(done.error());
+  }
+
+  // Gives the memory of free parts of the store back to the system; how many bytes that were.
+  Result<std::uint64_t> trim() const {
+    std::uint64_t bytes = 0;
+    auto done = detail::call([&](park_error **err) { return park_session_trim(raw(), &bytes, err); });
+    return done ? Result<std::uint64_t>(bytes) : Result<std::uint64_t>(done.error());
   }
 
   Result<ObjectRef> put(Bytes bytes) const {

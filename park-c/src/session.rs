@@ -49,9 +49,22 @@ pub struct park_session_options {
     pub max_objects: u32,
     /// Threads that run native tasks. Default: one a CPU.
     pub native_threads: u32,
+    /// 1: take the memory of the whole capacity now and keep it, PARK_STORE_FULL if the machine does not have it. Default: memory is
+    /// taken as it is needed, and given back when the store is idle.
+    pub reserve: u32,
+    /// 1: as reserve, and fill in this process's page tables too, about a second for 4 GB. PARK_UNSUPPORTED before Linux 5.14.
+    pub prefault: u32,
+    /// 1: ask for huge pages where the system allows them for shared memory.
+    pub huge_pages: u32,
+    /// 1: keep objects in memory only. Default: those that do not fit go to disk.
+    pub no_spill: u32,
+    /// Below which directory objects go to disk. Default: the system's directory for temporary files.
+    pub spill_directory: *const c_char,
+    /// Bytes that may be on disk at once. Default: 90 % of what is free there when the first object goes.
+    pub spill_limit: u64,
 }
 
-// SAFETY: `repr(C)`, `struct_size` first, integers only.
+// SAFETY: `repr(C)`, `struct_size` first, integers and a raw pointer only.
 unsafe impl Sized for park_session_options {
     fn defaults() -> Self {
         Self {
@@ -60,13 +73,30 @@ unsafe impl Sized for park_session_options {
             full_timeout_ms: 0,
             max_objects: 0,
             native_threads: 0,
+            reserve: 0,
+            prefault: 0,
+            huge_pages: 0,
+            no_spill: 0,
+            spill_directory: std::ptr::null(),
+            spill_limit: 0,
         }
     }
 }
 
 impl park_session_options {
-    fn config(&self) -> Result<Config> {
-        let mut config = Config::default();
+    fn config(&self, from_c: &FromC) -> Result<Config> {
+        let mut config = Config::default()
+            .reserve(yes(self.reserve, "reserve")?)
+            .prefault(yes(self.prefault, "prefault")?)
+            .huge_pages(yes(self.huge_pages, "huge_pages")?);
+        if !self.spill_directory.is_null() {
+            config = config.spill_directory(from_c.text(self.spill_directory, "spill_directory")?);
+        }
+        if yes(self.no_spill, "no_spill")? {
+            config = config.spill_limit(0);
+        } else if self.spill_limit != 0 {
+            config = config.spill_limit(self.spill_limit);
+        }
         if self.capacity != 0 {
             config = config.capacity(self.capacity);
         }
@@ -90,6 +120,15 @@ impl park_session_options {
     }
 }
 
+/// A member that is 0 or 1.
+fn yes(value: u32, name: &str) -> Result<bool> {
+    match value {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(invalid(format!("{name} is {other}, must be 0 or 1"))),
+    }
+}
+
 /// What a session's store holds. Set struct_size to sizeof(park_session_stats) before the call.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -110,6 +149,18 @@ pub struct park_session_stats {
     pub peak: u64,
     /// Objects that were promised or are being written.
     pub promised: u64,
+    /// Bytes of blocks that processes keep for their next objects, and give back when the store is full.
+    pub cached: u64,
+    /// The largest object that could be stored now, in bytes.
+    pub largest_free: u64,
+    /// Bytes of memory that the store takes from the system.
+    pub resident: u64,
+    /// Bytes on disk.
+    pub spilled: u64,
+    /// Objects that were written to disk so far.
+    pub objects_spilled: u64,
+    /// Objects that were read back from disk so far.
+    pub objects_restored: u64,
 }
 
 /// What a session is, which does not change. Set struct_size to sizeof(park_session_info) before the call.
@@ -147,7 +198,7 @@ unsafe impl Sized for park_session_stats {
 }
 
 /// Opens a session of its own. `options` may be NULL.
-/// Ownership: `*out` is the caller's, for park_session_free(). Threads: shared. Errors: PARK_IO, PARK_STORE_FULL.
+/// Ownership: `*out` is the caller's, for park_session_free(). Threads: shared. Errors: PARK_IO, PARK_STORE_FULL, PARK_UNSUPPORTED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_session_open(
     options: *const park_session_options,
@@ -161,9 +212,8 @@ pub unsafe extern "C" fn park_session_open(
         } else {
             from_c.sized(options, "options")?
         };
-        out.set_handle(park_session::new(Session::open(&park_session_options::config(
-            &options,
-        )?)?));
+        let config = park_session_options::config(&options, from_c)?;
+        out.set_handle(park_session::new(Session::open(&config)?));
         Ok(())
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
@@ -273,6 +323,12 @@ pub unsafe extern "C" fn park_session_read_stats(
             bytes_shared: stats.bytes_shared,
             peak: stats.peak,
             promised: stats.promised,
+            cached: stats.cached,
+            largest_free: stats.largest_free,
+            resident: stats.resident,
+            spilled: stats.spilled,
+            objects_spilled: stats.objects_spilled,
+            objects_restored: stats.objects_restored,
         });
         Ok(())
     };
@@ -280,9 +336,31 @@ pub unsafe extern "C" fn park_session_read_stats(
     unsafe { guard(err, body) }
 }
 
+/// Gives the memory of free parts of the store back to the system, as the process that opened the session does by itself when the
+/// store is idle. `out_bytes`, which may be NULL, becomes how many bytes that were.
+/// Ownership: takes and gives nothing. Threads: shared. Errors: PARK_PERMISSION_DENIED, PARK_SESSION_CLOSED, PARK_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn park_session_trim(
+    session: *const park_session,
+    out_bytes: *mut u64,
+    err: *mut *mut park_error,
+) -> park_status {
+    let body = |from_c: &FromC| {
+        let session = from_c.borrow(session, "session")?.open()?;
+        let bytes = session.store().trim()?;
+        if !out_bytes.is_null() {
+            from_c.out(out_bytes, "out_bytes")?.set(bytes);
+        }
+        Ok(())
+    };
+    // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
+    unsafe { guard(err, body) }
+}
+
 /// Closes the session in this process; for the process that opened it, for every process. Native tasks that have not begun fail,
-/// those that run are waited for. Objects and references that are held stay readable until they are freed. A second close, and
-/// every other call with this handle, is PARK_HANDLE_CLOSED.
+/// those that run are waited for. Objects that are open stay readable until they are freed, and so does whatever a held reference
+/// names in memory; what went to disk is gone with the session. A second close, and every other call with this handle, is
+/// PARK_HANDLE_CLOSED.
 /// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_session_close(session: *mut park_session, err: *mut *mut park_error) -> park_status {

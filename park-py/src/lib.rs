@@ -55,7 +55,7 @@ mod _park {
     #[pymodule_export]
     use crate::session::{
         attach, audit, head_stats, init, is_initialized, memory_report, role, session_address, session_id, shutdown,
-        store_stats,
+        store_stats, trim,
     };
     #[pymodule_export]
     use crate::task::{Resources, submit_task};

@@ -38,8 +38,36 @@ fn open(session: Session) -> PyResult<()> {
     Ok(())
 }
 
-/// Opens a session with worker processes and returns its address. `memory` is the store's capacity in bytes, the directory below
-/// which it spills, and how many bytes it may spill; each may be None.
+/// How the object store is to be made: a dict with all of these. See `park_core::Config`.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct StoreOptions {
+    capacity: u64,
+    reserve: bool,
+    prefault: bool,
+    huge_pages: bool,
+    spill_directory: Option<std::path::PathBuf>,
+    spill_limit: Option<u64>,
+}
+
+impl StoreOptions {
+    fn config(self) -> Config {
+        let mut config = Config::default()
+            .capacity(self.capacity)
+            .reserve(self.reserve)
+            .prefault(self.prefault)
+            .huge_pages(self.huge_pages);
+        if let Some(path) = self.spill_directory {
+            config = config.spill_directory(path);
+        }
+        if let Some(bytes) = self.spill_limit {
+            config = config.spill_limit(bytes);
+        }
+        config
+    }
+}
+
+/// Opens a session with worker processes and returns its address.
 #[pyfunction]
 pub(crate) fn init(
     py: Python<'_>,
@@ -48,20 +76,10 @@ pub(crate) fn init(
     hello: String,
     resources: std::collections::HashMap<String, f64>,
     prestart: usize,
-    memory: (Option<u64>, Option<std::path::PathBuf>, Option<u64>),
+    store: StoreOptions,
 ) -> PyResult<String> {
     forget_fork();
-    let (capacity, spill_directory, spill_limit) = memory;
-    let mut config = Config::default();
-    if let Some(bytes) = capacity {
-        config = config.capacity(bytes);
-    }
-    if let Some(path) = spill_directory {
-        config = config.spill_directory(path);
-    }
-    if let Some(bytes) = spill_limit {
-        config = config.spill_limit(bytes);
-    }
+    let config = store.config();
     let resources = resources
         .into_iter()
         .map(|(name, value)| Ok((name, amount(value)?)))
@@ -151,7 +169,10 @@ pub(crate) fn store_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     for (name, value) in [
         ("capacity", stats.capacity),
         ("used", stats.used),
+        ("cached", stats.cached),
         ("peak", stats.peak),
+        ("largest_free", stats.largest_free),
+        ("resident", stats.resident),
         ("objects", stats.objects),
         ("promised", stats.promised),
         ("spilled", stats.spilled),
@@ -163,6 +184,13 @@ pub(crate) fn store_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         dict.set_item(name, value)?;
     }
     Ok(dict)
+}
+
+/// Gives the memory of free parts of the store back to the system; returns how many bytes that were.
+#[pyfunction]
+pub(crate) fn trim(py: Python<'_>) -> PyResult<u64> {
+    let store = gate::store(py)?;
+    py.detach(|| store.trim()).or_raise(py)
 }
 
 /// Who holds the store's memory: by process, and the `most` largest objects.

@@ -2,7 +2,7 @@
 The native half of `park`. Import `park` instead.
 """
 
-from _typeshed import SupportsGetItem
+from _typeshed import Incomplete, SupportsGetItem
 from os import PathLike
 from typing import Any, SupportsFloat, SupportsIndex, final
 
@@ -44,6 +44,7 @@ __all__ = [
     "store_stats",
     "stored_strides",
     "submit_task",
+    "trim",
     "view",
     "wait",
     "worker_main",
@@ -326,11 +327,10 @@ def init(
     hello: str,
     resources: dict[str, SupportsFloat | SupportsIndex],
     prestart: SupportsIndex,
-    memory: tuple[SupportsIndex | None, str | PathLike[str] | None, SupportsIndex | None],
+    store: Incomplete,
 ) -> str:
     """
-    Opens a session with worker processes and returns its address. `memory` is the store's capacity in bytes, the directory below
-    which it spills, and how many bytes it may spill; each may be None.
+    Opens a session with worker processes and returns its address.
     """
 
 def is_initialized() -> bool:
@@ -424,6 +424,11 @@ def submit_task(
 ) -> list:
     """
     Submits a task; returns references to its results.
+    """
+
+def trim() -> int:
+    """
+    Gives the memory of free parts of the store back to the system; returns how many bytes that were.
     """
 
 def view(object_ref: ObjectRef, *, timeout: SupportsFloat | SupportsIndex | None = None) -> TensorView:

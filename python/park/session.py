@@ -89,6 +89,9 @@ def init(
     ignore_reinit_error: bool = False,
     namespace: str | None = None,
     preload: collections.abc.Iterable[str] = (),
+    object_store_reserve: bool = False,
+    object_store_prefault: bool = False,
+    object_store_huge_pages: bool = False,
     _object_spilling_directory: str | None = None,
     _object_spilling_limit: int | None = None,
     **ray_arguments: Any,
@@ -96,10 +99,17 @@ def init(
     """Open a session: an object store and worker processes, which end with it.
 
     `num_cpus`, `num_gpus` and `resources` are what tasks and actors share; without them, what the machine has. `preload` names
-    modules that every worker starts with, because the process it is forked from imported them once. Objects that do not fit into
-    memory wait on disk, in a directory of the session's own below `_object_spilling_directory` (by default the system's directory
-    for temporary files), at most `_object_spilling_limit` bytes of them (0: none; by default 90 % of what is free). Other arguments of Ray's
-    `init` are accepted where they would change nothing here, and refused where they ask for what park does not have.
+    modules that every worker starts with, because the process it is forked from imported them once.
+
+    The store takes memory as it is needed and gives it back when idle. With `object_store_reserve` it takes all of
+    `object_store_memory` bytes now and keeps them (`StoreFullError` if the machine has not as many); with `object_store_prefault` it
+    also fills in this process's page tables, about a second for 4 GB; with `object_store_huge_pages` it asks for huge pages where
+    the system allows them. Objects that do not fit into memory wait on disk, in a directory of the session's own below
+    `_object_spilling_directory` (by default the system's directory for temporary files), at most `_object_spilling_limit` bytes of
+    them (0: none; by default 90 % of what is free).
+
+    Other arguments of Ray's `init` are accepted where they would change nothing here, and refused where they ask for what park does
+    not have.
     """
     if unknown := [name for name in ray_arguments if name not in _WITHOUT_EFFECT | _NOT_OFFERED]:
         raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}")
@@ -122,13 +132,19 @@ def init(
         check_namespace(namespace)
         modules = _checked_preload(preload)
         total = _total_resources(num_cpus, num_gpus, resources, object_store_memory)
-        spill = _checked_spilling(_object_spilling_directory, _object_spilling_limit)
-        _open(total, namespace or str(uuid.uuid4()), modules, spill)
+        store = {
+            "capacity": int(total["object_store_memory"]),
+            "reserve": _checked_bool("object_store_reserve", object_store_reserve),
+            "prefault": _checked_bool("object_store_prefault", object_store_prefault),
+            "huge_pages": _checked_bool("object_store_huge_pages", object_store_huge_pages),
+            **_checked_spilling(_object_spilling_directory, _object_spilling_limit),
+        }
+        _open(total, namespace or str(uuid.uuid4()), modules, store)
         return _context()
 
 
-def _open(total: dict[str, Any], namespace: str, modules: list[str], spill: tuple[str | None, int | None]) -> None:
-    """Start the session with these resources."""
+def _open(total: dict[str, Any], namespace: str, modules: list[str], store: dict[str, Any]) -> None:
+    """Start the session with these resources and an object store made so."""
     global _namespace
     if _park.role() != "none":
         # One that ended by itself: its host went away, or it belongs to the parent of this forked process.
@@ -139,8 +155,7 @@ def _open(total: dict[str, Any], namespace: str, modules: list[str], spill: tupl
     threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": "1"}
     hello = {"driver_pid": os.getpid(), "sys_path": path, "preload": modules, "namespace": namespace}
     prestart = int(min(total.get("CPU", 0), machine.cpus()))
-    capacity = int(total["object_store_memory"])
-    _park.init([sys.executable, "-c", start], threads, json.dumps(hello), total, prestart, (capacity, *spill))
+    _park.init([sys.executable, "-c", start], threads, json.dumps(hello), total, prestart, store)
     _namespace = namespace
     _close_at_exit()
 
@@ -234,14 +249,20 @@ def _check_address(address: str | None) -> None:
     )
 
 
-def _checked_spilling(directory: str | None, limit: int | None) -> tuple[str | None, int | None]:
+def _checked_bool(name: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def _checked_spilling(directory: str | None, limit: int | None) -> dict[str, Any]:
     if directory is not None and not isinstance(directory, (str, os.PathLike)):
         raise TypeError(f"_object_spilling_directory must be a path, got {type(directory)}")
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
         raise TypeError(f"_object_spilling_limit must be a number of bytes, got {limit!r}")
     if limit is not None and limit < 0:
         raise ValueError(f"_object_spilling_limit must not be negative, got {limit} bytes")
-    return None if directory is None else os.fspath(directory), limit
+    return {"spill_directory": None if directory is None else os.fspath(directory), "spill_limit": limit}
 
 
 def _checked_preload(preload: collections.abc.Iterable[str]) -> list[str]:
@@ -349,8 +370,10 @@ def nodes() -> list[dict[str, Any]]:
 def store_stats() -> dict[str, int]:
     """Numbers about the object store, for the whole session: bytes in use and promised, objects, and how bytes moved.
 
-    `spilled` is bytes on disk; `objects_spilled` and `objects_restored` count objects that went there and came back. `bytes_copied` counts payload bytes that any process copied into the store or out of it, `bytes_shared` those that it handed
-    out as views; `high_water` is the most that was in use at once.
+    `used` is bytes that objects take, `cached` bytes that processes keep for their next objects, `resident` what the store takes from
+    the system, `largest_free` the largest object that would fit now. `spilled` is bytes on disk; `objects_spilled` and
+    `objects_restored` count objects that went there and came back. `bytes_copied` counts payload bytes that any process copied into
+    the store or out of it, `bytes_shared` those that it handed out as views; `high_water` is the most that was in use at once.
     """
     _require_session()
     stats = _park.store_stats()

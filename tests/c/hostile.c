@@ -41,6 +41,7 @@ static void nulls(void) {
   REFUSED(park_session_attach(NULL, NULL, &err));
   REFUSED(park_session_address(NULL, NULL, &err));
   REFUSED(park_session_read_stats(NULL, NULL, &err));
+  REFUSED(park_session_trim(NULL, NULL, &err));
   REFUSED(park_session_close(NULL, &err));
   REFUSED(park_object_put(NULL, NULL, 0, NULL, &err));
   REFUSED(park_object_create(NULL, 0, NULL, &err));
@@ -179,6 +180,7 @@ static void misaligned(park_session *session, park_object_ref *ref, park_object 
   REFUSED(park_session_close(ODD(park_session *), &err));
   REFUSED(park_session_open(ODD(const park_session_options *), ODD(park_session **), &err));
   REFUSED(park_session_read_stats(session, ODD(park_session_stats *), &err));
+  REFUSED(park_session_trim(session, ODD(uint64_t *), &err));
   REFUSED(park_object_put(ODD(const park_session *), "x", 1, ODD(park_object_ref **), &err));
   REFUSED(park_object_put(session, "x", 1, ODD(park_object_ref **), &err));
   REFUSED(park_object_get(ODD(const park_object_ref *), 0, ODD(park_object **), &err));
@@ -282,8 +284,17 @@ static void bad_options(void) {
   options.max_objects = 1024;
   options.native_threads = UINT32_MAX;
   REFUSED(park_session_open(&options, &session, &err));
-  CHECK(session == NULL);
   options.native_threads = 1;
+  options.reserve = 2;
+  REFUSED(park_session_open(&options, &session, &err));
+  options.reserve = 0;
+  options.no_spill = UINT32_MAX;
+  REFUSED(park_session_open(&options, &session, &err));
+  options.no_spill = 0;
+  options.spill_directory = "\xff";
+  REFUSED(park_session_open(&options, &session, &err));
+  options.spill_directory = NULL;
+  CHECK(session == NULL);
   options.full_timeout_ms = UINT64_MAX;
   CHECK_OK(park_session_open(&options, &session, &err));
   park_session_free(session);

@@ -187,6 +187,56 @@ static void closing(void) {
   park_object_ref_free(ref);
 }
 
+// A session of 8 MiB whose memory is all taken, and whose objects are in memory or nowhere; and one that goes to disk.
+static void memory(void) {
+  park_session_options options;
+  park_session *session = NULL;
+  park_object_ref *held[16] = {NULL};
+  char *bytes = calloc(1, 1 << 20);
+  uint64_t freed = 1;
+  size_t count = 0;
+  memset(&options, 0, sizeof options);
+  options.struct_size = sizeof options;
+  options.capacity = 8u << 20;
+  options.full_timeout_ms = 20;
+  options.reserve = 1;
+  options.no_spill = 1;
+  CHECK_OK(park_session_open(&options, &session, &err));
+  CHECK(stats_of(session).resident >= 8u << 20);
+  CHECK_OK(park_session_trim(session, &freed, &err));
+  CHECK(freed == 0 && stats_of(session).resident >= 8u << 20);
+  while (count < 16 && park_object_put(session, bytes, 1 << 20, &held[count], NULL) == PARK_OK) {
+    ++count;
+  }
+  CHECK(count >= 6 && count < 9 && stats_of(session).objects == count && stats_of(session).spilled == 0);
+  for (size_t i = 0; i < count; ++i) {
+    park_object_ref_free(held[i]);
+  }
+  park_session_free(session);
+
+  options.reserve = options.no_spill = 0;
+  options.huge_pages = 1;
+  options.spill_directory = "/tmp";
+  options.spill_limit = 4u << 20;
+  session = NULL;
+  CHECK_OK(park_session_open(&options, &session, &err));
+  count = 0;
+  while (count < 16 && park_object_put(session, bytes, 1 << 20, &held[count], NULL) == PARK_OK) {
+    ++count;
+  }
+  park_session_stats stats = stats_of(session);
+  CHECK(count >= 9 && count < 13 && stats.objects_spilled >= 2);
+  CHECK(stats.spilled >= 2u << 20 && stats.spilled <= 4u << 20);
+  for (size_t i = 0; i < count; ++i) {
+    park_object_ref_free(held[i]);
+  }
+  CHECK_OK(park_session_trim(session, &freed, &err));
+  CHECK(freed > 0 && stats_of(session).largest_free > 7u << 20);
+  CHECK_OK(park_session_trim(session, NULL, &err));
+  free(bytes);
+  park_session_free(session);
+}
+
 int main(void) {
   park_session *session = open_small();
   CHECK(park_abi_version() == PARK_ABI_VERSION);
@@ -199,6 +249,7 @@ int main(void) {
   waiting(session);
   full(session);
   closing();
+  memory();
   park_session_free(session);
   return finish("objects");
 }

@@ -2,7 +2,8 @@
 //!
 //! The parent opens the session and holds every object that a child has announced; children are this program again, attached by
 //! address and led by lines over pipes. An object's bytes follow from its seed, so whoever reads it checks all of them: a torn,
-//! reused or lost object shows. At the end the parent drops everything: nothing may be left, and the audit must be clean.
+//! reused or lost object shows. At the end the parent drops everything: nothing may be left, the audit must be clean, and the
+//! parent must not have grown. With `--keep 2.5` it holds two and a half times the store's capacity, so most objects are on disk.
 //!
 //! ```text
 //! child:  made ID SEED LEN    an object that it holds until told "drop"      parent:  drop
@@ -11,7 +12,7 @@
 //!         wrong TEXT          it was not                                     parent:  make
 //! ```
 //!
-//!     cargo test -p park-tests --release --test soak -- --minutes 10 --seed 1
+//!     cargo test -p park-tests --release --test soak -- --minutes 10 --seed 1 --keep 0.5
 
 #![allow(clippy::print_stdout, reason = "a program that reports to its terminal")]
 
@@ -30,6 +31,8 @@ struct Options {
     processes: usize,
     capacity: u64,
     largest: u64,
+    /// How much the parent holds, in capacities of the store.
+    keep: f64,
 }
 
 fn options() -> Options {
@@ -39,6 +42,7 @@ fn options() -> Options {
         processes: 8,
         capacity: 1 << 30,
         largest: 512 << 20,
+        keep: 0.5,
     };
     let args: Vec<String> = std::env::args().collect();
     for pair in args.windows(2) {
@@ -48,6 +52,7 @@ fn options() -> Options {
             "--processes" => options.processes = pair[1].parse().expect("--processes takes a number"),
             "--capacity-mb" => options.capacity = pair[1].parse::<u64>().expect("--capacity-mb takes a number") << 20,
             "--largest-mb" => options.largest = pair[1].parse::<u64>().expect("--largest-mb takes a number") << 20,
+            "--keep" => options.keep = pair[1].parse().expect("--keep takes a number"),
             _ => {}
         }
     }

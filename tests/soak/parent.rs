@@ -57,6 +57,9 @@ impl Led {
     }
 }
 
+/// By how much the parent's own memory may grow after a fifth of the time: its list of what it holds, and the allocator's slack.
+const GROWTH_MB: u64 = 16;
+
 #[derive(Default)]
 struct Tally {
     made: u64,
@@ -79,6 +82,7 @@ pub(crate) fn run(options: &Options, time: Duration) -> Vec<String> {
     let (mut kept, mut faults, mut tally) = (Vec::<Kept>::new(), Vec::new(), Tally::default());
     let start = Instant::now();
     let mut told = Duration::ZERO;
+    let mut grown_up = None;
     while start.elapsed() < time && faults.is_empty() {
         round(
             &session,
@@ -89,6 +93,9 @@ pub(crate) fn run(options: &Options, time: Duration) -> Vec<String> {
             &mut tally,
             &mut faults,
         );
+        if grown_up.is_none() && start.elapsed() > time / 5 {
+            grown_up = Some(resident_mb());
+        }
         if start.elapsed() >= told {
             report(&session, &tally, start.elapsed(), kept.len());
             told += (time / 20).max(Duration::from_secs(1));
@@ -98,6 +105,14 @@ pub(crate) fn run(options: &Options, time: Duration) -> Vec<String> {
     drop(kept);
     children.into_iter().for_each(Led::kill);
     close_books(&session, &mut faults);
+    if let Some(before) = grown_up
+        && resident_mb() > before + GROWTH_MB
+    {
+        faults.push(format!(
+            "the parent grew from {before} to {} MB of its own",
+            resident_mb()
+        ));
+    }
     report(&session, &tally, start.elapsed(), 0);
     faults
 }
@@ -159,8 +174,9 @@ fn round(
             None => faults.push("a child ended unasked".to_owned()),
         }
     }
-    // The store stays about half full: the oldest go, and now and then many at once.
-    while kept.iter().map(|kept| kept.len).sum::<u64>() > options.capacity / 2 || kept.len() > 4000 {
+    // The store stays as full as it was told: some go, and now and then many at once.
+    let most = (options.capacity as f64 * options.keep) as u64;
+    while kept.iter().map(|kept| kept.len).sum::<u64>() > most || kept.len() > 4000 {
         kept.swap_remove(usize::try_from(random.below(kept.len() as u64)).unwrap_or(0));
     }
     if random.below(50) == 0 {
@@ -211,7 +227,7 @@ fn close_books(session: &Session, faults: &mut Vec<String>) {
 fn report(session: &Session, tally: &Tally, elapsed: Duration, kept: usize) {
     let stats = session.store().stats();
     println!(
-        "{:7.1} s: {} made ({} MB), {} read, {} refused as full, {} killed; {kept} kept, {} MB in use, parent {} MB resident",
+        "{:7.1} s: {} made ({} MB), {} read, {} refused as full, {} killed; {kept} kept, {} MB in use, {} MB on disk, parent {} MB resident",
         elapsed.as_secs_f64(),
         tally.made,
         tally.bytes >> 20,
@@ -219,6 +235,7 @@ fn report(session: &Session, tally: &Tally, elapsed: Duration, kept: usize) {
         tally.full,
         tally.kills,
         stats.used >> 20,
+        stats.spilled >> 20,
         resident_mb()
     );
 }

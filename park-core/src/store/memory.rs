@@ -57,11 +57,12 @@ impl Store {
         self.huge_pages.load(Ordering::Relaxed)
     }
 
-    /// Gives the memory of free parts of the arena, and of blocks that processes keep for their next objects, back to the system, and returns how many bytes that were. Others can allocate in
-    /// between: the allocator's lock is held for a few milliseconds at a time at most. The head does this by itself when the store is
-    /// idle.
+    /// Gives the memory of free parts of the arena, and of blocks that processes keep for their next objects, back to the system, and
+    /// returns how many bytes that were. Others can allocate in between: the allocator's lock is held for a few milliseconds at a time
+    /// at most. The head does this by itself when the store is idle.
     pub fn trim(&self) -> Result<u64> {
         self.check_open()?;
+        self.check_writable()?;
         self.cool_all();
         let mut step = self.allocator(self.me()).trim_step(None)?;
         let mut bytes = step.bytes;

@@ -129,6 +129,7 @@ mod tests {
             looker.put(b"x").map(drop),
             looker.create(Spec::raw(1000), &mut never).map(drop),
             looker.promise(looker.me()).map(drop),
+            looker.trim().map(drop),
             looker.fulfil(promised.id(), Spec::raw(1), &mut never).map(drop),
             looker.fail(promised.id(), &crate::error::Error::new(ErrorKind::TaskFailed, "x")),
         ];

@@ -22,7 +22,7 @@ all others (gaps, negative strides, broadcasts, the other byte order in `from_dl
 """
 
 from park import arrow
-from park._park import Buffer, ObjectRef, TensorView, get, view, wait
+from park._park import Buffer, ObjectRef, TensorView, get, trim, view, wait
 from park._park import put as _put
 from park.store.dlpack import from_dlpack
 from park.store.safetensors import load_safetensors
@@ -37,6 +37,7 @@ __all__ = [
     "load_safetensors",
     "put",
     "put_state_dict",
+    "trim",
     "view",
     "wait",
 ]

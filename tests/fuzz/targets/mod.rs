@@ -5,12 +5,11 @@
 //! | `c_abi` | sequences of calls of `park.h` with NULL, misaligned and closed handles, impossible lengths, offsets and texts |
 //! | `messages` | records of the control plane: envelopes, frames, parcels |
 //! | `formats` | tensor headers, ERROR objects, ids as text |
+//! | `spill` | heads and records of spill files |
 //! | `ring` | cursors and words of a ring |
 //! | `segment` | the first page of a control segment, wrong lengths, and scribbled segments that are then used |
 //! | `welcome` | what a stranger says to a session's socket |
 //! | `join` | what a session's socket answers to a stranger |
-//!
-//! Where spill files are read by a pure function, that is one more: a line in `ALL`.
 
 mod c_abi;
 mod formats;
@@ -19,6 +18,7 @@ mod input;
 mod messages;
 mod ring;
 mod segment;
+mod spill;
 
 /// One target.
 pub(crate) type Target = fn(&[u8]);
@@ -28,6 +28,7 @@ pub(crate) const ALL: &[(&str, Target)] = &[
     ("c_abi", c_abi::target),
     ("messages", messages::target),
     ("formats", formats::target),
+    ("spill", spill::target),
     ("ring", ring::target),
     ("segment", segment::target),
     ("welcome", handshake::welcome),
