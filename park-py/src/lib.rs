@@ -51,7 +51,7 @@ mod _park {
     #[pymodule_export]
     use crate::mapped::{MappedFile, map_file};
     #[pymodule_export]
-    use crate::object::{ObjectRef, export, fetch, fetch_view, get, put, view, wait};
+    use crate::object::{ObjectRef, export, fetch, fetch_view, get, load_ref, put, view, wait};
     #[pymodule_export]
     use crate::session::{
         attach, audit, head_stats, init, is_initialized, memory_report, role, session_address, session_id, shutdown,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use park_core::{ErrorKind, ObjectId, Spec};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::buffer::{Buffer, Pinned};
@@ -39,9 +40,31 @@ pub(crate) struct ObjectRef {
 }
 
 impl ObjectRef {
+    /// The cycle collector is not told of it: it refers to no Python object, and ten thousand of them are often made at once.
+    #[allow(
+        unsafe_code,
+        reason = "takes an object that refers to nothing off the cycle collector's list"
+    )]
     pub(crate) fn wrap(py: Python<'_>, inner: park_core::ObjectRef) -> PyResult<Py<Self>> {
-        Py::new(py, Self { inner })
+        let made = Py::new(py, Self { inner })?;
+        // SAFETY: `made` is of a type with the collector's flag, and its deallocator allows for objects that are on no list.
+        unsafe { pyo3::ffi::PyObject_GC_UnTrack(made.as_ptr().cast()) };
+        Ok(made)
     }
+}
+
+/// What a pickled reference becomes: the reference with this id, if the object still exists in the current session.
+#[pyfunction]
+pub(crate) fn load_ref(py: Python<'_>, id: &[u8]) -> PyResult<Py<ObjectRef>> {
+    let Ok(id) = <[u8; ObjectId::SIZE]>::try_from(id) else {
+        return Err(PyValueError::new_err(format!(
+            "an object id has {} bytes, got {}",
+            ObjectId::SIZE,
+            id.len()
+        )));
+    };
+    let inner = gate::store(py)?.resolve(ObjectId::from_bytes(id)).or_raise(py)?;
+    ObjectRef::wrap(py, inner)
 }
 
 #[pymethods]
@@ -49,14 +72,7 @@ impl ObjectRef {
     /// The reference with this id (16 bytes, from `binary()`), if the object still exists in the current session.
     #[new]
     fn new(py: Python<'_>, id: &[u8]) -> PyResult<Self> {
-        let Ok(id) = <[u8; ObjectId::SIZE]>::try_from(id) else {
-            return Err(PyValueError::new_err(format!(
-                "an object id has {} bytes, got {}",
-                ObjectId::SIZE,
-                id.len()
-            )));
-        };
-        let inner = gate::store(py)?.resolve(ObjectId::from_bytes(id)).or_raise(py)?;
+        let inner = load_ref(py, id)?.get().inner.clone();
         Ok(Self { inner })
     }
 
@@ -108,7 +124,12 @@ impl ObjectRef {
             );
             return Err(PyErr::from_value(class.call1((text,))?));
         }
-        Ok((slf.get_type().into_any(), (slf.get().binary(py),)))
+        static LOAD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let load = LOAD.get_or_try_init(py, || {
+            let module = py.import("park._park")?;
+            module.getattr("load_ref").map(Bound::unbind)
+        })?;
+        Ok((load.bind(py).clone(), (slf.get().binary(py),)))
     }
 }
 

@@ -30,6 +30,7 @@ __all__ = [
     "init",
     "is_initialized",
     "kill_actor",
+    "load_ref",
     "map_file",
     "memory_report",
     "put",
@@ -341,6 +342,11 @@ def is_initialized() -> bool:
 def kill_actor(handle: ObjectRef, no_restart: bool) -> None:
     """
     Kills an actor's process.
+    """
+
+def load_ref(id: bytes) -> ObjectRef:
+    """
+    What a pickled reference becomes: the reference with this id, if the object still exists in the current session.
     """
 
 def map_file(path: str | PathLike[str]) -> MappedFile:
