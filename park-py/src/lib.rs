@@ -14,7 +14,8 @@
 //! | `tensor_view`, `dlpack` | tensors of no library, on their way out; DLPack both ways |
 //! | `mapped` | tensors that stay in their file |
 //! | `task`, `actor` | submitting work |
-//! | `worker` | the loop of a worker process |
+//! | `watch` | references that coroutines and futures wait for |
+//! | `worker/` | what a worker process does |
 //! | `session` | opening, attaching, closing, statistics |
 
 use pyo3::prelude::*;
@@ -33,13 +34,14 @@ mod session;
 mod strided;
 mod task;
 mod tensor_view;
+mod watch;
 mod worker;
 
 /// The native half of `park`. Import `park` instead.
 #[pymodule(gil_used = true)]
 mod _park {
     #[pymodule_export]
-    use crate::actor::{call_actor, create_actor, find_actor, kill_actor};
+    use crate::actor::{CallOptions, PendingCalls, call_actor, create_actor, find_actor, kill_actor};
     #[pymodule_export]
     use crate::buffer::Buffer;
     #[pymodule_export]
@@ -48,6 +50,8 @@ mod _park {
     use crate::described::{dtypes, put_described, put_dlpack, stored_strides};
     #[pymodule_export]
     use crate::encode::{put_arrow, put_state};
+    #[pymodule_export]
+    use crate::gate::runs_event_loop;
     #[pymodule_export]
     use crate::mapped::{MappedFile, map_file};
     #[pymodule_export]
@@ -62,5 +66,7 @@ mod _park {
     #[pymodule_export]
     use crate::tensor_view::TensorView;
     #[pymodule_export]
-    use crate::worker::{worker_main, worker_participant};
+    use crate::watch::{Watch, value_of};
+    #[pymodule_export]
+    use crate::worker::{Call, LoopLane, Pool, leave_actor, worker_main, worker_participant};
 }

@@ -181,6 +181,9 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
     with _lock:
         _park.shutdown()
         _namespace = None
+    futures = sys.modules.get("park.futures")  # imported by those who await
+    if futures is not None:
+        futures.close()
 
 
 def attach(session: str, *, read_only: bool = False) -> None:

@@ -1,8 +1,10 @@
-"""What a worker process does around the native loop: random seeds, namespace, loading actor classes."""
+"""What a worker process does around the native loop: random seeds, namespace, loading actor classes, threads for their calls."""
 
 import pickle
 import random
 import sys
+import threading
+from typing import NamedTuple
 
 import park.serialization
 from park import _park, session
@@ -27,9 +29,33 @@ def main(control, arena, participant, hello):
     return 0
 
 
-def load_actor_class(blob, restart_count):
-    """The class in the blob that park.actor exported."""
+def load_actor(blob, restart_count):
+    """The class in the blob that park.actor exported, and how its calls run beside each other.
+
+    The latter is what `Modes` in park-py/src/worker/actor.rs reads: whether calls run on event loops, and how many of each
+    concurrency group at a time; a group of no name is there unless the main thread runs its calls.
+    """
     global restarts
     restarts = restart_count
-    _meta, definition = pickle.loads(blob)
-    return pickle.loads(definition)
+    meta, definition = pickle.loads(blob)
+    for name, limit in meta["groups"].items():
+        if limit <= 0:
+            raise ValueError(f"max_concurrency must be greater than 0, and concurrency group {name!r} has {limit}")
+    return pickle.loads(definition), Modes(meta["asynchronous"], meta["groups"])
+
+
+class Modes(NamedTuple):
+    """See `load_actor`."""
+
+    asynchronous: bool
+    groups: dict[str, int]
+
+
+def start_thread(pool, name):
+    """Start one more thread that serves a pool of a threaded actor."""
+    threading.Thread(target=pool.serve, name=f"park-{name}", daemon=True).start()
+
+
+def wants_retry(classes, raised):
+    """Whether a call is to be repeated after `raised`: `classes` is what its `retry_exceptions` said, pickled; nothing for all."""
+    return isinstance(raised, pickle.loads(classes) if classes else Exception)
