@@ -14,6 +14,7 @@
 //! | `tensor_view`, `dlpack` | tensors of no library, on their way out; DLPack both ways |
 //! | `mapped` | tensors that stay in their file |
 //! | `task`, `actor` | submitting work |
+//! | `placement` | nodes, placement groups, where work may run |
 //! | `worker` | the loop of a worker process |
 //! | `session` | opening, attaching, closing, statistics |
 
@@ -29,6 +30,7 @@ mod encode;
 mod gate;
 mod mapped;
 mod object;
+mod placement;
 mod session;
 mod strided;
 mod task;
@@ -52,6 +54,10 @@ mod _park {
     use crate::mapped::{MappedFile, map_file};
     #[pymodule_export]
     use crate::object::{ObjectRef, export, fetch, fetch_view, get, put, view, wait};
+    #[pymodule_export]
+    use crate::placement::{
+        Placement, add_node, await_group, create_group, placement_report, remove_group, remove_node,
+    };
     #[pymodule_export]
     use crate::session::{
         attach, audit, head_stats, init, is_initialized, memory_report, role, session_address, session_id, shutdown,

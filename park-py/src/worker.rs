@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
 
+use park_core::ipc::placement::Assignment;
 use park_core::ipc::{Args, Payload, ToHead, ToWorker};
 use park_core::{Error, ErrorKind, ObjectId, ParticipantId, Session, Store};
 use pyo3::exceptions::{PyAttributeError, PySystemExit, PyValueError};
@@ -18,6 +19,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use crate::decode::{decode, unpickle};
 use crate::encode::encode;
 use crate::gate::{self, OrRaise, block, replace, set_runs_task};
+use crate::placement::in_wholes;
 
 /// The number of this worker process in its session; 0 elsewhere.
 #[pyfunction]
@@ -95,6 +97,10 @@ impl Worker {
                 args,
                 restarts,
             } => self.become_actor(py, *actor, *class, args, *restarts),
+            ToWorker::Assign(assignment) => {
+                assume(py, assignment)?;
+                Ok(true)
+            }
             ToWorker::Retire => Ok(false),
         }
     }
@@ -232,6 +238,21 @@ impl Worker {
         let (args, kwargs) = load_args(py, self.store(), args)?;
         Ok(class.call(args, Some(&kwargs))?.unbind())
     }
+}
+
+/// What comes next runs with these resources; `park.assignment` keeps them, and shows the process its GPUs.
+fn assume(py: Python<'_>, assignment: &Assignment) -> PyResult<()> {
+    let Assignment {
+        node,
+        amounts,
+        devices,
+        group,
+        capture,
+    } = assignment;
+    let group = group.map(|group| group.0);
+    py.import("park.assignment")?
+        .call_method1("assume", (node, in_wholes(amounts), devices, group, capture))?;
+    Ok(())
 }
 
 fn blob<'py>(py: Python<'py>, store: &Arc<Store>, id: ObjectId) -> PyResult<Bound<'py, PyBytes>> {
