@@ -9,6 +9,7 @@
 //! | `session` | `Session`: open, attach, join as a worker, close |
 //! | `head` | the head's state and its inbox |
 //! | `place` | which worker gets which task; sending ahead and taking back |
+//! | `placement` | nodes and placement groups |
 //! | `actors` | creating, placing, finding and ending actors |
 //! | `lineage` | how objects were made, and making them again |
 //! | `death` | what happens when a process ends |
@@ -20,6 +21,7 @@ mod death;
 mod head;
 mod lineage;
 mod place;
+mod placement;
 mod session;
 mod watch;
 
