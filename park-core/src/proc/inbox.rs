@@ -2,7 +2,7 @@
 //!
 //! One thread of the process takes jobs (`next`); any thread may finish them, in any order, many at a time. A job's record stays in
 //! the ring until `finish`: if the process dies before that, the head finds the records of exactly the jobs that were not finished,
-//! and acts on each.
+//! and acts on each. A job that goes on for long does not hold up the ring: its record is carried along (`sync/ring.rs`).
 //!
 //! | lock | protects | while it is held, these may be taken |
 //! |---|---|---|
@@ -24,7 +24,7 @@ use crate::ipc::message::{ToHead, ToWorker};
 use crate::store::{Interrupt, Store};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::ring::Position;
-use crate::sync::{RingReader, SpinPolicy, Wake};
+use crate::sync::{Ring, RingReader, SpinPolicy, Wake};
 
 /// How long an idle worker keeps its last reports to itself, so that a busy head is not woken for each.
 const REPORT_DELAY: Duration = Duration::from_millis(1);
@@ -148,7 +148,7 @@ impl Inbox {
                 Ok(parsed) => parsed,
                 // A long task that the head took back and that ended elsewhere: the object that held it is gone with it.
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    self.reader.lock().finish(ring, position)?;
+                    self.drop_record(position)?;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -179,7 +179,7 @@ impl Inbox {
                 return Ok(Some(job));
             }
             // The head took it back and gave it to another worker.
-            self.reader.lock().finish(ring, job.position)?;
+            self.drop_record(job.position)?;
         }
         Ok(state.order.next(|job| self.is_ready(job)))
     }
@@ -260,8 +260,26 @@ impl Inbox {
     }
 
     fn put_away(&self, job: &Job) -> Result<()> {
-        let mark = |ring: crate::sync::Ring<'_>| self.reader.lock().finish(ring, job.position);
-        self.store.finish(job.position, &job.owned, mark)
+        let position = self.reader.lock().settle(job.position);
+        let mut held_up = false;
+        let mark = |ring: Ring<'_>| {
+            let mut reader = self.reader.lock();
+            reader.finish(ring, position)?;
+            held_up = reader.is_held_up(ring);
+            Ok(())
+        };
+        self.store.finish(position, &job.owned, mark)?;
+        if held_up {
+            self.store.carry(&mut self.reader.lock())?;
+        }
+        Ok(())
+    }
+
+    /// Does away with a record that owns nothing.
+    fn drop_record(&self, position: Position) -> Result<()> {
+        let mut reader = self.reader.lock();
+        let position = reader.settle(position);
+        reader.finish(self.store.ring(self.store.me()), position)
     }
 
     fn done(&self, task: TaskId, attempt: u32) -> Result<()> {
