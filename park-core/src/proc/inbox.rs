@@ -1,6 +1,6 @@
 //! What a worker process is asked to do next, and telling the ring and the head when it is done.
 //!
-//! One thread of the process takes jobs (`next`); any thread may finish them, in any order, many at a time. A job's record stays in
+//! One thread of the process takes jobs (`next`), or another in its place for a while (`attendance`); any thread may finish them, in any order, many at a time. A job's record stays in
 //! the ring until `finish`: if the process dies before that, the head finds the records of exactly the jobs that were not finished,
 //! and acts on each. A job that goes on for long does not hold up the ring: its record is carried along (`sync/ring.rs`).
 //!
@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::attendance::Attendance;
 use crate::actor::call::{Caller, owned, parse};
 use crate::actor::order::CallOrder;
 use crate::error::{ErrorKind, Result};
@@ -69,6 +70,7 @@ pub struct Inbox {
     spin: SpinPolicy,
     reader: Mutex<RingReader>,
     state: Mutex<State>,
+    attendance: Attendance,
     /// Nothing more is to be taken. Set by any thread of the process, read by the one that takes jobs.
     stopped: AtomicBool,
 }
@@ -97,6 +99,7 @@ impl Inbox {
             spin: SpinPolicy::default(),
             reader: Mutex::new(RingReader::new(store.ring(store.me()))),
             state: Mutex::new(state),
+            attendance: Attendance::default(),
             stopped: AtomicBool::new(false),
         }
     }
@@ -108,6 +111,9 @@ impl Inbox {
             let ticket = bell.ticket();
             if self.stopped.load(Ordering::Relaxed) {
                 return Ok(None);
+            }
+            if self.attendance.wait() {
+                continue;
             }
             if let Some(job) = self.poll()? {
                 return Ok(Some(job));
@@ -127,7 +133,44 @@ impl Inbox {
     /// No more jobs are taken: what was not finished stays in the ring, for the head to find. From any thread.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
+        self.attendance.end();
         self.store.participant(self.store.me()).doorbell.ring();
+    }
+
+    /// For a thread that looks for calls in place of the one in `next`: passes every call that has come to `take`. `seen` is the
+    /// thread's own, 0 at first: it says whether a look is worth while. False if nothing came.
+    ///
+    /// With `patient` the thread is about to sleep elsewhere: it looks for a short while longer, and if nothing comes the one in `next`
+    /// takes over.
+    pub fn attend(&self, seen: &mut u32, patient: bool, mut take: impl FnMut(Job)) -> Result<bool> {
+        let bell = &self.store.participant(self.store.me()).doorbell;
+        if !self.attendance.attend() {
+            return Ok(false);
+        }
+        let mut any = false;
+        loop {
+            let ticket = bell.ticket();
+            if ticket != *seen {
+                *seen = ticket;
+                while let Some(job) = self.poll()? {
+                    if !matches!(job.message, ToWorker::Call { .. }) {
+                        // The last thing that this process is told, and for the thread in `next`.
+                        self.state.lock().ready.push_front(job);
+                        self.attendance.end();
+                        return Ok(any);
+                    }
+                    any = true;
+                    take(job);
+                }
+            }
+            if any || !patient {
+                return Ok(any);
+            }
+            if !self.spin.look(|| bell.rung_since(ticket)) {
+                self.attendance.leave();
+                return Ok(false);
+            }
+        }
     }
 
     fn report(&self) {
