@@ -14,6 +14,8 @@
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::error::Result;
+use crate::store::{Interrupt, TICK};
 use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// See the module's documentation.
@@ -74,15 +76,19 @@ impl Attendance {
         self.left.notify_all();
     }
 
-    /// For the sleeper: waits while somebody attends. True if it had to.
-    pub(super) fn wait(&self) -> bool {
+    /// For the sleeper: waits while somebody attends, asking the interrupt now and then. True if it had to.
+    pub(super) fn wait(&self, interrupt: Interrupt<'_>) -> Result<bool> {
         if !self.attended.load(Ordering::Relaxed) {
-            return false;
+            return Ok(false);
         }
         let mut state = self.state.lock();
         while state.attended {
-            self.left.wait(&mut state);
+            if self.left.wait_for(&mut state, TICK).timed_out() {
+                drop(state);
+                interrupt()?;
+                state = self.state.lock();
+            }
         }
-        true
+        Ok(true)
     }
 }

@@ -112,7 +112,7 @@ impl Inbox {
             if self.stopped.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            if self.attendance.wait() {
+            if self.attendance.wait(interrupt)? {
                 continue;
             }
             if let Some(job) = self.poll()? {
@@ -128,6 +128,11 @@ impl Inbox {
                 Wake::Changed => {}
             }
         }
+    }
+
+    /// The actor that this process is, if it is one.
+    pub fn actor(&self) -> Option<ObjectId> {
+        self.state.lock().actor.map(|actor| actor.id)
     }
 
     /// No more jobs are taken: what was not finished stays in the ring, for the head to find. From any thread.

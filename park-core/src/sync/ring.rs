@@ -455,7 +455,9 @@ impl RingReader {
                 // No room for the copy, or the head has closed the ring.
                 break;
             }
+            fail_point!("ring.carry.copied");
             ring.word(at).store(DONE | len as u64, Ordering::Release);
+            fail_point!("ring.carry.marked");
             let origin = self.origins.remove(&at).unwrap_or(at);
             self.origins.insert(place, origin);
             self.carried.insert(origin, place);
