@@ -239,11 +239,12 @@ impl Inbox {
             } => {
                 let Some(own) = state.actor.filter(|own| own.id == *actor) else {
                     // Sent to this entry when another process had it.
-                    self.pass_on(*actor, &job.message)?;
+                    self.pass_on(*actor, &job.message, job.attempt)?;
                     return self.put_away(&job);
                 };
                 state.arrivals += 1;
-                let line = if own.in_order {
+                // One that is repeated comes behind calls that may wait for its result.
+                let line = if own.in_order && job.attempt == 0 {
                     (*caller, group.clone(), 0)
                 } else {
                     (*caller, String::new(), state.arrivals)
@@ -275,15 +276,15 @@ impl Inbox {
     }
 
     /// Sends a call again, with references of its own.
-    fn pass_on(&self, actor: ObjectId, call: &ToWorker) -> Result<()> {
+    fn pass_on(&self, actor: ObjectId, call: &ToWorker, attempt: u32) -> Result<()> {
         for id in call.holds() {
             self.store.hold(id)?;
         }
-        self.caller.call(actor, call)
+        self.caller.call_again(actor, call, attempt)
     }
 
-    /// If the job is a call that may be repeated: makes it again, with one retry less, behind the calls that came meanwhile. The job
-    /// itself is then finished without results.
+    /// If the job is a call that may be repeated: makes it again, with one retry less, behind the calls that came meanwhile but in no
+    /// order with them. The job itself is then finished without results.
     pub fn retry(&self, job: &Job) -> Result<bool> {
         let mut again = job.message.clone();
         let ToWorker::Call { actor, retries, .. } = &mut again else {
@@ -294,7 +295,7 @@ impl Inbox {
         }
         *retries -= i32::from(*retries > 0);
         let actor = *actor;
-        self.pass_on(actor, &again)?;
+        self.pass_on(actor, &again, job.attempt.saturating_add(1))?;
         self.put_away(job)?;
         Ok(true)
     }
