@@ -114,3 +114,25 @@ def test_the_error_of_an_argument_is_not_repeated(counter_file):
         path = broken.remote(counter_file.path)
         ray.get(Trouble.remote().raises.options(max_task_retries=-1).remote(path, 0), timeout=SOON)
     assert counter_file.count() == 1
+
+
+def test_a_call_that_waits_for_a_repeated_one():
+    """The repeated call comes behind the one that needs its result, and must not wait for it."""
+
+    @ray.remote(max_restarts=1)
+    class Chain:
+        def __init__(self):
+            self.count = 0
+
+        @ray.method(max_task_retries=1, retry_exceptions=[Mine])
+        def first(self):
+            self.count += 1
+            if self.count == 1:
+                raise Mine
+            return 1
+
+        def second(self, value):
+            return value + 1
+
+    chain = Chain.remote()
+    assert ray.get(chain.second.remote(chain.first.remote()), timeout=SOON) == 2

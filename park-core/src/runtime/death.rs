@@ -164,7 +164,7 @@ impl State {
 
     /// A call that was queued or running. Callers are told by the rule of the actor's place; retries apply if it comes back.
     fn call_lost_its_actor(&mut self, record: &[u8]) {
-        let Ok((_, mut message, parcel)) = parse(&self.store, record) else {
+        let Ok((attempt, mut message, parcel)) = parse(&self.store, record) else {
             return;
         };
         // What the record owned is the head's from here on.
@@ -187,12 +187,12 @@ impl State {
             let held = message.holds().into_iter().try_for_each(|id| self.store.hold(id));
             if held.is_ok() {
                 // A call that cannot be sent at all (the session closes) fails with the session.
-                let _ = self.caller.call(actor, &message);
+                let _ = self.caller.call_again(actor, &message, attempt);
             }
             self.store.drop_hold(parcel);
             return;
         }
-        let _ = self.caller.call(actor, &message);
+        let _ = self.caller.call_again(actor, &message, attempt);
     }
 
     /// Results of calls that a dead process made and that lie in an actor's ring are the actor's to make from now on. Returns the others.
