@@ -7,9 +7,10 @@ import os
 import sys
 
 from park import _park, session
+from park.assignment import Assigned
 
 
-class RuntimeContext:
+class RuntimeContext(Assigned):
     """Ids of the caller's session, node and process."""
 
     def get_job_id(self) -> str:
