@@ -77,7 +77,7 @@ impl<'a, Slots: Fn(u32) -> &'a Slot, Dead: Fn(ParticipantId) -> bool> FreeList<'
         Ok(taken)
     }
 
-    /// Makes slots FREE for everyone. They are CACHED by this process, or by a dead one.
+    /// Makes slots FREE for everyone. They are CACHED by this process.
     pub(super) fn give(&self, indices: &[u32]) {
         // Without the lock they stay CACHED, and are lost to the session: that beats a list that two processes write.
         let Ok(_guard) = self.lock() else { return };

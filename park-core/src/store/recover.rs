@@ -52,7 +52,18 @@ impl Store {
                 Phase::Cached if self.warm_state(index).is_some() => {
                     self.cool(index, seen);
                 }
-                Phase::Cached => free.push(index),
+                // It was warm when `seen` was read, if somebody who starved has it now.
+                Phase::Cached
+                    if slot.advance(
+                        seen,
+                        State {
+                            owner: self.me(),
+                            ..seen
+                        },
+                    ) =>
+                {
+                    free.push(index)
+                }
                 Phase::Writing => {
                     self.unwrite(index, dead);
                     if seen.flags & PROMISED == 0 {

@@ -107,12 +107,11 @@ fn scenario() {
         let (peer, announced) = (join(&store, 2), announced.clone());
         thread::spawn(move || {
             victim::arm(passes);
-            let lived = catch_unwind(AssertUnwindSafe(|| live(&peer, &announced)));
+            // While it unwinds, its membership goes as the kernel would take it: the mappings and descriptors alone.
+            let lived = catch_unwind(AssertUnwindSafe(move || live(&peer, &announced)));
             victim::disarm();
             if let Err(why) = &lived {
                 assert!(why.is::<victim::Killed>(), "the victim failed by itself");
-                // The process is gone: nothing of it runs destructors.
-                std::mem::forget(peer);
             }
         })
     };
@@ -148,9 +147,53 @@ fn scenario() {
     assert_eq!((audit.objects, audit.references, audit.lent), (0, 0, 0));
 }
 
+/// A process died and left warm slots. The head takes what it left back while another process, which found the table full, looks for
+/// warm slots: one of the two gets each.
+fn warm_slots_of_the_dead() {
+    let store = open();
+    let (dead, taker) = (ParticipantId(2), join(&store, 3));
+    let left = join(&store, 2);
+    let objects: Vec<_> = (0..40).map(|_| left.put(&[1; 100]).unwrap()).collect();
+    drop(objects);
+    assert!(left.stats().cached > 0);
+    std::mem::forget(left);
+    store
+        .participant(dead)
+        .state
+        .store(participant::DEAD, Ordering::Release);
+    let starving = thread::spawn(move || {
+        taker.cool_all();
+        let objects: Vec<_> = (0..40).map(|_| taker.put(&[2; 40]).unwrap()).collect();
+        drop(objects);
+    });
+    store.recover(dead);
+    starving.join().unwrap();
+    let (last, taker) = (store.put(&[3; 40]).unwrap(), ParticipantId(3));
+    store
+        .participant(taker)
+        .state
+        .store(participant::DEAD, Ordering::Release);
+    store.recover(taker);
+    drop(last);
+    assert_eq!(store.audit(&HashMap::new()).complaints, Vec::<String>::new());
+}
+
+#[test]
+fn shuttle_each_warm_slot_of_the_dead_goes_to_one() {
+    shuttle::check_random(warm_slots_of_the_dead, 100);
+}
+
 /// How many schedules; `PARK_SHUTTLE` asks for more.
 fn schedules() -> usize {
     std::env::var("PARK_SHUTTLE").map_or(400, |text| text.parse().expect("PARK_SHUTTLE is a number"))
+}
+
+/// A schedule that failed, as shuttle printed it, again: `PARK_SHUTTLE_REPLAY` names the file that it is in.
+#[test]
+fn shuttle_store_replays_a_schedule() {
+    if let Ok(path) = std::env::var("PARK_SHUTTLE_REPLAY") {
+        shuttle::replay(scenario, &std::fs::read_to_string(path).unwrap());
+    }
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl Store {
         }
     }
 
-    /// Makes slots FREE for everyone. They are CACHED by this process, or by a dead one.
+    /// Makes slots FREE for everyone. They are CACHED by this process.
     pub(super) fn free_slots(&self, indices: &[u32]) {
         self.free_list().give(indices);
     }
