@@ -14,6 +14,7 @@
 //! | `tensor_view`, `dlpack` | tensors of no library, on their way out; DLPack both ways |
 //! | `mapped` | tensors that stay in their file |
 //! | `task`, `actor` | submitting work |
+//! | `work` | what this process does now, and who else does what |
 //! | `worker` | the loop of a worker process |
 //! | `session` | opening, attaching, closing, statistics |
 
@@ -33,6 +34,7 @@ mod session;
 mod strided;
 mod task;
 mod tensor_view;
+mod work;
 mod worker;
 
 /// The native half of `park`. Import `park` instead.
@@ -61,6 +63,8 @@ mod _park {
     use crate::task::{Resources, submit_task};
     #[pymodule_export]
     use crate::tensor_view::TensorView;
+    #[pymodule_export]
+    use crate::work::{current_work, describe_session};
     #[pymodule_export]
     use crate::worker::{worker_main, worker_participant};
 }

@@ -18,6 +18,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use crate::decode::{decode, unpickle};
 use crate::encode::encode;
 use crate::gate::{self, OrRaise, block, replace, set_runs_task};
+use crate::work;
 
 /// The number of this worker process in its session; 0 elsewhere.
 #[pyfunction]
@@ -72,8 +73,10 @@ impl Worker {
                 function,
                 args,
                 returns,
+                name,
                 ..
             } => {
+                let _now = work::begin(returns, String::clone(name));
                 set_runs_task(true);
                 let outcome = self.run_task(py, *function, args, returns);
                 set_runs_task(false);
@@ -84,6 +87,7 @@ impl Worker {
             ToWorker::Call {
                 method, args, returns, ..
             } => {
+                let _now = work::begin(returns, method.clone());
                 let outcome = self.run_call(py, method, args, returns);
                 let class = self.actor.as_ref().map_or("actor", |(_, class)| class.as_str());
                 self.settle(py, outcome, &format!("{class}.{method}"), returns)?;
@@ -112,7 +116,9 @@ impl Worker {
         let Some((function, _)) = self.functions.get(&id) else {
             return Ok(());
         };
-        let value = function.bind(py).call(args, Some(&kwargs))?;
+        let function = function.bind(py);
+        work::calls(function);
+        let value = function.call(args, Some(&kwargs))?;
         self.keep(py, &value, returns)
     }
 
@@ -189,7 +195,7 @@ impl Worker {
         restarts: u32,
     ) -> PyResult<bool> {
         let mut constructor = "__init__".to_owned();
-        let made = self.instantiate(py, class, args, restarts, &mut constructor);
+        let made = self.instantiate(py, actor, class, args, restarts, &mut constructor);
         match made {
             Ok(instance) => {
                 let class = instance.bind(py).get_type().qualname()?.to_string();
@@ -220,6 +226,7 @@ impl Worker {
     fn instantiate(
         &self,
         py: Python<'_>,
+        actor: ObjectId,
         class: ObjectId,
         args: &Args,
         restarts: u32,
@@ -227,7 +234,10 @@ impl Worker {
     ) -> PyResult<Py<PyAny>> {
         let blob = blob(py, self.store(), class)?;
         let helper = py.import("park.worker")?;
-        let class = helper.call_method1("load_actor_class", (blob, restarts))?;
+        let class = helper.call_method1(
+            "load_actor_class",
+            (blob, restarts, PyBytes::new(py, &actor.to_bytes())),
+        )?;
         *constructor = format!("{}.__init__", class.getattr("__qualname__")?);
         let (args, kwargs) = load_args(py, self.store(), args)?;
         Ok(class.call(args, Some(&kwargs))?.unbind())

@@ -20,6 +20,8 @@ __all__ = [
     "call_actor",
     "create_actor",
     "create_channel",
+    "current_work",
+    "describe_session",
     "dtypes",
     "export",
     "fetch",
@@ -280,6 +282,16 @@ def create_actor(
 def create_channel(slots: SupportsIndex, slot_bytes: SupportsIndex, readers: SupportsIndex) -> ObjectRef:
     """
     Makes a channel in the store of this process's session; returns its object.
+    """
+
+def current_work() -> tuple[bytes, str, Any | None] | None:
+    """
+    The task or call that this thread of a worker runs: the id of its first result, its name, and the function if it is a task.
+    """
+
+def describe_session() -> dict:
+    """
+    Actors, unfinished tasks and workers of the session, as the head knows them.
     """
 
 def dtypes() -> list[tuple[str, int, int]]:

@@ -13,6 +13,7 @@ import uuid
 from typing import Any
 
 from park import _park, exceptions, options, session, signature
+from park.ids import ActorID
 from park.remote_function import Export, definition_of
 
 _session_id = _park.session_id
@@ -136,9 +137,9 @@ class ActorHandle:
         return made
 
     @property
-    def _actor_id(self) -> _park.ObjectRef:
-        """The actor's id, with `hex()` and `binary()`."""
-        return self._park_ref
+    def _actor_id(self) -> ActorID:
+        """The actor's id."""
+        return ActorID(self._park_ref.binary())
 
     _ray_actor_id = _actor_id
 
@@ -266,7 +267,12 @@ class ActorClass:
         if self._definition.facts is None:
             self._definition.facts = self._look()
         _, methods = self._definition.facts
-        self._meta = {"class_name": self.__name__, "max_task_retries": self._max_task_retries, "methods": methods}
+        self._meta = {
+            "class_name": self.__name__,
+            "module": self.__module__,
+            "max_task_retries": self._max_task_retries,
+            "methods": methods,
+        }
 
         def pickled():
             from park.serialization import dumps_definition

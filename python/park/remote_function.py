@@ -64,6 +64,8 @@ class Retrying:
         self.retries = retries
         self.exceptions = exceptions
         self.__qualname__ = function.__qualname__
+        self.__name__ = function.__name__
+        self.__module__ = function.__module__
 
     def __call__(self, *args, **kwargs):
         left = self.retries

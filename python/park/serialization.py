@@ -18,12 +18,19 @@ import cloudpickle
 _DEPTH = 12
 #: Buffers below this many bytes stay in the pickle: a view would cost more than the copy. The decoder goes by the same number.
 SMALL = 1024
+#: What `park.util.register_serializer` was told: class -> (serializer, deserializer).
+REGISTERED: dict[type, tuple] = {}
 
 
 def _reduce_code(code):
     """cloudpickle's own reduction, with the file's name: since 3.1.3 it forgets it, and tracebacks of workers lose their lines."""
     make, args, *rest = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
     return make, tuple(code.co_filename if arg == "<dynamic-code>" else arg for arg in args), *rest
+
+
+def _made_by(deserializer, value):
+    """What a value with a registered serializer is made again with."""
+    return deserializer(value)
 
 
 class Pickler(cloudpickle.Pickler):
@@ -34,6 +41,9 @@ class Pickler(cloudpickle.Pickler):
     )
 
     def reducer_override(self, value):
+        if REGISTERED and (chosen := REGISTERED.get(type(value))):
+            serializer, deserializer = chosen
+            return _made_by, (deserializer, serializer(value))
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
             from park import tensors

@@ -41,9 +41,13 @@ _NOT_OFFERED = {
     *("enable_resource_isolation", "cgroup_path", "system_reserved_cpu", "system_reserved_memory"),
 }
 
+#: Modules that workers start with besides those that `init` was told: what must reach them however they come to be.
+PRELOADED: list[str] = []
+
 _lock = threading.RLock()
 _namespace: str | None = None
 _closes_at_exit = False
+_runtime_env: dict[str, Any] = {}
 
 
 class RayContext(collections.abc.Mapping):
@@ -153,7 +157,7 @@ def _open(total: dict[str, Any], namespace: str, modules: list[str], store: dict
     start = f"import sys; sys.path[:] = {path!r}; from park.zygote import main; main()"
     # One thread each, or the workers' pools would together be many times as large as the machine.
     threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": "1"}
-    hello = {"driver_pid": os.getpid(), "sys_path": path, "preload": modules, "namespace": namespace}
+    hello = {"driver_pid": os.getpid(), "sys_path": path, "preload": [*modules, *PRELOADED], "namespace": namespace}
     prestart = int(min(total.get("CPU", 0), machine.cpus()))
     _park.init([sys.executable, "-c", start], threads, json.dumps(hello), total, prestart, store)
     _namespace = namespace
@@ -220,6 +224,11 @@ def namespace() -> str:
     if _namespace is None:
         _namespace = str(uuid.uuid4())
     return _namespace
+
+
+def runtime_env() -> dict[str, Any]:
+    """The environment that this process was made with: what `init` was told, or the task or actor that it runs."""
+    return _runtime_env
 
 
 def check_namespace(value: str | None) -> None:

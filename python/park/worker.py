@@ -9,6 +9,8 @@ from park import _park, session
 
 #: How often this process's actor was restarted before; None in processes that are no actor.
 restarts = None
+#: The id of this process's actor, and what its handles know of it; None likewise.
+actor = None
 
 #: Imported in the zygote so that no worker pays for it.
 _PRELOADED = (park.serialization,)
@@ -27,9 +29,10 @@ def main(control, arena, participant, hello):
     return 0
 
 
-def load_actor_class(blob, restart_count):
-    """The class in the blob that park.actor exported."""
-    global restarts
+def load_actor_class(blob, restart_count, actor_id):
+    """The class in the blob that park.actor exported, for the actor with this id, which this process is from now on."""
+    global restarts, actor
     restarts = restart_count
-    _meta, definition = pickle.loads(blob)
+    meta, definition = pickle.loads(blob)
+    actor = (actor_id, meta)
     return pickle.loads(definition)

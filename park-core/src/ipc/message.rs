@@ -56,6 +56,8 @@ pub enum ToWorker {
         args: Args,
         /// Promised results, at least one.
         returns: Vec<ObjectId>,
+        /// Its name, for whoever asks while it runs.
+        name: String,
     },
     /// Become an actor. Its holds belong to the head.
     Create {
@@ -185,6 +187,11 @@ pub enum ToHead {
         /// A promised object.
         reply: ObjectId,
     },
+    /// Which actors, tasks and workers are there? Answered by sealing `reply` with an encoded description.
+    Describe {
+        /// A promised object.
+        reply: ObjectId,
+    },
     /// How is scheduling going? Answered by sealing `reply` with encoded statistics.
     Stats {
         /// A promised object.
@@ -210,7 +217,10 @@ impl ToHead {
                 named.chain(task.returns.iter().copied()).collect()
             }
             Self::CreateActor(spec) => spec.args.holds().chain([spec.class]).collect(),
-            Self::ActorFailed { cause: id, .. } | Self::FindActor { reply: id, .. } | Self::Stats { reply: id } => {
+            Self::ActorFailed { cause: id, .. }
+            | Self::FindActor { reply: id, .. }
+            | Self::Stats { reply: id }
+            | Self::Describe { reply: id } => {
                 vec![*id]
             }
             Self::Done { .. }

@@ -61,6 +61,7 @@ impl Task {
                 function,
                 args,
                 returns: returns.clone(),
+                name: name.clone(),
             })?,
             &[],
         )?;
