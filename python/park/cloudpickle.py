@@ -26,6 +26,7 @@ class Pickler(serialization.Pickler):
 
     def reducer_override(self, value):
         if isinstance(value, ObjectRef):
+            serialization.refuse_stray_reference(value)
             _kept.add(value)
             return ObjectRef, (value.binary(),)
         return super().reducer_override(value)

@@ -7,12 +7,16 @@ The native encoder calls `dumps` for everything that it cannot write by itself. 
 import collections
 import inspect
 import io
+import os
 import pickle
 import sys
 import types
 import typing
 
 import cloudpickle
+
+from park._park import ObjectRef
+from park.exceptions import OufOfBandObjectRefSerializationException
 
 #: How deep the search for an attribute that does not pickle goes.
 _DEPTH = 12
@@ -54,6 +58,26 @@ class Pickler(cloudpickle.Pickler):
         return super().reducer_override(value)
 
 
+class _DefinitionPickler(Pickler):
+    """For functions and classes. References in their closures are counted like any, unless the program wants none there."""
+
+    def reducer_override(self, value):
+        refuse_stray_reference(value)
+        return super().reducer_override(value)
+
+
+def refuse_stray_reference(value):
+    """Raise for a reference outside of a value that is put, passed or returned, if the environment forbids those as Ray's may."""
+    if isinstance(value, ObjectRef) and os.environ.get("RAY_allow_out_of_band_object_ref_serialization") in (
+        "0",
+        "false",
+    ):
+        raise OufOfBandObjectRefSerializationException(
+            f"{value} is pickled outside of a value that is put, passed or returned, in a closure for example, which "
+            "RAY_allow_out_of_band_object_ref_serialization=0 forbids: pass it as an argument"
+        )
+
+
 def dumps(value, what="the object"):
     """Pickle `value` (protocol 5). Returns the pickle and a list of contiguous buffers that belong to it.
 
@@ -88,7 +112,7 @@ def dumps_definition(value, what):
     """Pickle a function or class by value. `what` names it in the error: "function", "actor class"."""
     try:
         with io.BytesIO() as file:
-            Pickler(file, protocol=5).dump(value)
+            _DefinitionPickler(file, protocol=5).dump(value)
             return file.getvalue()
     except Exception as error:
         explained = explain(error, value, f"the {what} {getattr(value, '__qualname__', repr(value))}")

@@ -20,13 +20,14 @@ from typing import Any
 from park import _park, machine
 from park.exceptions import RaySystemError
 from park.options import quantity_wrong
+from park.output.reader import Reader
 
 NODE_IP = machine.NODE_IP
 
 #: Arguments of Ray's `init` that change what cannot be seen from a program here: there is no dashboard, no log file, no raylet.
 _WITHOUT_EFFECT = {
     *("include_dashboard", "dashboard_host", "dashboard_port", "proxy_server_url"),
-    *("configure_logging", "logging_level", "logging_format", "logging_config", "log_to_driver"),
+    *("configure_logging", "logging_level", "logging_format", "logging_config"),
     *(
         "_enable_object_reconstruction",
         "_plasma_directory",
@@ -48,6 +49,8 @@ _lock = threading.RLock()
 _namespace: str | None = None
 _closes_at_exit = False
 _runtime_env: dict[str, Any] = {}
+#: Prints what workers print.
+_output: Reader | None = None
 
 
 class RayContext(collections.abc.Mapping):
@@ -92,6 +95,7 @@ def init(
     local_mode: bool = False,
     ignore_reinit_error: bool = False,
     namespace: str | None = None,
+    log_to_driver: bool = True,
     preload: collections.abc.Iterable[str] = (),
     object_store_reserve: bool = False,
     object_store_prefault: bool = False,
@@ -103,7 +107,8 @@ def init(
     """Open a session: an object store and worker processes, which end with it.
 
     `num_cpus`, `num_gpus` and `resources` are what tasks and actors share; without them, what the machine has. `preload` names
-    modules that every worker starts with, because the process it is forked from imported them once.
+    modules that every worker starts with, because the process it is forked from imported them once. What workers print is printed
+    here, each line with the name and process of who printed it; with `log_to_driver=False` it is dropped.
 
     The store takes memory as it is needed and gives it back when idle. With `object_store_reserve` it takes all of
     `object_store_memory` bytes now and keeps them (`StoreFullError` if the machine has not as many); with `object_store_prefault` it
@@ -143,23 +148,42 @@ def init(
             "huge_pages": _checked_bool("object_store_huge_pages", object_store_huge_pages),
             **_checked_spilling(_object_spilling_directory, _object_spilling_limit),
         }
-        _open(total, namespace or str(uuid.uuid4()), modules, store)
+        _open(total, namespace or str(uuid.uuid4()), modules, store, _checked_bool("log_to_driver", log_to_driver))
         return _context()
 
 
-def _open(total: dict[str, Any], namespace: str, modules: list[str], store: dict[str, Any]) -> None:
+def _open(total: dict[str, Any], namespace: str, modules: list[str], store: dict[str, Any], show_output: bool) -> None:
     """Start the session with these resources and an object store made so."""
-    global _namespace
+    global _namespace, _output
     if _park.role() != "none":
         # One that ended by itself: its host went away, or it belongs to the parent of this forked process.
-        _park.shutdown()
+        shutdown()
     path = [entry or os.getcwd() for entry in sys.path]
     start = f"import sys; sys.path[:] = {path!r}; from park.zygote import main; main()"
     # One thread each, or the workers' pools would together be many times as large as the machine.
     threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": "1"}
-    hello = {"driver_pid": os.getpid(), "sys_path": path, "preload": [*modules, *PRELOADED], "namespace": namespace}
+    hello = {
+        "driver_pid": os.getpid(),
+        "sys_path": path,
+        "preload": [*modules, *PRELOADED],
+        "namespace": namespace,
+        "output": None,
+    }
     prestart = int(min(total.get("CPU", 0), machine.cpus()))
-    _park.init([sys.executable, "-c", start], threads, json.dumps(hello), total, prestart, store)
+    output = Reader() if show_output else None
+    try:
+        if output is not None:
+            hello["output"] = output.theirs.fileno()
+            output.theirs.set_inheritable(True)
+        _park.init([sys.executable, "-c", start], threads, json.dumps(hello), total, prestart, store)
+    except BaseException:
+        if output is not None:
+            output.stop()
+        raise
+    finally:
+        if output is not None:
+            output.theirs.close()
+    _output = output
     _namespace = namespace
     _close_at_exit()
 
@@ -181,10 +205,13 @@ def auto_init() -> None:
 
 def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
     """End the session: its workers, its actors and its objects. Without a session, nothing happens."""
-    global _namespace
+    global _namespace, _output
     with _lock:
         _park.shutdown()
         _namespace = None
+        if _output is not None:
+            _output.stop()
+            _output = None
 
 
 def attach(session: str, *, read_only: bool = False) -> None:

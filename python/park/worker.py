@@ -29,6 +29,14 @@ def main(control, arena, participant, hello):
     return 0
 
 
+def name():
+    """As whom this process prints: its actor's class, or the task that it runs."""
+    if actor is not None:
+        return actor[1]["class_name"]
+    work = _park.current_work()
+    return "worker" if work is None else work[1]
+
+
 def load_actor_class(blob, restart_count, actor_id):
     """The class in the blob that park.actor exported, for the actor with this id, which this process is from now on."""
     global restarts, actor

@@ -17,12 +17,12 @@ class ActorPool:
     """Work for these actors: `pool.map(lambda actor, value: actor.work.remote(value), values)`."""
 
     def __init__(self, actors: list):
-        self._idle = list(actors)
+        self._idle_actors = list(actors)
         #: What runs: its reference (a tuple of them for a call with several results), which submission it is, and on whom.
         self._running: dict[Any, tuple[int, Any]] = {}
         #: The same by submission, in the order in which `get_next` gives results.
         self._by_turn: dict[int, Any] = {}
-        self._waiting: deque[tuple[Callable, Any]] = deque()
+        self._pending_submits: deque[tuple[Callable, Any]] = deque()
         self._next_turn = 0
         self._next_result = 0
 
@@ -51,10 +51,10 @@ class ActorPool:
 
     def submit(self, fn: Callable, value: Any) -> None:
         """Run `fn(actor, value)` on an idle actor, now or when there is one."""
-        if not self._idle:
-            self._waiting.append((fn, value))
+        if not self._idle_actors:
+            self._pending_submits.append((fn, value))
             return
-        actor = self._idle.pop()
+        actor = self._idle_actors.pop()
         made = fn(actor, value)
         key = tuple(made) if isinstance(made, list) else made
         self._running[key] = (self._next_turn, actor)
@@ -113,23 +113,23 @@ class ActorPool:
                 self._send_waiting()
 
     def _give_back(self, actor):
-        self._idle.append(actor)
+        self._idle_actors.append(actor)
         self._send_waiting()
 
     def _send_waiting(self):
-        if self._waiting and self._idle:
-            self.submit(*self._waiting.popleft())
+        if self._pending_submits and self._idle_actors:
+            self.submit(*self._pending_submits.popleft())
 
     def has_free(self) -> bool:
         """Whether an actor is idle and nothing waits for one."""
-        return bool(self._idle) and not self._waiting
+        return bool(self._idle_actors) and not self._pending_submits
 
     def pop_idle(self) -> Any:
         """Take an idle actor out of the pool; None if there is none."""
-        return self._idle.pop() if self.has_free() else None
+        return self._idle_actors.pop() if self.has_free() else None
 
     def push(self, actor: Any) -> None:
         """Put an actor into the pool."""
-        if actor in self._idle or any(actor == busy for _, busy in self._running.values()):
+        if actor in self._idle_actors or any(actor == busy for _, busy in self._running.values()):
             raise ValueError("Actor already belongs to current ActorPool")
         self._give_back(actor)
