@@ -1,8 +1,10 @@
 //! Creating, calling, finding and killing actors. An actor's handle is a reference to its handle object.
 
+use park_core::ObjectId;
 use park_core::ipc::ToWorker;
 use park_core::ipc::message::ActorSpec;
 use park_core::store::Place;
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
@@ -25,6 +27,7 @@ pub(crate) fn create_actor(
     lifetime: &Bound<'_, Resources>,
     max_restarts: i32,
     name: Option<(String, String)>,
+    in_order: bool,
 ) -> PyResult<ObjectRef> {
     let py = class_.py();
     let session = gate::session(py)?;
@@ -40,6 +43,7 @@ pub(crate) fn create_actor(
         placement: placement.get().amounts.clone(),
         lifetime: lifetime.get().amounts.clone(),
         max_restarts,
+        in_order,
         class_name: class_name.to_owned(),
         name,
     };
@@ -49,6 +53,77 @@ pub(crate) fn create_actor(
     Ok(ObjectRef { inner: handle })
 }
 
+/// What the calls of one method have in common.
+#[pyclass(frozen, module = "park._park")]
+pub(crate) struct CallOptions {
+    num_returns: usize,
+    max_task_retries: i32,
+    group: String,
+    retry_on: Option<Vec<u8>>,
+    pending: Option<Py<PendingCalls>>,
+}
+
+#[pymethods]
+impl CallOptions {
+    /// `group` is the concurrency group, empty for the actor's own; `retry_on` says after which exceptions the call is repeated, for
+    /// `park.worker.wants_retry` to read.
+    #[new]
+    fn new(
+        num_returns: usize,
+        max_task_retries: i32,
+        group: String,
+        retry_on: Option<Vec<u8>>,
+        pending: Option<Py<PendingCalls>>,
+    ) -> Self {
+        Self {
+            num_returns,
+            max_task_retries,
+            group,
+            retry_on,
+            pending,
+        }
+    }
+}
+
+/// This process's calls to an actor that are not done, and how many there may be.
+#[pyclass(frozen, module = "park._park")]
+pub(crate) struct PendingCalls {
+    limit: usize,
+    /// The first result of each, without a hold. Some may be done; they are looked at only when the limit is reached.
+    open: Mutex<Vec<ObjectId>>,
+}
+
+#[pymethods]
+impl PendingCalls {
+    #[new]
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            open: Mutex::default(),
+        }
+    }
+}
+
+impl PendingCalls {
+    /// Refuses a call too many.
+    fn check(&self, py: Python<'_>, store: &park_core::Store, method: &str) -> PyResult<()> {
+        let mut open = self.open.lock();
+        if open.len() >= self.limit {
+            open.retain(|id| store.is_promised(*id));
+        }
+        if open.len() < self.limit {
+            return Ok(());
+        }
+        let class = py.import("park.exceptions")?.getattr("PendingCallsLimitExceeded")?;
+        let text = format!(
+            "The task {method} could not be submitted to the actor because more than {} tasks are queued on the actor. This limit can be \
+             adjusted with the `max_pending_calls` actor option.",
+            self.limit
+        );
+        Err(PyErr::from_value(class.call1((text,))?))
+    }
+}
+
 /// Calls a method; returns references to its results.
 #[pyfunction]
 pub(crate) fn call_actor<'py>(
@@ -56,12 +131,15 @@ pub(crate) fn call_actor<'py>(
     method: &str,
     args: &Bound<'py, PyTuple>,
     kwargs: &Bound<'py, PyDict>,
-    num_returns: usize,
-    max_task_retries: i32,
+    options: &Bound<'py, CallOptions>,
 ) -> PyResult<Bound<'py, PyList>> {
     let py = handle.py();
     let session = gate::session(py)?;
     let store = session.store();
+    let options = options.get();
+    if let Some(pending) = &options.pending {
+        pending.get().check(py, store, method)?;
+    }
     let actor = handle.get().inner.id();
     let (args, mut holds) = encode_args(store, args, kwargs)?;
     holds.add(py, actor)?;
@@ -69,14 +147,19 @@ pub(crate) fn call_actor<'py>(
         Place::Bound { participant, .. } => participant,
         Place::Unbound | Place::Dead { .. } => store.me(),
     };
-    let (returns, refs) = promise(py, store, producer, num_returns, &mut holds)?;
+    let (returns, refs) = promise(py, store, producer, options.num_returns, &mut holds)?;
+    if let (Some(pending), Some(first)) = (&options.pending, returns.first()) {
+        pending.get().open.lock().push(*first);
+    }
     let call = ToWorker::Call {
         actor,
         method: method.to_owned(),
         args,
         returns,
         caller: store.me(),
-        retries: max_task_retries,
+        group: options.group.clone(),
+        retries: options.max_task_retries,
+        retry_on: options.retry_on.clone(),
     };
     holds.keep();
     session.call_actor(actor, &call).or_raise(py)?;

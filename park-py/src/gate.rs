@@ -15,6 +15,9 @@ static SESSION: RwLock<Option<Session>> = RwLock::new(None);
 /// Whether this worker process runs a task (not an actor): a wait then gives the task's CPU back.
 static RUNS_TASK: AtomicBool = AtomicBool::new(false);
 
+/// Whether this process runs event loops, which a `get` that waits would hold up.
+static RUNS_LOOPS: AtomicBool = AtomicBool::new(false);
+
 /// The process's session, if one is open.
 pub(crate) fn current() -> Option<Session> {
     SESSION.read().clone()
@@ -102,6 +105,26 @@ pub(crate) fn block<T: Send>(
         Some(exception) => Err(exception),
         None => result.or_raise(py),
     }
+}
+
+/// From now on this process runs event loops.
+pub(crate) fn set_runs_event_loop() {
+    RUNS_LOOPS.store(true, Ordering::Relaxed);
+}
+
+/// Whether this process is an async actor.
+#[pyfunction]
+pub(crate) fn runs_event_loop() -> bool {
+    RUNS_LOOPS.load(Ordering::Relaxed)
+}
+
+/// In an async actor, says once that a blocking call holds its event loop up.
+pub(crate) fn warn_of_blocking(py: Python<'_>) -> PyResult<()> {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if runs_event_loop() && !WARNED.swap(true, Ordering::Relaxed) {
+        py.import("park.event_loop")?.call_method0("warn_of_blocking_get")?;
+    }
+    Ok(())
 }
 
 /// Whether this process runs a task now.

@@ -14,8 +14,9 @@
 //! | `tensor_view`, `dlpack` | tensors of no library, on their way out; DLPack both ways |
 //! | `mapped` | tensors that stay in their file |
 //! | `task`, `actor` | submitting work |
+//! | `watch` | references that coroutines and futures wait for |
 //! | `work` | what this process does now, and who else does what |
-//! | `worker` | the loop of a worker process |
+//! | `worker/` | what a worker process does |
 //! | `session` | opening, attaching, closing, statistics |
 
 use pyo3::prelude::*;
@@ -34,6 +35,7 @@ mod session;
 mod strided;
 mod task;
 mod tensor_view;
+mod watch;
 mod work;
 mod worker;
 
@@ -41,7 +43,7 @@ mod worker;
 #[pymodule(gil_used = true)]
 mod _park {
     #[pymodule_export]
-    use crate::actor::{call_actor, create_actor, find_actor, kill_actor};
+    use crate::actor::{CallOptions, PendingCalls, call_actor, create_actor, find_actor, kill_actor};
     #[pymodule_export]
     use crate::buffer::Buffer;
     #[pymodule_export]
@@ -50,6 +52,8 @@ mod _park {
     use crate::described::{dtypes, put_described, put_dlpack, stored_strides};
     #[pymodule_export]
     use crate::encode::{put_arrow, put_state};
+    #[pymodule_export]
+    use crate::gate::runs_event_loop;
     #[pymodule_export]
     use crate::mapped::{MappedFile, map_file};
     #[pymodule_export]
@@ -64,7 +68,9 @@ mod _park {
     #[pymodule_export]
     use crate::tensor_view::TensorView;
     #[pymodule_export]
+    use crate::watch::{Watch, value_of};
+    #[pymodule_export]
     use crate::work::{current_work, describe_session};
     #[pymodule_export]
-    use crate::worker::{worker_main, worker_participant};
+    use crate::worker::{Call, LoopLane, Pool, leave_actor, worker_main, worker_participant};
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use park_core::{ErrorKind, ObjectId, Spec};
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::buffer::{Buffer, Pinned};
@@ -78,6 +80,34 @@ impl ObjectRef {
 
     fn __repr__(&self) -> String {
         format!("ObjectRef({})", self.inner.id())
+    }
+
+    /// Waits for the value in a coroutine: `value = await ref`.
+    fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::as_future(slf)?.call_method0(intern!(slf.py(), "__await__"))
+    }
+
+    /// An `asyncio.Future` of the value, of the event loop that runs in this thread.
+    fn as_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        static AS_FUTURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let make = AS_FUTURE.get_or_try_init(slf.py(), || {
+            let module = slf.py().import("park.futures")?;
+            module.getattr("as_future").map(Bound::unbind)
+        })?;
+        make.bind(slf.py()).call1((slf,))
+    }
+
+    /// A `concurrent.futures.Future` of the value.
+    fn future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py()
+            .import("park.futures")?
+            .call_method1("concurrent_future", (slf,))
+    }
+
+    /// Calls `callback(value)`, or of an error `callback(exception)`, in a thread of park's own once the object is there.
+    fn _on_completed(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+        let module = slf.py().import("park.futures")?;
+        module.call_method1("on_completed", (slf, callback)).map(drop)
     }
 
     fn __hash__(&self) -> u64 {
@@ -175,6 +205,7 @@ pub(crate) fn get(
     let py = object_refs.py();
     let timeout = timeout_of(timeout, "get")?;
     let store = gate::store(py)?;
+    gate::warn_of_blocking(py)?;
     if let Ok(single) = object_refs.cast::<ObjectRef>() {
         let object = &single.get().inner;
         belongs(py, &store, object)?;
@@ -226,7 +257,7 @@ pub(crate) fn view(object_ref: &Bound<'_, ObjectRef>, timeout: Option<f64>) -> P
 }
 
 /// Refuses references of an earlier session: their objects may be readable still, but their tasks are gone.
-fn belongs(py: Python<'_>, store: &Arc<park_core::Store>, object: &park_core::ObjectRef) -> PyResult<()> {
+pub(crate) fn belongs(py: Python<'_>, store: &Arc<park_core::Store>, object: &park_core::ObjectRef) -> PyResult<()> {
     if Arc::ptr_eq(store, object.store()) {
         return Ok(());
     }

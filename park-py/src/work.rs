@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use park_core::ObjectId;
+use park_core::ipc::ToWorker;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -21,14 +22,19 @@ thread_local! {
     static NOW: RefCell<Option<Work>> = const { RefCell::new(None) };
 }
 
-/// While this lives, the thread runs that work.
+/// While this lives, the thread runs that work. Calls of an async actor share a thread: those are known to `park.event_loop`.
 pub(crate) struct Now;
 
-/// This thread begins with the work that makes these results.
-pub(crate) fn begin(returns: &[ObjectId], name: String) -> Now {
-    let work = returns.first().map(|id| Work {
-        id: *id,
-        name,
+/// This thread begins with the work that this message asks for.
+pub(crate) fn begin(message: &ToWorker) -> Now {
+    let work = match message {
+        ToWorker::Run { returns, name, .. } => returns.first().map(|id| (*id, name)),
+        ToWorker::Call { returns, method, .. } => returns.first().map(|id| (*id, method)),
+        ToWorker::Create { .. } | ToWorker::Retire => None,
+    };
+    let work = work.map(|(id, name)| Work {
+        id,
+        name: name.clone(),
         function: None,
     });
     drop(NOW.replace(work));

@@ -8,13 +8,19 @@ from typing import Any, SupportsFloat, SupportsIndex, final
 
 __all__ = [
     "Buffer",
+    "Call",
+    "CallOptions",
     "ChannelMessage",
     "ChannelReader",
     "ChannelWriter",
+    "LoopLane",
     "MappedFile",
     "ObjectRef",
+    "PendingCalls",
+    "Pool",
     "Resources",
     "TensorView",
+    "Watch",
     "attach",
     "audit",
     "call_actor",
@@ -32,6 +38,7 @@ __all__ = [
     "init",
     "is_initialized",
     "kill_actor",
+    "leave_actor",
     "map_file",
     "memory_report",
     "put",
@@ -40,6 +47,7 @@ __all__ = [
     "put_dlpack",
     "put_state",
     "role",
+    "runs_event_loop",
     "session_address",
     "session_id",
     "shutdown",
@@ -47,6 +55,7 @@ __all__ = [
     "stored_strides",
     "submit_task",
     "trim",
+    "value_of",
     "view",
     "wait",
     "worker_main",
@@ -74,6 +83,53 @@ class Buffer:
     ) -> TensorView:
         """
         The dense tensor whose elements start at `offset` of these bytes. Strides are in elements.
+        """
+
+@final
+class Call:
+    """
+    One call of an async actor. `begin`, then either `succeed` or `fail`, once.
+    """
+    @property
+    def method(self, /) -> str:
+        """
+        The method's name.
+        """
+    @property
+    def task_id(self, /) -> str:
+        """
+        Which call it is, among all calls of the session.
+        """
+    def begin(self, /) -> Any:
+        """
+        Loads the arguments and calls the method: what it returns, or the coroutine that it is.
+        """
+    def fail(self, /, error: Any) -> None:
+        """
+        Raises the exception in the results, makes the call again, or ends the process, whichever it is to be.
+        """
+    def succeed(self, /, value: Any) -> None:
+        """
+        Seals the results.
+        """
+
+@final
+class CallOptions:
+    """
+    What the calls of one method have in common.
+    """
+    def __new__(
+        cls,
+        /,
+        num_returns: SupportsIndex,
+        max_task_retries: SupportsIndex,
+        group: str,
+        retry_on: bytes | None,
+        pending: PendingCalls | None,
+    ) -> CallOptions:
+        """
+        `group` is the concurrency group, empty for the actor's own; `retry_on` says after which exceptions the call is repeated, for
+        `park.worker.wants_retry` to read.
         """
 
 @final
@@ -131,6 +187,20 @@ class ChannelWriter:
         """
 
 @final
+class LoopLane:
+    """
+    The calls of a group that run on an event loop.
+    """
+    def admit(self, /) -> list[Call]:
+        """
+        The calls that may start now. On the loop's thread.
+        """
+    def leave(self, /) -> bool:
+        """
+        A call has ended. True if others may start now.
+        """
+
+@final
 class MappedFile:
     """
     A file mapped by the current session's store, read-only.
@@ -156,6 +226,10 @@ class ObjectRef:
     """
     @classmethod
     def __class_getitem__(cls, key: Any) -> Any: ...
+    def __await__(self, /) -> Any:
+        """
+        Waits for the value in a coroutine: `value = await ref`.
+        """
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self, /) -> int: ...
     def __new__(cls, /, id: bytes) -> ObjectRef:
@@ -164,9 +238,21 @@ class ObjectRef:
         """
     def __reduce__(self, /) -> tuple[Any, tuple[bytes]]: ...
     def __repr__(self, /) -> str: ...
+    def _on_completed(self, /, callback: Any) -> None:
+        """
+        Calls `callback(value)`, or of an error `callback(exception)`, in a thread of park's own once the object is there.
+        """
+    def as_future(self, /) -> Any:
+        """
+        An `asyncio.Future` of the value, of the event loop that runs in this thread.
+        """
     def binary(self, /) -> bytes:
         """
         The id as 16 bytes.
+        """
+    def future(self, /) -> Any:
+        """
+        A `concurrent.futures.Future` of the value.
         """
     def hex(self, /) -> str:
         """
@@ -175,6 +261,23 @@ class ObjectRef:
     def is_nil(self, /) -> bool:
         """
         Always false: a reference names an object.
+        """
+
+@final
+class PendingCalls:
+    """
+    This process's calls to an actor that are not done, and how many there may be.
+    """
+    def __new__(cls, /, limit: SupportsIndex) -> PendingCalls: ...
+
+@final
+class Pool:
+    """
+    The threads of a group.
+    """
+    def serve(self, /) -> None:
+        """
+        The life of one thread: calls, one after another, until the process ends.
         """
 
 @final
@@ -242,6 +345,28 @@ class TensorView:
         The distances between neighbours, in elements.
         """
 
+@final
+class Watch:
+    """
+    A list of references, each with what is to be told once its object is there. One thread calls `next`.
+    """
+    def __new__(cls, /) -> Watch:
+        """
+        An empty list, for references of the session that is open.
+        """
+    def add(self, /, object: ObjectRef, token: Any) -> bool:
+        """
+        Waits for one more reference. False if nothing is to be waited for, since its object is there.
+        """
+    def close(self, /) -> None:
+        """
+        Ends `next`.
+        """
+    def next(self, /) -> list[tuple[ObjectRef, Any]]:
+        """
+        Blocks until objects are there, and returns their references and tokens. Nothing once the list is closed and empty.
+        """
+
 def attach(address: str, read_only: bool) -> None:
     """
     Joins the session at `address` from an unrelated process; `read_only` to look at objects and make none.
@@ -258,8 +383,7 @@ def call_actor(
     method: str,
     args: tuple,
     kwargs: dict,
-    num_returns: SupportsIndex,
-    max_task_retries: SupportsIndex,
+    options: CallOptions,
 ) -> list:
     """
     Calls a method; returns references to its results.
@@ -274,6 +398,7 @@ def create_actor(
     lifetime: Resources,
     max_restarts: SupportsIndex,
     name: tuple[str, str] | None,
+    in_order: bool,
 ) -> ObjectRef:
     """
     Creates an actor; returns the reference that is its handle.
@@ -355,6 +480,11 @@ def kill_actor(handle: ObjectRef, no_restart: bool) -> None:
     Kills an actor's process.
     """
 
+def leave_actor() -> bool:
+    """
+    The actor that this process is ends itself once the call that asks for it is over. False if this process is no actor.
+    """
+
 def map_file(path: str | PathLike[str]) -> MappedFile:
     """
     Maps a file. As long as objects of its parts exist, in any process, nobody may truncate or rewrite it; to rename another file
@@ -400,6 +530,11 @@ def role() -> str:
     "none", "head", "worker" or "peer".
     """
 
+def runs_event_loop() -> bool:
+    """
+    Whether this process is an async actor.
+    """
+
 def session_address() -> str:
     """
     What `attach` takes.
@@ -441,6 +576,11 @@ def submit_task(
 def trim() -> int:
     """
     Gives the memory of free parts of the store back to the system; returns how many bytes that were.
+    """
+
+def value_of(object: ObjectRef) -> Any:
+    """
+    The value of an object that is there, as `get` returns it.
     """
 
 def view(object_ref: ObjectRef, *, timeout: SupportsFloat | SupportsIndex | None = None) -> TensorView:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import pickle
 import uuid
+import weakref
 from typing import Any
 
 from park import _park, exceptions, options, session, signature
@@ -21,6 +22,10 @@ _call_actor = _park.call_actor
 
 #: Where `@park.method` leaves its options on a function.
 _METHOD_OPTIONS = "__park_method_options__"
+#: Calls of an async actor that run at a time, unless it says otherwise.
+_ASYNC_CONCURRENCY = 1000
+#: Groups that every actor has.
+_SYSTEM_GROUPS = {"_ray_system": 1, "_ray_system_error": 1}
 
 
 class ActorClassInheritanceException(TypeError):
@@ -59,15 +64,34 @@ class ActorMethod:
     It holds the reference rather than the handle, which keeps it: in a circle the actor would live until the collector came by.
     """
 
-    __slots__ = ("_generator", "_name", "_num_returns", "_ref", "_retries", "_shape")
+    __slots__ = ("_call_options", "_chosen", "_generator", "_name", "_num_returns", "_pending", "_ref", "_shape")
 
-    def __init__(self, ref, name: str, shape: signature.Shape, num_returns: int, retries: int, generator: bool):
+    def __init__(self, ref, name: str, shape: signature.Shape, chosen: dict[str, Any], generator: bool, pending):
         self._ref = ref
         self._name = name
         self._shape = shape
-        self._num_returns = num_returns
-        self._retries = retries
+        self._chosen = chosen
         self._generator = generator
+        self._pending = pending
+        number = chosen.get("num_returns")
+        self._num_returns = 1 if number is None else number
+        self._call_options = None if generator else self._made(chosen)
+
+    def _made(self, chosen: dict[str, Any]) -> _park.CallOptions:
+        retry = chosen.get("retry_exceptions")
+        if retry and retry is not True:
+            from park.serialization import dumps_definition
+
+            retry_on = dumps_definition(tuple(retry), "retry_exceptions")
+        else:
+            retry_on = b"" if retry else None
+        return _park.CallOptions(
+            self._num_returns,
+            chosen.get("max_task_retries") or 0,
+            chosen.get("concurrency_group") or "",
+            retry_on,
+            self._pending,
+        )
 
     def remote(self, *args, **kwargs):
         """Call the method. Returns a reference to its result, or a list of them, or None for none."""
@@ -76,9 +100,8 @@ class ActorMethod:
             shape.check(args, kwargs)
         if self._generator:
             raise options.refuse_generators(self._name)
-        number = self._num_returns
-        refs = _call_actor(self._ref, self._name, args, kwargs, number, self._retries)
-        if number == 1:
+        refs = _call_actor(self._ref, self._name, args, kwargs, self._call_options)
+        if self._num_returns == 1:
             return refs[0]
         return refs or None
 
@@ -88,17 +111,11 @@ class ActorMethod:
             if name not in options.CALL:
                 raise TypeError(f"ActorMethod.options() got an unexpected keyword argument '{name}'")
             options.CALL[name].check(name, value)
-        number = call_options.get("num_returns")
-        options.check_num_returns(number, self._generator)
+        options.check_num_returns(call_options.get("num_returns"), self._generator)
         options.refuse_what_is_not_offered(options.CALL, call_options)
-        retries = call_options.get("max_task_retries")
+        changed = {name: value for name, value in call_options.items() if value is not None}
         return ActorMethod(
-            self._ref,
-            self._name,
-            self._shape,
-            self._num_returns if number is None else number,
-            self._retries if retries is None else retries,
-            self._generator,
+            self._ref, self._name, self._shape, {**self._chosen, **changed}, self._generator, self._pending
         )
 
     def __call__(self, *args, **kwargs):
@@ -121,18 +138,14 @@ class ActorHandle:
     def __getattr__(self, name):
         # Only asked for what is not there yet: a method is made once and then found as any attribute is.
         try:
-            shape, chosen, generator = vars(self)["_park_meta"]["methods"][name]
+            meta = vars(self)["_park_meta"]
+            shape, chosen, generator = meta["methods"].get(name) or _EVERY_SHAPE[name]
         except KeyError:
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'") from None
-        number, retries = chosen.get("num_returns"), chosen.get("max_task_retries")
-        made = ActorMethod(
-            self._park_ref,
-            name,
-            shape,
-            1 if number is None else number,
-            self._park_meta["max_task_retries"] if retries is None else retries,
-            generator,
-        )
+        if chosen.get("max_task_retries") is None:
+            chosen = {**chosen, "max_task_retries": meta["max_task_retries"]}
+        pending = _pending_calls(self._park_ref, meta["max_pending_calls"])
+        made = ActorMethod(self._park_ref, name, shape, chosen, generator, pending)
         vars(self)[name] = made
         return made
 
@@ -153,7 +166,7 @@ class ActorHandle:
         return hash(self._park_ref)
 
     def __dir__(self):
-        return list(self._park_meta["methods"])
+        return [*self._park_meta["methods"], *EVERY_ACTOR]
 
     def __repr__(self):
         return f"Actor({self._park_meta['class_name']}, {self._park_ref.hex()})"
@@ -240,13 +253,16 @@ class ActorClass:
         export = self._export
         if export is None or export.session != _session_id():
             export = self._publish()
-        constructor, _ = self._definition.facts
+        constructor, _, asynchronous = self._definition.facts
         constructor.check(args, kwargs)
+        in_order = self._in_order(asynchronous)
         place = None if name is None else (namespace or session.namespace(), name)
         placement, lifetime = self._resources
         restarts = self._options.get("max_restarts") or 0
         try:
-            ref = _park.create_actor(export.ref, self.__name__, args, kwargs, placement, lifetime, restarts, place)
+            ref = _park.create_actor(
+                export.ref, self.__name__, args, kwargs, placement, lifetime, restarts, place, in_order
+            )
         except exceptions.ActorAlreadyExistsError:
             raise exceptions.ActorAlreadyExistsError(
                 f"The name {name} (namespace={namespace}) is already taken. Please use a different name or get the existing actor "
@@ -258,19 +274,53 @@ class ActorClass:
         """This class with other options; the original keeps its own."""
         merged = {name: value for name, value in self._options.items() if name != "concurrency_groups"} | actor_options
         options.check_actor(merged, override=True)
+        if "concurrency_groups" in self._options:
+            # They belong to the class, whose methods name them.
+            merged["concurrency_groups"] = self._options["concurrency_groups"]
         changed = ActorClass.__new__(ActorClass)
         changed.__setstate__({**self.__getstate__(), "_options": merged})
         return changed
+
+    def _in_order(self, asynchronous: bool) -> bool:
+        """Whether calls of one caller start in the order in which it made them."""
+        chosen = self._options.get("allow_out_of_order_execution")
+        several = (self._options.get("max_concurrency") or 1) > 1
+        if chosen is False and (asynchronous or several):
+            kind = "async" if asynchronous else "multi-threaded"
+            raise ValueError(
+                f"If you're using {kind} actors, Ray can't execute actor tasks in order. Set "
+                "`allow_out_of_order_execution=True` to allow out-of-order execution."
+            )
+        return not (asynchronous or several) if chosen is None else not chosen
+
+    def _groups(self, asynchronous: bool, methods: dict[str, Any]) -> dict[str, int]:
+        """How many calls of each group may run at a time. Without one of no name, the calls of none run on the main thread."""
+        groups = self._options.get("concurrency_groups") or {}
+        for name, (_, chosen, _) in methods.items():
+            group = chosen.get("concurrency_group")
+            if group and group not in groups:
+                raise options.UsageError(
+                    f"The method '{name}' of {self.__name__} names the concurrency group '{group}', which is none of {list(groups)}."
+                )
+        default = self._options.get("max_concurrency") or (_ASYNC_CONCURRENCY if asynchronous else 1)
+        if asynchronous or groups or default > 1:
+            return {**_SYSTEM_GROUPS, **groups, "": default}
+        return _SYSTEM_GROUPS
 
     def _publish(self) -> Export:
         """Store the class in the session that is open, and open one if there is none."""
         if self._definition.facts is None:
             self._definition.facts = self._look()
-        _, methods = self._definition.facts
+        _, methods, asynchronous = self._definition.facts
+        limit = self._options.get("max_pending_calls") or -1
+        groups = self._groups(asynchronous, methods)
         self._meta = {
             "class_name": self.__name__,
             "module": self.__module__,
             "max_task_retries": self._max_task_retries,
+            "max_pending_calls": limit,
+            "asynchronous": asynchronous,
+            "groups": groups,
             "methods": methods,
         }
 
@@ -279,18 +329,15 @@ class ActorClass:
 
             return pickle.dumps((self._meta, dumps_definition(self._class, "actor class")))
 
-        self._export = self._definition.export(self._max_task_retries, _session_id(), pickled)
+        variant = (self._max_task_retries, limit, tuple(groups.items()))
+        self._export = self._definition.export(variant, _session_id(), pickled)
         return self._export
 
-    def _look(self) -> tuple[signature.Shape, dict[str, Any]]:
-        """The parameters of the constructor, and what handles know of each method."""
+    def _look(self) -> tuple[signature.Shape, dict[str, Any], bool]:
+        """The parameters of the constructor, what handles know of each method, and whether any is `async`."""
         found = inspect.getmembers(self._class, lambda value: inspect.isfunction(value) or inspect.ismethod(value))
-        asynchronous = [name for name, value in found if _is_async(value)]
-        if asynchronous:
-            raise NotImplementedError(
-                f"park does not offer async actors yet: {self.__name__} has async methods {asynchronous}"
-            )
-        return _constructor_shape(self._class), {name: _describe(self._class, name, value) for name, value in found}
+        methods = {name: _describe(self._class, name, value) for name, value in found}
+        return _constructor_shape(self._class), methods, any(_is_async(value) for _, value in found)
 
     def __call__(self, *args, **kwargs):
         raise TypeError(
@@ -325,6 +372,52 @@ def _is_async(function) -> bool:
 
 def _is_generator(function) -> bool:
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _pending_calls(ref: _park.ObjectRef, limit: int) -> _park.PendingCalls | None:
+    """The count of this process's calls to an actor that are not done, if the actor limits them."""
+    if limit <= 0:
+        return None
+    pending = _pending.get(ref)
+    if pending is None:
+        pending = _pending[ref] = _park.PendingCalls(limit)
+    return pending
+
+
+#: By the actor, however many handles of it this process has.
+_pending: weakref.WeakKeyDictionary[_park.ObjectRef, _park.PendingCalls] = weakref.WeakKeyDictionary()
+
+
+def exit_actor():
+    """End the actor whose method calls this: the call fails, and so does every call that has not begun; it is not restarted."""
+    if not _park.leave_actor():
+        raise TypeError(
+            f"exit_actor API is called on a non-actor worker, {_park.role()}. Call this API inside an actor methods if you'd like "
+            "to exit the actor gracefully."
+        )
+    if _park.runs_event_loop():
+        # A SystemExit would end the loop, and with it every other call.
+        raise exceptions.AsyncioActorExit()
+    raise SystemExit(0)
+
+
+def _ready(self):
+    return True
+
+
+def _call(self, function, *args, **kwargs):
+    return function(self, *args, **kwargs)
+
+
+def _terminate(self):
+    exit_actor()
+
+
+#: Methods that every actor has, unless its class has its own of that name.
+EVERY_ACTOR = {"__ray_ready__": _ready, "__ray_call__": _call, "__ray_terminate__": _terminate}
+_EVERY_SHAPE: dict[str, tuple[signature.Shape, dict[str, Any], bool]] = {
+    name: (signature.shape_of(value, skip_first=True), {}, False) for name, value in EVERY_ACTOR.items()
+}
 
 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle:

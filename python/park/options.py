@@ -96,11 +96,22 @@ def _num_returns_wrong(value: int | str | None) -> str | None:
     )
 
 
-def _retry_wrong(value: bool | list | tuple) -> str | None:
-    classes = [] if isinstance(value, bool) else value
+def _retry_wrong(value: bool | list | tuple | None) -> str | None:
+    classes = [] if value is None or isinstance(value, bool) else value
     if all(isinstance(one, type) and issubclass(one, Exception) for one in classes):
         return None
     return "retry_exceptions must be either a boolean or a list of exceptions"
+
+
+def _groups_wrong(groups: list | dict | None) -> str | None:
+    if isinstance(groups, list):
+        return "concurrency_groups must be a dictionary of names and numbers" if groups else None
+    for name, number in (groups or {}).items():
+        if not isinstance(name, str) or not name:
+            return f"the name of a concurrency group must be a string that is not empty, got {name!r}"
+        if not isinstance(number, int):
+            return f"the number of calls of concurrency group {name!r} must be a whole number, got {number!r}"
+    return None
 
 
 def _lifetime_wrong(value: str | None) -> str | None:
@@ -165,16 +176,15 @@ TASK: dict[str, Option] = {
 
 ACTOR: dict[str, Option] = {
     **_COMMON,
-    "concurrency_groups": Option((list, dict, NONE), offered=_empty),
+    "concurrency_groups": Option((list, dict, NONE), _groups_wrong),
     "enable_tensor_transport": Option((bool, NONE), offered=_empty),
     "lifetime": Option((str, NONE), _lifetime_wrong, lambda value: value != "detached"),
-    "max_concurrency": _count("max_concurrency", 0, offered=lambda value: value in (None, 0, 1)),
+    "max_concurrency": _count("max_concurrency", 0),
     "max_restarts": _count("max_restarts", -1),
     "max_task_retries": _count("max_task_retries", -1),
-    "max_pending_calls": _count("max_pending_calls", -1, offered=lambda value: value in (None, 0, -1)),
+    "max_pending_calls": _count("max_pending_calls", -1),
     "namespace": Option((str, NONE)),
     "get_if_exists": Option(bool),
-    # A permission: calls that run in order keep it too.
     "allow_out_of_order_execution": Option((bool, NONE)),
     "_actor_generator_backpressure_num_objects": Option(
         (int, NONE),
@@ -190,9 +200,9 @@ ACTOR: dict[str, Option] = {
 
 METHOD: dict[str, Option] = {
     "num_returns": Option((int, str, NONE)),
-    "concurrency_group": Option((str, NONE), offered=_empty),
+    "concurrency_group": Option((str, NONE)),
     "max_task_retries": _count("max_task_retries", -1),
-    "retry_exceptions": Option((bool, list, tuple, NONE), offered=_empty),
+    "retry_exceptions": Option((bool, list, tuple, NONE), _retry_wrong),
     "_generator_backpressure_num_objects": Option((int, NONE), offered=lambda value: value in (None, -1)),
     "_num_objects_per_yield": Option((int, NONE), offered=lambda value: value in (None, 1)),
     "enable_task_events": Option((bool, NONE)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import sys
 import tempfile
@@ -10,6 +11,14 @@ from typing import Any
 
 from park import _park, session
 from park.ids import ActorID, JobID, NodeID, TaskID
+
+#: The call that a coroutine of an async actor belongs to, as `_park.current_work` gives it: there a thread serves many at a time.
+CURRENT_CALL: contextvars.ContextVar[tuple[bytes, str, Any] | None] = contextvars.ContextVar("park_call", default=None)
+
+
+def current_work() -> tuple[bytes, str, Any] | None:
+    """The task or call that asks: the id of its first result, its name, and the function if it is a task."""
+    return CURRENT_CALL.get() or _park.current_work()
 
 
 class RuntimeContext:
@@ -91,12 +100,12 @@ class RuntimeContext:
         """The id of the task or call that asks; None elsewhere."""
         from park.util.state import task_id
 
-        work = _park.current_work()
+        work = current_work()
         return None if work is None else task_id(work[0]).hex()
 
     def get_task_name(self) -> str | None:
         """The name of the task, or "Class.method"; None elsewhere."""
-        work = _park.current_work()
+        work = current_work()
         if work is None:
             return None
         found = _actor()
@@ -104,7 +113,7 @@ class RuntimeContext:
 
     def get_task_function_name(self) -> str | None:
         """The function or method that runs, with its module; None elsewhere."""
-        work = _park.current_work()
+        work = current_work()
         if work is None:
             return None
         found = _actor()

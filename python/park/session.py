@@ -212,6 +212,9 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
         if _output is not None:
             _output.stop()
             _output = None
+    futures = sys.modules.get("park.futures")  # imported by those who await
+    if futures is not None:
+        futures.close()
 
 
 def attach(session: str, *, read_only: bool = False) -> None:

@@ -1,11 +1,13 @@
-"""What a worker process does around the native loop: random seeds, namespace, loading actor classes."""
+"""What a worker process does around the native loop: random seeds, namespace, loading actor classes, threads for their calls."""
 
 import pickle
 import random
 import sys
+import threading
+from typing import NamedTuple
 
 import park.serialization
-from park import _park, session
+from park import _park, runtime_context, session
 
 #: How often this process's actor was restarted before; None in processes that are no actor.
 restarts = None
@@ -33,14 +35,38 @@ def name():
     """As whom this process prints: its actor's class, or the task that it runs."""
     if actor is not None:
         return actor[1]["class_name"]
-    work = _park.current_work()
+    work = runtime_context.current_work()
     return "worker" if work is None else work[1]
 
 
-def load_actor_class(blob, restart_count, actor_id):
-    """The class in the blob that park.actor exported, for the actor with this id, which this process is from now on."""
+def load_actor(blob, restart_count, actor_id):
+    """The class in the blob that park.actor exported, and how its calls run beside each other.
+
+    The latter is what `Modes` in park-py/src/worker/actor.rs reads: whether calls run on event loops, and how many of each
+    concurrency group at a time; a group of no name is there unless the main thread runs its calls.
+    """
     global restarts, actor
     restarts = restart_count
     meta, definition = pickle.loads(blob)
     actor = (actor_id, meta)
-    return pickle.loads(definition)
+    for name, limit in meta["groups"].items():
+        if limit <= 0:
+            raise ValueError(f"max_concurrency must be greater than 0, and concurrency group {name!r} has {limit}")
+    return pickle.loads(definition), Modes(meta["asynchronous"], meta["groups"])
+
+
+class Modes(NamedTuple):
+    """See `load_actor`."""
+
+    asynchronous: bool
+    groups: dict[str, int]
+
+
+def start_thread(pool, name):
+    """Start one more thread that serves a pool of a threaded actor."""
+    threading.Thread(target=pool.serve, name=f"park-{name}", daemon=True).start()
+
+
+def wants_retry(classes, raised):
+    """Whether a call is to be repeated after `raised`: `classes` is what its `retry_exceptions` said, pickled; nothing for all."""
+    return isinstance(raised, pickle.loads(classes) if classes else Exception)

@@ -5,6 +5,7 @@ request. park-core/src/proc/zygote.rs says what travels on the socket and who di
 """
 
 import array
+import atexit
 import ctypes
 import gc
 import importlib
@@ -20,6 +21,8 @@ from park.output import stream
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
+#: Milliseconds without a request after which there is time for imports.
+_PAUSE = 100
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -70,13 +73,27 @@ class _Zygote:
         #: process id -> (participant, pidfd)
         self.workers = {}
         self.poll = select.poll()
+        #: Whether everything is imported that some workers need.
+        self.complete = False
+
+    def complete_imports(self):
+        """Import what async actors need, when nobody waits for a worker: it would double the time to the first task."""
+        self.complete = True
+        import park.event_loop
+        import park.futures  # noqa: F401
+
+        gc.collect()
+        gc.freeze()
 
     def serve(self):
         self.poll.register(self.link, select.POLLIN)
         self.poll.register(self.driver, select.POLLIN)
         try:
             while True:
-                ready = {fd for fd, _ in self.poll.poll()}
+                ready = {fd for fd, _ in self.poll.poll(None if self.complete else _PAUSE)}
+                if not ready:
+                    self.complete_imports()
+                    continue
                 if self.driver in ready or (self.link.fileno() in ready and not self.request()):
                     return
                 for pid, (_, pidfd) in list(self.workers.items()):
@@ -142,6 +159,8 @@ class _Zygote:
                 stream.redirect(pipes[0][1], pipes[1][1], self.name)
             else:
                 stream.discard()
+            # The zygote's own exit handlers are not the worker's.
+            atexit._clear()
             code = self.worker(self.control, self.arena, participant, self.hello)
         except SystemExit as exit:
             code = exit.code if isinstance(exit.code, int) else 0 if exit.code is None else 1
@@ -151,10 +170,11 @@ class _Zygote:
             traceback.print_exc()
         finally:
             try:
+                atexit._run_exitfuncs()
                 sys.stdout.flush()
                 sys.stderr.flush()
             finally:
-                # Not sys.exit: the zygote's own exit handlers are not the worker's.
+                # Not sys.exit: threads of user code may be anywhere, and the interpreter would wait for them.
                 os._exit(code)
 
     def reap(self, pid):

@@ -69,7 +69,9 @@ pub(crate) fn call_actor(session: &Session, actor: ObjectId, text: &str, given: 
         args: arguments(text, given, 0),
         returns: vec![result.id()],
         caller: store.me(),
+        group: String::new(),
         retries: 0,
+        retry_on: None,
     };
     session.call_actor(actor, &call)?;
     Ok(result)
@@ -103,6 +105,7 @@ pub(crate) fn create_actor(session: &Session, class: &ObjectRef, dependencies: &
         placement: Vec::new(),
         lifetime: Vec::new(),
         max_restarts: 0,
+        in_order: true,
         class_name: "Crash".to_owned(),
         name: None,
     })?;

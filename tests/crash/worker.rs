@@ -133,7 +133,8 @@ fn work(session: &Session, folder: &Path) -> Fallible {
     let passed = folder.join(PASSED);
     loop {
         let job = match inbox.next(&mut never) {
-            Ok(job) => job,
+            Ok(Some(job)) => job,
+            Ok(None) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::SessionClosed => return Ok(()),
             Err(error) => return Err(error.into()),
         };

@@ -136,22 +136,11 @@ def test_remote_wants_a_function_or_a_class():
         (lambda: ray.remote(num_returns="streaming")(lambda: (yield 1)).remote(), "stream|generator"),
         (lambda: ray.remote(lambda: (yield 1)).remote(), "stream|generator"),
         (lambda: ray.remote(runtime_env={"env_vars": {"A": "1"}})(function).remote(), "runtime_env"),
-        (lambda: ray.remote(max_concurrency=2)(Class).remote(), "max_concurrency|threaded|concurren"),
     ],
-    ids=["streaming", "generator", "runtime_env", "threaded actor"],
+    ids=["streaming", "generator", "runtime_env"],
 )
 def test_what_is_not_offered_yet_says_so(make, what):
     """Never accepted and then ignored."""
     with pytest.raises((NotImplementedError, ValueError, RayError), match=f"(?i){what}"):
         ray.get(make(), timeout=SOON)
     assert ray.get(ray.remote(function).remote(), timeout=SOON) == 1
-
-
-@pytest.mark.park_only
-def test_async_actors_are_not_offered_yet():
-    class Async:
-        async def method(self):
-            return 1
-
-    with pytest.raises((NotImplementedError, ValueError, RayError), match="(?i)async"):
-        ray.get(ray.remote(Async).remote().method.remote(), timeout=SOON)

@@ -1,44 +1,44 @@
-//! The order in which an actor runs its calls: first come first served for each caller, callers independent of each other.
+//! The order in which an actor starts its calls: first come first served in each line, lines independent of each other.
 //!
-//! A call whose arguments are not sealed yet waits at the head of its caller's line; calls of other callers go on.
+//! A call whose arguments are not sealed yet waits at the head of its line; other lines go on. Who shares a line is the user's choice:
+//! the calls of one caller to one concurrency group, where order is a promise; otherwise each call has a line of its own.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 
-use crate::id::ParticipantId;
-
-/// Calls that may not run yet, by caller.
+/// Calls that may not start yet, by line.
 #[derive(Debug)]
-pub struct CallOrder<Call> {
-    lines: HashMap<ParticipantId, VecDeque<Call>>,
+pub struct CallOrder<Line, Call> {
+    lines: HashMap<Line, VecDeque<Call>>,
 }
 
-impl<Call> Default for CallOrder<Call> {
+impl<Line, Call> Default for CallOrder<Line, Call> {
     fn default() -> Self {
         Self { lines: HashMap::new() }
     }
 }
 
-impl<Call> CallOrder<Call> {
-    /// A call arrived. Returned at once if nothing of its caller waits and `ready` says it can run; otherwise it waits.
-    pub fn arrive(&mut self, caller: ParticipantId, call: Call, ready: impl FnOnce(&Call) -> bool) -> Option<Call> {
-        if !self.lines.contains_key(&caller) && ready(&call) {
+impl<Line: Clone + Eq + Hash, Call> CallOrder<Line, Call> {
+    /// A call arrived. Returned at once if nothing of its line waits and `ready` says it can run; otherwise it waits.
+    pub fn arrive(&mut self, line: Line, call: Call, ready: impl FnOnce(&Call) -> bool) -> Option<Call> {
+        if !self.lines.contains_key(&line) && ready(&call) {
             return Some(call);
         }
-        self.lines.entry(caller).or_default().push_back(call);
+        self.lines.entry(line).or_default().push_back(call);
         None
     }
 
     /// The next waiting call that can run, if any.
     pub fn next(&mut self, ready: impl Fn(&Call) -> bool) -> Option<Call> {
-        let caller = self
+        let line = self
             .lines
             .iter()
-            .find(|(_, line)| line.front().is_some_and(&ready))
-            .map(|(caller, _)| *caller)?;
-        let line = self.lines.get_mut(&caller)?;
-        let call = line.pop_front();
-        if line.is_empty() {
-            self.lines.remove(&caller);
+            .find(|(_, calls)| calls.front().is_some_and(&ready))
+            .map(|(line, _)| line.clone())?;
+        let calls = self.lines.get_mut(&line)?;
+        let call = calls.pop_front();
+        if calls.is_empty() {
+            self.lines.remove(&line);
         }
         call
     }
@@ -58,11 +58,11 @@ impl<Call> CallOrder<Call> {
 mod tests {
     use super::*;
 
-    const A: ParticipantId = ParticipantId(2);
-    const B: ParticipantId = ParticipantId(3);
+    const A: char = 'a';
+    const B: char = 'b';
 
     #[test]
-    fn a_call_that_waits_holds_back_its_own_caller_only() {
+    fn a_call_that_waits_holds_back_its_own_line_only() {
         let mut order = CallOrder::default();
         assert_eq!(order.arrive(A, "a1 waits", |_| false), None);
         assert_eq!(order.arrive(A, "a2", |_| true), None, "a2 must not overtake a1");

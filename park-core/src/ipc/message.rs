@@ -69,6 +69,8 @@ pub enum ToWorker {
         args: Args,
         /// How often the actor was restarted before.
         restarts: u32,
+        /// Whether calls of one caller start in the order in which it made them, even if a later one could start sooner.
+        in_order: bool,
     },
     /// Call a method. The message owns its holds, also one on the actor's handle: an actor outlives the calls made to it.
     Call {
@@ -80,10 +82,14 @@ pub enum ToWorker {
         args: Args,
         /// Promised results, at least one.
         returns: Vec<ObjectId>,
-        /// Calls of one caller run in the order in which it made them.
+        /// Calls of one caller run in the order in which it made them, unless the actor was made otherwise.
         caller: ParticipantId,
-        /// How often the call may be repeated after a death of the actor's process; -1: without end.
+        /// The concurrency group that it runs in; empty: the actor's own.
+        group: String,
+        /// How often the call may be repeated, after a death of the actor's process or an exception; -1: without end.
         retries: i32,
+        /// After which exceptions: none, or those that these bytes name to the language that wrote them.
+        retry_on: Option<Vec<u8>>,
     },
     /// End once everything queued before is done: the actor's last handle is gone, or the worker is one too many.
     Retire,
@@ -136,6 +142,8 @@ pub struct ActorSpec {
     pub lifetime: Amounts,
     /// How often its process is started again; -1: without end.
     pub max_restarts: i32,
+    /// Whether calls of one caller start in the order in which it made them.
+    pub in_order: bool,
     /// Name for error texts.
     pub class_name: String,
     /// Namespace and name under which `get_actor` finds it.
@@ -161,8 +169,8 @@ pub enum ToHead {
         /// Its handle object (no hold).
         actor: ObjectId,
     },
-    /// The actor's constructor raised; the process is about to end.
-    ActorFailed {
+    /// The actor is dead for good: its constructor raised, or it ends itself. The process is about to end.
+    ActorEnded {
         /// Its handle object (no hold).
         actor: ObjectId,
         /// ERROR object that says why.
@@ -217,7 +225,7 @@ impl ToHead {
                 named.chain(task.returns.iter().copied()).collect()
             }
             Self::CreateActor(spec) => spec.args.holds().chain([spec.class]).collect(),
-            Self::ActorFailed { cause: id, .. }
+            Self::ActorEnded { cause: id, .. }
             | Self::FindActor { reply: id, .. }
             | Self::Stats { reply: id }
             | Self::Describe { reply: id } => {
@@ -295,7 +303,9 @@ mod tests {
             args,
             returns: vec![id],
             caller: ParticipantId(9),
+            group: "io".into(),
             retries: -1,
+            retry_on: Some(vec![4]),
         };
         let record = frame(7, &encode(&call).unwrap());
         let (attempt, body) = unframe(&record).unwrap();

@@ -1,7 +1,14 @@
 //! What a worker process is asked to do next, and telling the ring and the head when it is done.
 //!
-//! One thread of the process takes jobs; any may finish them. A job's record stays in the ring until `finish`: if the process
-//! dies before that, the head finds the record and acts on it.
+//! One thread of the process takes jobs (`next`); any thread may finish them, in any order, many at a time. A job's record stays in
+//! the ring until `finish`: if the process dies before that, the head finds the records of exactly the jobs that were not finished,
+//! and acts on each.
+//!
+//! | lock | protects | while it is held, these may be taken |
+//! |---|---|---|
+//! | `state` | what was read and not handed out yet | `reader`, the store's lanes |
+//! | the transfer lane of the journal (in `Store::finish`) | which record is being finished | `reader` |
+//! | `reader` | the ring's read position and its tail | the ring's own lock |
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,10 +19,10 @@ use parking_lot::Mutex;
 use crate::actor::call::{Caller, owned, parse};
 use crate::actor::order::CallOrder;
 use crate::error::{ErrorKind, Result};
-use crate::id::{ObjectId, TaskId};
+use crate::id::{ObjectId, ParticipantId, TaskId};
 use crate::ipc::message::{ToHead, ToWorker};
 use crate::store::{Interrupt, Store};
-use crate::sync::atomic::Ordering;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::ring::Position;
 use crate::sync::{RingReader, SpinPolicy, Wake};
 
@@ -35,10 +42,23 @@ pub struct Job {
     owned: Vec<ObjectId>,
 }
 
+/// Calls of one line start in the order in which they came: those of one caller to one concurrency group, or, in an actor that keeps
+/// no order, each by itself (the number tells them apart).
+type Line = (ParticipantId, String, u64);
+
+/// The actor that this process is.
+#[derive(Clone, Copy, Debug)]
+struct Actor {
+    id: ObjectId,
+    in_order: bool,
+}
+
 struct State {
-    reader: RingReader,
     ready: VecDeque<Job>,
-    order: CallOrder<Job>,
+    order: CallOrder<Line, Job>,
+    actor: Option<Actor>,
+    /// Calls that came so far.
+    arrivals: u64,
     unreported: bool,
 }
 
@@ -47,15 +67,16 @@ pub struct Inbox {
     store: Arc<Store>,
     caller: Arc<Caller>,
     spin: SpinPolicy,
+    reader: Mutex<RingReader>,
     state: Mutex<State>,
-    /// The actor that this process is, once it is one.
-    actor: Mutex<Option<ObjectId>>,
+    /// Nothing more is to be taken. Set by any thread of the process, read by the one that takes jobs.
+    stopped: AtomicBool,
 }
 
 impl std::fmt::Debug for Inbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inbox")
-            .field("actor", &*self.actor.lock())
+            .field("actor", &self.state.lock().actor)
             .finish_non_exhaustive()
     }
 }
@@ -64,27 +85,32 @@ impl Inbox {
     /// The inbox of this process's participant entry.
     pub fn new(store: &Arc<Store>, caller: &Arc<Caller>) -> Self {
         let state = State {
-            reader: RingReader::new(store.ring(store.me())),
             ready: VecDeque::new(),
             order: CallOrder::default(),
+            actor: None,
+            arrivals: 0,
             unreported: false,
         };
         Self {
             store: store.clone(),
             caller: caller.clone(),
             spin: SpinPolicy::default(),
+            reader: Mutex::new(RingReader::new(store.ring(store.me()))),
             state: Mutex::new(state),
-            actor: Mutex::new(None),
+            stopped: AtomicBool::new(false),
         }
     }
 
-    /// Blocks until there is something to do.
-    pub fn next(&self, interrupt: Interrupt<'_>) -> Result<Job> {
+    /// Blocks until there is something to do. `None` once the inbox was stopped.
+    pub fn next(&self, interrupt: Interrupt<'_>) -> Result<Option<Job>> {
         let bell = &self.store.participant(self.store.me()).doorbell;
         loop {
             let ticket = bell.ticket();
+            if self.stopped.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             if let Some(job) = self.poll()? {
-                return Ok(job);
+                return Ok(Some(job));
             }
             if self.spin.look(|| bell.rung_since(ticket)) {
                 continue;
@@ -98,6 +124,12 @@ impl Inbox {
         }
     }
 
+    /// No more jobs are taken: what was not finished stays in the ring, for the head to find. From any thread.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.store.participant(self.store.me()).doorbell.ring();
+    }
+
     fn report(&self) {
         let mut state = self.state.lock();
         if std::mem::take(&mut state.unreported) {
@@ -109,44 +141,27 @@ impl Inbox {
     fn poll(&self) -> Result<Option<Job>> {
         let mut state = self.state.lock();
         let ring = self.store.ring(self.store.me());
-        while let Some((position, record)) = state.reader.next(ring)? {
+        loop {
+            let next = self.reader.lock().next(ring)?;
+            let Some((position, record)) = next else { break };
             let (attempt, message, parcel) = match parse(&self.store, &record) {
                 Ok(parsed) => parsed,
                 // A long task that the head took back and that ended elsewhere: the object that held it is gone with it.
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    state.reader.finish(ring, position)?;
+                    self.reader.lock().finish(ring, position)?;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            let job = Job {
-                owned: owned(&message, parcel),
-                message,
-                attempt,
-                position,
-            };
-            match &job.message {
-                ToWorker::Call { actor, .. } if *self.actor.lock() != Some(*actor) => {
-                    // Sent to this entry when another process had it: pass it on, with references of its own.
-                    for id in job.message.holds() {
-                        self.store.hold(id)?;
-                    }
-                    self.caller.call(*actor, &job.message)?;
-                    self.store
-                        .finish(position, &job.owned, |ring| state.reader.finish(ring, position))?;
-                }
-                ToWorker::Call { caller, .. } => {
-                    let caller = *caller;
-                    if let Some(job) = state.order.arrive(caller, job, |job| self.is_ready(job)) {
-                        state.ready.push_back(job);
-                    }
-                }
-                ToWorker::Create { actor, .. } => {
-                    *self.actor.lock() = Some(*actor);
-                    state.ready.push_back(job);
-                }
-                _ => state.ready.push_back(job),
-            }
+            self.arrived(
+                &mut state,
+                Job {
+                    owned: owned(&message, parcel),
+                    message,
+                    attempt,
+                    position,
+                },
+            )?;
         }
         while let Some(job) = state.ready.pop_front() {
             if matches!(job.message, ToWorker::Retire) && !state.order.is_empty() {
@@ -164,9 +179,41 @@ impl Inbox {
                 return Ok(Some(job));
             }
             // The head took it back and gave it to another worker.
-            state.reader.finish(ring, job.position)?;
+            self.reader.lock().finish(ring, job.position)?;
         }
         Ok(state.order.next(|job| self.is_ready(job)))
+    }
+
+    fn arrived(&self, state: &mut State, job: Job) -> Result<()> {
+        match &job.message {
+            ToWorker::Call {
+                actor, caller, group, ..
+            } => {
+                let Some(own) = state.actor.filter(|own| own.id == *actor) else {
+                    // Sent to this entry when another process had it.
+                    self.pass_on(*actor, &job.message)?;
+                    return self.put_away(&job);
+                };
+                state.arrivals += 1;
+                let line = if own.in_order {
+                    (*caller, group.clone(), 0)
+                } else {
+                    (*caller, String::new(), state.arrivals)
+                };
+                if let Some(job) = state.order.arrive(line, job, |job| self.is_ready(job)) {
+                    state.ready.push_back(job);
+                }
+            }
+            ToWorker::Create { actor, in_order, .. } => {
+                state.actor = Some(Actor {
+                    id: *actor,
+                    in_order: *in_order,
+                });
+                state.ready.push_back(job);
+            }
+            ToWorker::Run { .. } | ToWorker::Retire => state.ready.push_back(job),
+        }
+        Ok(())
     }
 
     fn is_ready(&self, job: &Job) -> bool {
@@ -179,16 +226,41 @@ impl Inbox {
         })
     }
 
+    /// Sends a call again, with references of its own.
+    fn pass_on(&self, actor: ObjectId, call: &ToWorker) -> Result<()> {
+        for id in call.holds() {
+            self.store.hold(id)?;
+        }
+        self.caller.call(actor, call)
+    }
+
+    /// If the job is a call that may be repeated: makes it again, with one retry less, behind the calls that came meanwhile. The job
+    /// itself is then finished without results.
+    pub fn retry(&self, job: &Job) -> Result<bool> {
+        let mut again = job.message.clone();
+        let ToWorker::Call { actor, retries, .. } = &mut again else {
+            return Ok(false);
+        };
+        if *retries == 0 {
+            return Ok(false);
+        }
+        *retries -= i32::from(*retries > 0);
+        let actor = *actor;
+        self.pass_on(actor, &again)?;
+        self.put_away(job)?;
+        Ok(true)
+    }
+
     /// The job's results are sealed: its record may go, and a task is reported to the head.
     pub fn finish(&self, job: &Job) -> Result<()> {
-        let done = match &job.message {
-            ToWorker::Run { task, .. } => Some((*task, job.attempt)),
-            _ => None,
-        };
-        if let Some((task, attempt)) = done {
-            self.done(task, attempt)?;
+        if let ToWorker::Run { task, .. } = &job.message {
+            self.done(*task, job.attempt)?;
         }
-        let mark = |ring: crate::sync::Ring<'_>| self.state.lock().reader.finish(ring, job.position);
+        self.put_away(job)
+    }
+
+    fn put_away(&self, job: &Job) -> Result<()> {
+        let mark = |ring: crate::sync::Ring<'_>| self.reader.lock().finish(ring, job.position);
         self.store.finish(job.position, &job.owned, mark)
     }
 

@@ -61,6 +61,7 @@ impl State {
             class,
             args,
             restarts: actor.restarts,
+            in_order: actor.spec.in_order,
         })?;
         let (create, parcel) = pack(&self.store, &create, &[])?;
         actor.parcels.extend(parcel);
@@ -105,8 +106,8 @@ impl State {
         }
     }
 
-    /// The constructor raised: the actor is dead, its process about to end.
-    pub(super) fn actor_failed(&mut self, id: ObjectId, cause: ObjectId) {
+    /// The constructor raised, or the actor ended itself: it is dead, its process about to end.
+    pub(super) fn actor_ended(&mut self, id: ObjectId, cause: ObjectId) {
         self.fruitless = 0;
         let kept = self.store.resolve(cause);
         self.store.drop_hold(cause);

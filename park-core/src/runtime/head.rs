@@ -312,7 +312,7 @@ impl State {
                 }
             }
             ToHead::ActorReady { actor } => self.actor_ready(actor),
-            ToHead::ActorFailed { actor, cause } => self.actor_failed(actor, cause),
+            ToHead::ActorEnded { actor, cause } => self.actor_ended(actor, cause),
             ToHead::ActorReleased { actor } => self.retire_actor(actor),
             ToHead::KillActor { actor, no_restart } => self.kill_actor(actor, no_restart),
             ToHead::FindActor { name, reply } => match self.find_actor(&name) {

@@ -556,6 +556,11 @@ impl Store {
         self.checked_slot(id).is_ok_and(|slot| slot.is_sealed(id.generation))
     }
 
+    /// Whether an object of this id is promised and not made yet.
+    pub fn is_promised(&self, id: ObjectId) -> bool {
+        !self.contains(id) && self.checked_slot(id).is_ok_and(|_| self.may_be_sealed(id))
+    }
+
     /// A reference by id, for ids that came through text or another library. Fails unless something keeps the object alive.
     pub fn resolve(self: &Arc<Self>, id: ObjectId) -> Result<ObjectRef> {
         self.check_open()?;

@@ -28,6 +28,7 @@ mod stats;
 mod table;
 mod wait;
 mod warm;
+mod watch_list;
 
 pub use actor_cell::Place;
 pub use audit::Audit;
@@ -43,6 +44,7 @@ pub use report::{Holder, MemoryReport, ObjectRow, Party};
 pub use stats::StoreStats;
 pub(crate) use wait::TICK;
 pub use wait::{Interrupt, never};
+pub use watch_list::WatchList;
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

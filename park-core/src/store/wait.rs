@@ -109,7 +109,7 @@ impl Store {
     }
 
     /// Whether the slot still is of this object, sealed or on the way there.
-    fn may_be_sealed(&self, id: ObjectId) -> bool {
+    pub(super) fn may_be_sealed(&self, id: ObjectId) -> bool {
         let open = |phase| matches!(phase, Phase::Pending | Phase::Writing | Phase::Sealed);
         self.slot(id.index)
             .state()

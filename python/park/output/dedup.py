@@ -45,10 +45,9 @@ class Dedup:
             return False
         key = " ".join(word for word in line.split() if not _NUMBER.search(word))
         seen = self._seen.get(key)
-        if seen is None or now - seen.since > self.window:
-            if seen is None or not seen.count:
-                self._seen[key] = _Seen(now, {pid})
-                return True
+        if seen is None or (now - seen.since > self.window and not seen.count):
+            self._seen[key] = _Seen(now, {pid})
+            return True
         seen.sources.add(pid)
         if len(seen.sources) == 1:
             return True

@@ -37,8 +37,8 @@ class _Pipe:
         #: Since when the line is unfinished.
         self.since = 0.0
 
-    def feed(self, data: bytes, now: float) -> list[str]:
-        """Lines that are whole now."""
+    def feed(self, data: bytes, now: float) -> list[tuple[str, str]]:
+        """Lines that are whole now, each with the name of who said it."""
         *whole, rest = (self.line + data).split(b"\n")
         if len(rest) > _LONGEST:
             whole.append(rest)
@@ -49,13 +49,13 @@ class _Pipe:
             if line.startswith(b"\0"):
                 self.name = line[1:].decode(errors="replace")
             else:
-                lines.append(_visible(line))
+                lines.append((self.name, _visible(line)))
         return lines
 
-    def rest(self) -> list[str]:
+    def rest(self) -> list[tuple[str, str]]:
         """The unfinished line, as it stands."""
         line, self.line = self.line, b""
-        return [_visible(line)] if line and not line.startswith(b"\0") else []
+        return [(self.name, _visible(line))] if line and not line.startswith(b"\0") else []
 
 
 def _visible(line: bytes) -> str:
@@ -176,7 +176,7 @@ class Reader:
 
     def _say(self, pipe, lines):
         now = time.monotonic()
-        said = [(pipe.name, pipe.pid, line, pipe.error) for line in lines]
+        said = [(name, pipe.pid, line, pipe.error) for name, line in lines]
         self._print([one for one in said if self._dedup.add(*one, now)])
 
     def _print(self, lines):

@@ -1,0 +1,243 @@
+//! Being an actor: its class and constructor, which lane a call belongs to, and calling a method.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use park_core::ipc::{ToHead, ToWorker};
+use park_core::proc::inbox::Job;
+use park_core::{Error, ErrorKind, ObjectId};
+use parking_lot::RwLock;
+use pyo3::exceptions::{PyAttributeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
+
+use super::Worker;
+use super::job::{Outcome, blob, ends_process, keep, load_args, pack};
+use super::lane::Lane;
+use crate::gate::{self, OrRaise};
+use crate::work;
+
+/// The actor that a process has become.
+pub(super) struct Actor {
+    pub(super) id: ObjectId,
+    instance: Py<PyAny>,
+    class: String,
+    modes: Modes,
+    /// Made when the first call comes for them; the groups that there may be are in `modes`.
+    lanes: RwLock<HashMap<String, Lane>>,
+}
+
+/// How an actor's calls run beside each other, as `park.worker.load_actor` says.
+#[derive(FromPyObject)]
+pub(super) struct Modes {
+    /// Calls run on event loops, one for each group; else on threads.
+    asynchronous: bool,
+    /// How many calls of each group run at a time. Without the group of no name, its calls run on the main thread.
+    groups: HashMap<String, usize>,
+}
+
+impl Actor {
+    /// Gives a call to its lane. What has no lane, or none yet, comes back. Needs no interpreter.
+    pub(super) fn place(&self, worker: &Worker, job: Job) -> Option<Job> {
+        let ToWorker::Call { group, .. } = &job.message else {
+            return Some(job);
+        };
+        if self.runs_here(group) {
+            return Some(job);
+        }
+        let lanes = self.lanes.read();
+        let Some(lane) = lanes.get(group) else {
+            return Some(job);
+        };
+        worker.opened();
+        lane.push(job);
+        None
+    }
+
+    /// Takes the calls that lanes have not begun. For the main thread, which alone makes lanes and gives them calls.
+    pub(super) fn take_waiting(&self) -> Vec<Job> {
+        self.lanes.read().values().flat_map(Lane::take_waiting).collect()
+    }
+
+    fn runs_here(&self, group: &str) -> bool {
+        group.is_empty() && !self.modes.groups.contains_key(group)
+    }
+}
+
+impl Worker {
+    /// Gives a call to its lane, making that first if need be. The job comes back if the main thread is to run it.
+    pub(super) fn give_to_lane(self: &Arc<Self>, py: Python<'_>, job: Job) -> PyResult<Option<Job>> {
+        let (Some(actor), ToWorker::Call { group, .. }) = (self.actor.get(), &job.message) else {
+            return Ok(Some(job));
+        };
+        if actor.runs_here(group) {
+            return Ok(Some(job));
+        }
+        let Some(limit) = actor.modes.groups.get(group) else {
+            let known: Vec<_> = actor.modes.groups.keys().filter(|name| !name.is_empty()).collect();
+            let wrong = format!("the actor has no concurrency group {group:?}; it has {known:?}");
+            self.conclude_call(py, &job, Err(PyValueError::new_err(wrong)), false)?;
+            return Ok(None);
+        };
+        if !actor.lanes.read().contains_key(group) {
+            let lane = Lane::start(py, self, group, *limit, actor.modes.asynchronous)?;
+            actor.lanes.write().insert(group.clone(), lane);
+        }
+        Ok(actor.place(self, job))
+    }
+
+    /// Runs a call and puts it away.
+    pub(super) fn perform(&self, py: Python<'_>, job: &Job) -> PyResult<()> {
+        let _now = work::begin(&job.message);
+        let mut began = false;
+        let outcome = self
+            .begin_call(py, job, &mut began)
+            .and_then(|value| self.keep_results(py, job, &value));
+        self.conclude_call(py, job, outcome, began)
+    }
+
+    /// Calls the method; of a coroutine function, that is its coroutine. `began` becomes true once the arguments were there.
+    pub(super) fn begin_call<'py>(&self, py: Python<'py>, job: &Job, began: &mut bool) -> PyResult<Bound<'py, PyAny>> {
+        let ToWorker::Call { method, args, .. } = &job.message else {
+            return Err(PyAttributeError::new_err("not a call"));
+        };
+        let (args, kwargs) = load_args(py, self.store(), args)?;
+        let Some(actor) = self.actor.get() else {
+            return Err(PyAttributeError::new_err("the actor was not created"));
+        };
+        let bound = actor.method(py, method)?;
+        *began = true;
+        bound.call(args, Some(&kwargs))
+    }
+
+    pub(super) fn keep_results(&self, py: Python<'_>, job: &Job, value: &Bound<'_, PyAny>) -> Outcome {
+        let ToWorker::Call { returns, .. } = &job.message else {
+            return Ok(());
+        };
+        keep(py, self.store(), value, returns)
+    }
+
+    /// As `conclude`, under the method's name. A call that never began is not repeated.
+    pub(super) fn conclude_call(&self, py: Python<'_>, job: &Job, outcome: Outcome, began: bool) -> PyResult<()> {
+        let Err(raised) = outcome else {
+            return self.conclude(py, job, Ok(()), "");
+        };
+        if began && !ends_process(py, &raised) && self.repeat(py, job, &raised)? {
+            return Ok(());
+        }
+        let class = self.actor.get().map_or("actor", |actor| actor.class.as_str());
+        let what = match &job.message {
+            ToWorker::Call { method, .. } => format!("{class}.{method}"),
+            _ => class.to_owned(),
+        };
+        self.conclude(py, job, Err(raised), &what)
+    }
+
+    /// Makes the call again if it is to be repeated after this exception and may be.
+    fn repeat(&self, py: Python<'_>, job: &Job, raised: &PyErr) -> PyResult<bool> {
+        let ToWorker::Call {
+            retry_on: Some(classes),
+            ..
+        } = &job.message
+        else {
+            return Ok(false);
+        };
+        let wanted = py
+            .import("park.worker")?
+            .call_method1("wants_retry", (classes.as_slice(), raised.value(py)))?
+            .extract()?;
+        Ok(wanted && self.inbox().and_then(|inbox| inbox.retry(job)).or_raise(py)?)
+    }
+
+    /// Becomes the actor. False if its constructor raised, and the process is to end.
+    pub(super) fn become_actor(self: &Arc<Self>, py: Python<'_>, job: &Job) -> PyResult<bool> {
+        let ToWorker::Create { actor: id, .. } = &job.message else {
+            return Ok(true);
+        };
+        let mut constructor = "__init__".to_owned();
+        match self.instantiate(py, job, &mut constructor) {
+            Ok(actor) => {
+                // Made once: a process is told to become an actor once.
+                let _ = self.actor.set(actor);
+                self.session
+                    .report_actor(ToHead::ActorReady { actor: *id })
+                    .or_raise(py)?;
+                Ok(true)
+            }
+            Err(raised) if ends_process(py, &raised) => Err(raised),
+            Err(raised) => {
+                let packed = pack(py, raised, &constructor)?;
+                let error = Error::new(ErrorKind::ActorDied, packed.message()).with_detail(packed.detail().to_vec());
+                self.report_end(py, *id, &error)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Loads the class and calls it. `constructor` becomes the name under which an error of it is told.
+    fn instantiate(self: &Arc<Self>, py: Python<'_>, job: &Job, constructor: &mut String) -> PyResult<Actor> {
+        let ToWorker::Create {
+            actor,
+            class,
+            args,
+            restarts,
+            ..
+        } = &job.message
+        else {
+            return Err(PyAttributeError::new_err("not a constructor's call"));
+        };
+        let loaded = py
+            .import("park.worker")?
+            .call_method1(
+                "load_actor",
+                (
+                    blob(py, self.store(), *class)?,
+                    *restarts,
+                    PyBytes::new(py, &actor.to_bytes()),
+                ),
+            )?;
+        let (class, modes): (Bound<'_, PyAny>, Modes) = loaded.extract()?;
+        *constructor = format!("{}.__init__", class.getattr("__qualname__")?);
+        let (args, kwargs) = load_args(py, self.store(), args)?;
+        let mut lanes = HashMap::new();
+        let instance = match modes.groups.get("") {
+            Some(limit) if modes.asynchronous => {
+                gate::set_runs_event_loop();
+                let lane = Lane::start(py, self, "", *limit, true)?;
+                let made = lane.construct(py, (class.clone(), args, kwargs))?;
+                lanes.insert(String::new(), lane);
+                made
+            }
+            _ => class.call(args, Some(&kwargs))?,
+        };
+        Ok(Actor {
+            id: *actor,
+            class: instance.get_type().qualname()?.to_string(),
+            instance: instance.unbind(),
+            modes,
+            lanes: RwLock::new(lanes),
+        })
+    }
+}
+
+impl Actor {
+    fn method<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        let instance = self.instance.bind(py);
+        if let Ok(bound) = instance.getattr(PyString::new(py, name)) {
+            return Ok(bound);
+        }
+        // What every actor has.
+        static OWN: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+        let own = OWN.get_or_try_init(py, || -> PyResult<_> {
+            let methods = py.import("park.actor")?.getattr("EVERY_ACTOR")?;
+            Ok(methods.cast_into::<PyDict>()?.unbind())
+        })?;
+        let Some(function) = own.bind(py).get_item(name)? else {
+            let text = format!("'{}' object has no attribute '{name}'", self.class);
+            return Err(PyAttributeError::new_err(text));
+        };
+        function.call_method1(intern!(py, "__get__"), PyTuple::new(py, [instance])?)
+    }
+}

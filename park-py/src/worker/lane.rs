@@ -1,0 +1,286 @@
+//! Lanes: where calls run that the main thread does not run itself. One lane for each concurrency group, the nameless one included.
+//!
+//! A lane is a queue, first come first served, of which at most `limit` calls run at a time. The main thread pushes; what it may not
+//! do is wait for the interpreter, which a busy lane may hold, so a push only touches the interpreter when somebody must be woken
+//! through it.
+//!
+//! * A [`Pool`] is served by threads that sleep here, without the interpreter. One is started when a call comes and none is idle; they
+//!   stay for the life of the process, so that what methods keep in `threading.local` is found again.
+//! * A [`LoopLane`] is served by one event loop (python/park/event_loop.py). A push wakes the loop unless it was woken before and has
+//!   not looked since; a call that ends lets the loop look again by itself.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use park_core::ipc::ToWorker;
+use park_core::proc::inbox::Job;
+use parking_lot::{Condvar, Mutex};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::Worker;
+
+/// Of threads or of an event loop.
+pub(super) enum Lane {
+    Threads(Py<Pool>),
+    Loop(Py<LoopLane>),
+}
+
+impl Lane {
+    /// A lane for a group of this worker's actor.
+    pub(super) fn start(
+        py: Python<'_>,
+        worker: &Arc<Worker>,
+        group: &str,
+        limit: usize,
+        asynchronous: bool,
+    ) -> PyResult<Self> {
+        let name = if group.is_empty() { "default" } else { group };
+        if asynchronous {
+            let home = py.import("park.event_loop")?.getattr("ActorLoop")?.call1((name,))?;
+            let lane = Py::new(
+                py,
+                LoopLane {
+                    worker: worker.clone(),
+                    limit,
+                    wake: home.getattr("wake")?.unbind(),
+                    home: home.clone().unbind(),
+                    queue: Mutex::default(),
+                },
+            )?;
+            home.call_method1("serve", (lane.clone_ref(py),))?;
+            return Ok(Self::Loop(lane));
+        }
+        let start = py.import("park.worker")?.getattr("start_thread")?.unbind();
+        let pool = Pool {
+            worker: worker.clone(),
+            name: name.to_owned(),
+            limit,
+            start,
+            crew: Mutex::default(),
+            arrived: Condvar::new(),
+        };
+        Ok(Self::Threads(Py::new(py, pool)?))
+    }
+
+    /// Appends a call.
+    pub(super) fn push(&self, job: Job) {
+        match self {
+            Self::Threads(pool) => Pool::push(pool, job),
+            Self::Loop(lane) => lane.get().push(job),
+        }
+    }
+
+    /// Takes the calls that wait: they are not to begin. Nobody pushes any more.
+    pub(super) fn take_waiting(&self) -> VecDeque<Job> {
+        match self {
+            Self::Threads(pool) => std::mem::take(&mut pool.get().crew.lock().waiting),
+            Self::Loop(lane) => std::mem::take(&mut lane.get().queue.lock().waiting),
+        }
+    }
+
+    /// Runs the constructor where the calls will run.
+    pub(super) fn construct<'py>(
+        &self,
+        py: Python<'py>,
+        call: (Bound<'py, PyAny>, Bound<'py, PyTuple>, Bound<'py, PyDict>),
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Self::Loop(lane) => lane.get().home.bind(py).call_method1("construct", call),
+            Self::Threads(_) => call.0.call(call.1, Some(&call.2)),
+        }
+    }
+}
+
+/// The threads of a group.
+#[pyclass(frozen, module = "park._park")]
+pub(crate) struct Pool {
+    worker: Arc<Worker>,
+    name: String,
+    limit: usize,
+    /// Starts one more thread.
+    start: Py<PyAny>,
+    crew: Mutex<Crew>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct Crew {
+    waiting: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+}
+
+impl Pool {
+    fn push(pool: &Py<Self>, job: Job) {
+        let this = pool.get();
+        let short = {
+            let mut crew = this.crew.lock();
+            crew.waiting.push_back(job);
+            let short = crew.waiting.len() > crew.idle && crew.threads < this.limit;
+            crew.threads += usize::from(short);
+            short
+        };
+        if !short {
+            this.arrived.notify_one();
+            return;
+        }
+        let started = Python::attach(|py| this.start.call1(py, (pool.clone_ref(py), &this.name)).map(drop));
+        if let Err(error) = started {
+            this.worker.end_with(error);
+        }
+    }
+
+    fn take(&self) -> Job {
+        let mut crew = self.crew.lock();
+        loop {
+            if let Some(job) = crew.waiting.pop_front() {
+                return job;
+            }
+            crew.idle += 1;
+            self.arrived.wait(&mut crew);
+            crew.idle -= 1;
+        }
+    }
+}
+
+#[pymethods]
+impl Pool {
+    /// The life of one thread: calls, one after another, until the process ends.
+    fn serve(&self, py: Python<'_>) {
+        loop {
+            let job = py.detach(|| self.take());
+            let done = self.worker.perform(py, &job);
+            self.worker.closed();
+            if let Err(ending) = done {
+                self.worker.end_with(ending);
+                return;
+            }
+        }
+    }
+}
+
+/// The calls of a group that run on an event loop.
+#[pyclass(frozen, module = "park._park")]
+pub(crate) struct LoopLane {
+    worker: Arc<Worker>,
+    limit: usize,
+    home: Py<PyAny>,
+    /// Makes the loop call `admit`.
+    wake: Py<PyAny>,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Job>,
+    running: usize,
+    /// The loop was woken and has not looked yet.
+    woken: bool,
+}
+
+impl LoopLane {
+    fn push(&self, job: Job) {
+        let sleeps = {
+            let mut queue = self.queue.lock();
+            queue.waiting.push_back(job);
+            // With as many running as may, the end of one lets the loop look.
+            queue.running < self.limit && !std::mem::replace(&mut queue.woken, true)
+        };
+        if !sleeps {
+            return;
+        }
+        if let Err(error) = Python::attach(|py| self.wake.call0(py).map(drop)) {
+            self.worker.end_with(error);
+        }
+    }
+}
+
+#[pymethods]
+impl LoopLane {
+    /// The calls that may start now. On the loop's thread.
+    fn admit(&self) -> Vec<Call> {
+        let mut queue = self.queue.lock();
+        queue.woken = false;
+        let most = (self.limit - queue.running).min(queue.waiting.len());
+        queue.running += most;
+        let started = queue.waiting.drain(..most);
+        started.map(|job| Call::new(&self.worker, job)).collect()
+    }
+
+    /// A call has ended. True if others may start now.
+    fn leave(&self) -> bool {
+        let mut queue = self.queue.lock();
+        queue.running -= 1;
+        !queue.waiting.is_empty()
+    }
+}
+
+/// One call of an async actor. `begin`, then either `succeed` or `fail`, once.
+#[pyclass(frozen, module = "park._park")]
+pub(crate) struct Call {
+    worker: Arc<Worker>,
+    job: Job,
+    began: AtomicBool,
+}
+
+impl Call {
+    fn new(worker: &Arc<Worker>, job: Job) -> Self {
+        Self {
+            worker: worker.clone(),
+            job,
+            began: AtomicBool::new(false),
+        }
+    }
+
+    fn conclude(&self, py: Python<'_>, outcome: PyResult<()>) {
+        let began = self.began.load(Ordering::Relaxed);
+        let done = self.worker.conclude_call(py, &self.job, outcome, began);
+        self.worker.closed();
+        if let Err(ending) = done {
+            self.worker.end_with(ending);
+        }
+    }
+}
+
+#[pymethods]
+impl Call {
+    /// The method's name.
+    #[getter]
+    fn method(&self) -> &str {
+        match &self.job.message {
+            ToWorker::Call { method, .. } => method,
+            _ => "",
+        }
+    }
+
+    /// Which call it is, among all calls of the session.
+    #[getter]
+    fn task_id(&self) -> String {
+        match &self.job.message {
+            ToWorker::Call { returns, .. } => returns.first().map_or_else(String::new, ToString::to_string),
+            _ => String::new(),
+        }
+    }
+
+    /// Loads the arguments and calls the method: what it returns, or the coroutine that it is.
+    fn begin<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let mut began = false;
+        let value = self.worker.begin_call(py, &self.job, &mut began);
+        self.began.store(began, Ordering::Relaxed);
+        value
+    }
+
+    /// Seals the results.
+    fn succeed(&self, value: &Bound<'_, PyAny>) {
+        let py = value.py();
+        let outcome = self.worker.keep_results(py, &self.job, value);
+        self.conclude(py, outcome);
+    }
+
+    /// Raises the exception in the results, makes the call again, or ends the process, whichever it is to be.
+    fn fail(&self, error: &Bound<'_, PyAny>) {
+        self.conclude(error.py(), Err(PyErr::from_value(error.clone())));
+    }
+}

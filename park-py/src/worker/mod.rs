@@ -1,0 +1,250 @@
+//! The life of a worker process: take a job, run it, seal its results, report it.
+//!
+//! A job's results are sealed before it is reported, and it is reported before its record leaves the ring: a death at any point
+//! leaves either a finished job or one that the head can repeat or raise.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod` | the main thread: takes jobs, runs them or gives them to a lane; how the process ends |
+//! | `job` | what running a job means, whoever runs it: arguments in, results or an error out |
+//! | `task` | the functions that this process has loaded |
+//! | `actor` | becoming an actor: its class, its constructor, its lanes |
+//! | `lane` | where calls run that the main thread does not run itself: threads, event loops |
+//!
+//! The main thread alone takes jobs. Tasks and the calls of a plain actor it runs itself, one after another. In an actor that is
+//! async, threaded or has concurrency groups it only hands calls to lanes, and a lane's threads finish them.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use park_core::ipc::{ToHead, ToWorker};
+use park_core::proc::inbox::{Inbox, Job};
+use park_core::{Error, ErrorKind, ParticipantId, Session, Store};
+use parking_lot::{Condvar, Mutex};
+use pyo3::exceptions::PySystemExit;
+use pyo3::prelude::*;
+
+use crate::gate::{self, OrRaise, block, replace, set_runs_task};
+
+mod actor;
+mod job;
+mod lane;
+mod task;
+
+pub(crate) use self::lane::{Call, LoopLane, Pool};
+
+use self::actor::Actor;
+use self::task::Functions;
+
+/// How long calls that run when their actor ends itself may still take.
+const GRACE: Duration = Duration::from_secs(10);
+
+static WORKER: OnceLock<Arc<Worker>> = OnceLock::new();
+
+/// The number of this worker process in its session; 0 elsewhere.
+#[pyfunction]
+pub(crate) fn worker_participant() -> u16 {
+    gate::current()
+        .filter(|session| session.inbox().is_ok())
+        .map_or(0, |session| session.store().me().0)
+}
+
+/// What the threads of a worker process share.
+pub(crate) struct Worker {
+    session: Session,
+    /// The actor that this process has become.
+    actor: OnceLock<Actor>,
+    /// Calls that lanes have not finished.
+    open: Mutex<usize>,
+    none_open: Condvar,
+    ending: Mutex<Ending>,
+}
+
+/// How the process is to end.
+#[derive(Default)]
+struct Ending {
+    /// The actor asked for its end: it is no failure, and the actor does not come back.
+    by_itself: bool,
+    /// The head was told of that.
+    told: bool,
+    /// With what the main thread is to leave.
+    with: Option<PyErr>,
+}
+
+/// Runs jobs until this process is told to end. The descriptors are the session's segments, inherited from the zygote.
+#[pyfunction]
+#[allow(unsafe_code, reason = "takes over two descriptors by number")]
+pub(crate) fn worker_main(py: Python<'_>, control: i32, arena: i32, participant: u16) -> PyResult<()> {
+    use std::os::fd::{FromRawFd, OwnedFd};
+    // SAFETY: the zygote received this descriptor for its workers, and this process, forked for the purpose, uses it here only.
+    let control = unsafe { OwnedFd::from_raw_fd(control) };
+    // SAFETY: as above.
+    let arena = unsafe { OwnedFd::from_raw_fd(arena) };
+    let session = Session::join_as_worker(control, arena, ParticipantId(participant)).or_raise(py)?;
+    drop(replace(Some(session.clone())));
+    let worker = WORKER.get_or_init(|| {
+        Arc::new(Worker {
+            session,
+            actor: OnceLock::new(),
+            open: Mutex::new(0),
+            none_open: Condvar::new(),
+            ending: Mutex::default(),
+        })
+    });
+    let mut functions = Functions::default();
+    while let Some(job) = block(py, |interrupt| worker.next(interrupt))? {
+        if !worker.run(py, job, &mut functions)? {
+            return Ok(());
+        }
+    }
+    worker.settle_lanes(py)
+}
+
+/// The actor that this process is ends itself once the call that asks for it is over. False if this process is no actor.
+#[pyfunction]
+pub(crate) fn leave_actor() -> bool {
+    let Some(worker) = WORKER.get().filter(|worker| worker.actor.get().is_some()) else {
+        return false;
+    };
+    worker.ending.lock().by_itself = true;
+    true
+}
+
+impl Worker {
+    fn store(&self) -> &Arc<Store> {
+        self.session.store()
+    }
+
+    fn inbox(&self) -> park_core::Result<&Inbox> {
+        self.session.inbox()
+    }
+
+    /// The next job for the main thread. Calls that belong to a lane are passed there on the way, without the interpreter.
+    fn next(&self, interrupt: &mut dyn FnMut() -> park_core::Result<()>) -> park_core::Result<Option<Job>> {
+        let inbox = self.inbox()?;
+        while let Some(job) = inbox.next(interrupt)? {
+            let left = match self.actor.get() {
+                Some(actor) => actor.place(self, job),
+                None => Some(job),
+            };
+            if left.is_some() {
+                return Ok(left);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Runs one job. False if the process is to end. An error is one of the process, not of user code.
+    fn run(self: &Arc<Self>, py: Python<'_>, job: Job, functions: &mut Functions) -> PyResult<bool> {
+        match &job.message {
+            ToWorker::Run { .. } => {
+                set_runs_task(true);
+                let outcome = functions.run(py, self.store(), &job);
+                set_runs_task(false);
+                self.conclude(py, &job, outcome, functions.name(&job))?;
+                Ok(true)
+            }
+            ToWorker::Call { .. } => {
+                if let Some(job) = self.give_to_lane(py, job)? {
+                    self.perform(py, &job)?;
+                }
+                Ok(true)
+            }
+            ToWorker::Create { .. } => {
+                let lives = self.become_actor(py, &job)?;
+                self.inbox().and_then(|inbox| inbox.finish(&job)).or_raise(py)?;
+                Ok(lives)
+            }
+            ToWorker::Retire => {
+                py.detach(|| self.wait_for_lanes(None));
+                self.inbox().and_then(|inbox| inbox.finish(&job)).or_raise(py)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// A lane got a call.
+    fn opened(&self) {
+        *self.open.lock() += 1;
+    }
+
+    /// A lane is done with a call.
+    fn closed(&self) {
+        let mut open = self.open.lock();
+        *open -= 1;
+        if *open == 0 {
+            self.none_open.notify_all();
+        }
+    }
+
+    /// Waits until lanes have no calls left.
+    fn wait_for_lanes(&self, until: Option<Instant>) {
+        let mut open = self.open.lock();
+        while *open > 0 {
+            match until {
+                Some(until) if self.none_open.wait_until(&mut open, until).timed_out() => return,
+                Some(_) => {}
+                None => self.none_open.wait(&mut open),
+            }
+        }
+    }
+
+    /// The inbox was stopped by a lane. If the actor ends itself, calls that wait fail and those that run may come to their end;
+    /// otherwise the process ends as the lane said.
+    fn settle_lanes(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(ending) = self.ending.lock().with.take() else {
+            return Ok(());
+        };
+        if let Some(actor) = self.actor.get().filter(|_| self.ending.lock().told) {
+            for job in actor.take_waiting() {
+                self.fail(py, &job, &left())?;
+                self.closed();
+            }
+            py.detach(|| self.wait_for_lanes(Instant::now().checked_add(GRACE)));
+        }
+        Err(ending)
+    }
+
+    /// What a thread of a lane could not handle ends the process, as it would on the main thread.
+    fn end_with(&self, ending: PyErr) {
+        self.ending.lock().with.get_or_insert(ending);
+        if let Ok(inbox) = self.inbox() {
+            inbox.stop();
+        }
+    }
+
+    /// If the actor asked for its end: says so to the head, once, and returns what the thread is to leave with.
+    fn leave(&self, py: Python<'_>) -> PyResult<Option<PyErr>> {
+        if !std::mem::take(&mut self.ending.lock().by_itself) {
+            return Ok(None);
+        }
+        if let Some(actor) = self.actor.get() {
+            self.report_end(py, actor.id, &left())?;
+            self.ending.lock().told = true;
+        }
+        Ok(Some(PySystemExit::new_err(0)))
+    }
+
+    /// Tells the head that the actor is dead for good, and why.
+    fn report_end(&self, py: Python<'_>, actor: park_core::ObjectId, error: &Error) -> PyResult<()> {
+        let store = self.store();
+        let cause = store.promise(store.me()).or_raise(py)?;
+        store.fail(cause.id(), error).or_raise(py)?;
+        // The promise's own hold travels with the message.
+        self.session
+            .report_actor(ToHead::ActorEnded {
+                actor,
+                cause: cause.id(),
+            })
+            .or_raise(py)
+    }
+}
+
+/// Why the calls of an actor that ended itself fail.
+fn left() -> Error {
+    Error::new(
+        ErrorKind::ActorDied,
+        "The actor is dead because its worker process has died. Worker exit type: INTENDED_USER_EXIT Worker exit detail: Worker exits by \
+         an user request. exit_actor() is called.",
+    )
+}

@@ -1,0 +1,104 @@
+"""The event loop of an async actor: one thread, on which a concurrency group's calls run as tasks of asyncio.
+
+The native lane (park-py/src/worker/lane.rs) decides how many run at a time; here they are begun, in the order in which they came, and
+their results and exceptions handed back. Methods that are not coroutines run on the same thread and hold the others up, as in Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+from typing import Any
+
+from park.exceptions import TaskCancelledError
+from park.runtime_context import CURRENT_CALL
+
+logger = logging.getLogger(__name__)
+
+
+class ActorLoop:
+    """A thread with an event loop for one lane."""
+
+    def __init__(self, name: str):
+        self.loop = asyncio.new_event_loop()
+        self._lane: Any = None
+        #: asyncio itself does not keep a task alive.
+        self._tasks: set[asyncio.Task] = set()
+        threading.Thread(target=self._run, name=f"AsyncIO Thread: {name}", daemon=True).start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def serve(self, lane) -> None:
+        """Run the calls of this lane from now on."""
+        self._lane = lane
+
+    def construct(self, class_, args, kwargs):
+        """Make an instance on the loop's thread; its `__init__` may be a coroutine function."""
+
+        async def make():
+            if not inspect.iscoroutinefunction(class_.__init__):
+                return class_(*args, **kwargs)
+            instance = class_.__new__(class_)
+            await class_.__init__(instance, *args, **kwargs)
+            return instance
+
+        return asyncio.run_coroutine_threadsafe(_guarded(make()), self.loop).result().value()
+
+    def wake(self) -> None:
+        """Calls have come. From any thread."""
+        self.loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        for call in self._lane.admit():
+            task = self.loop.create_task(self._serve(call), name=call.method)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, call) -> None:
+        CURRENT_CALL.set((bytes.fromhex(call.task_id), call.method, None))
+        try:
+            value = call.begin()
+            if inspect.iscoroutine(value):
+                value = await value
+        except asyncio.CancelledError as error:
+            cancelled = TaskCancelledError(call.task_id)
+            cancelled.__cause__ = error
+            call.fail(cancelled)
+        except BaseException as error:  # whatever it is, it is the call's: the loop goes on
+            call.fail(error)
+        else:
+            call.succeed(value)
+        if self._lane.leave():
+            self._begin()
+
+
+class _Outcome:
+    """What a coroutine returned or raised. A SystemExit must not pass through the loop, which would end by it."""
+
+    def __init__(self, value=None, error: BaseException | None = None):
+        self._value = value
+        self._error = error
+
+    def value(self):
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+async def _guarded(coroutine) -> _Outcome:
+    try:
+        return _Outcome(await coroutine)
+    except BaseException as error:  # raised again where it was asked for
+        return _Outcome(error=error)
+
+
+def warn_of_blocking_get() -> None:
+    """Say, once in a process, that `get` holds up an event loop."""
+    logger.warning(
+        "Using blocking ray.get inside async actor. This blocks the event loop. Please use `await` on object ref with "
+        "asyncio.gather if you want to yield execution to the event loop instead."
+    )
