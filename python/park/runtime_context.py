@@ -118,7 +118,10 @@ class RuntimeContext:
             return None
         found = _actor()
         if found is not None:
-            return f"{found[1]['module']}.{found[1]['class_name']}.{work[1]}"
+            meta = found[1]
+            # Ray names async methods by the whole path of their class, others without the functions that it is defined in.
+            class_name = meta["qualname"] if meta["asynchronous"] else meta["class_name"]
+            return f"{meta['module']}.{class_name}.{work[1]}"
         function = work[2]
         return work[1] if function is None else f"{function.__module__}.{function.__name__}"
 

@@ -22,6 +22,8 @@ from park.exceptions import OufOfBandObjectRefSerializationException
 _DEPTH = 12
 #: Buffers below this many bytes stay in the pickle: a view would cost more than the copy. The decoder goes by the same number.
 SMALL = 1024
+#: Bytes above which a function or class is refused: it has captured what should be an argument.
+_LARGEST_DEFINITION = int(os.environ.get("FUNCTION_SIZE_ERROR_THRESHOLD", "100000000"))
 #: What `park.util.register_serializer` was told: class -> (serializer, deserializer).
 REGISTERED: dict[type, tuple] = {}
 
@@ -113,12 +115,20 @@ def dumps_definition(value, what):
     try:
         with io.BytesIO() as file:
             _DefinitionPickler(file, protocol=5).dump(value)
-            return file.getvalue()
+            pickled = file.getvalue()
     except Exception as error:
         explained = explain(error, value, f"the {what} {getattr(value, '__qualname__', repr(value))}")
         if explained is error:
             raise
         raise explained from error
+    if len(pickled) > _LARGEST_DEFINITION:
+        kind, name = {"function": ("remote function", "__qualname__")}.get(what, ("actor", "__name__"))
+        raise ValueError(
+            f"The {kind} {getattr(value, name, value)} is too large ({len(pickled) >> 20} MiB > FUNCTION_SIZE_ERROR_THRESHOLD="
+            f"{_LARGEST_DEFINITION >> 20} MiB). Check that its definition is not implicitly capturing a large array or other object in "
+            "scope. Tip: use ray.put() to put large objects in the Ray object store."
+        )
+    return pickled
 
 
 def explain(error, value, what):

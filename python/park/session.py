@@ -38,12 +38,15 @@ _WITHOUT_EFFECT = {
 }
 #: Arguments that ask for what park does not have, unless they are empty.
 _NOT_OFFERED = {
-    *("labels", "job_config", "runtime_env"),
+    *("labels", "job_config"),
     *("enable_resource_isolation", "cgroup_path", "system_reserved_cpu", "system_reserved_memory"),
 }
 
 #: Modules that workers start with besides those that `init` was told: what must reach them however they come to be.
 PRELOADED: list[str] = []
+
+#: Whether what needs a session opens one.
+AUTO_INIT = os.environ.get("RAY_ENABLE_AUTO_CONNECT", "1") != "0"
 
 _lock = threading.RLock()
 _namespace: str | None = None
@@ -95,6 +98,7 @@ def init(
     local_mode: bool = False,
     ignore_reinit_error: bool = False,
     namespace: str | None = None,
+    runtime_env: dict[str, Any] | None = None,
     log_to_driver: bool = True,
     preload: collections.abc.Iterable[str] = (),
     object_store_reserve: bool = False,
@@ -105,6 +109,8 @@ def init(
     **ray_arguments: Any,
 ) -> RayContext:
     """Open a session: an object store and worker processes, which end with it.
+
+    `runtime_env` is what every worker finds around it: environment variables, a working folder, modules, a hook to run first.
 
     `num_cpus`, `num_gpus` and `resources` are what tasks and actors share; without them, what the machine has. `preload` names
     modules that every worker starts with, because the process it is forked from imported them once. What workers print is printed
@@ -148,11 +154,19 @@ def init(
             "huge_pages": _checked_bool("object_store_huge_pages", object_store_huge_pages),
             **_checked_spilling(_object_spilling_directory, _object_spilling_limit),
         }
-        _open(total, namespace or str(uuid.uuid4()), modules, store, _checked_bool("log_to_driver", log_to_driver))
+        env = _checked_runtime_env(runtime_env)
+        _open(total, namespace or str(uuid.uuid4()), modules, store, env, _checked_bool("log_to_driver", log_to_driver))
         return _context()
 
 
-def _open(total: dict[str, Any], namespace: str, modules: list[str], store: dict[str, Any], show_output: bool) -> None:
+def _open(
+    total: dict[str, Any],
+    namespace: str,
+    modules: list[str],
+    store: dict[str, Any],
+    env: dict[str, Any],
+    show_output: bool,
+) -> None:
     """Start the session with these resources and an object store made so."""
     global _namespace, _output
     if _park.role() != "none":
@@ -167,6 +181,7 @@ def _open(total: dict[str, Any], namespace: str, modules: list[str], store: dict
         "sys_path": path,
         "preload": [*modules, *PRELOADED],
         "namespace": namespace,
+        "runtime_env": env,
         "output": None,
     }
     prestart = int(min(total.get("CPU", 0), machine.cpus()))
@@ -185,6 +200,7 @@ def _open(total: dict[str, Any], namespace: str, modules: list[str], store: dict
             output.theirs.close()
     _output = output
     _namespace = namespace
+    set_runtime_env(env)
     _close_at_exit()
 
 
@@ -200,6 +216,8 @@ def auto_init() -> None:
     if not _park.is_initialized():
         with _lock:
             if not _park.is_initialized():
+                if not AUTO_INIT:
+                    raise RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")
                 init()
 
 
@@ -209,6 +227,7 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
     with _lock:
         _park.shutdown()
         _namespace = None
+        set_runtime_env({})
         if _output is not None:
             _output.stop()
             _output = None
@@ -261,6 +280,12 @@ def runtime_env() -> dict[str, Any]:
     return _runtime_env
 
 
+def set_runtime_env(env: dict[str, Any]) -> None:
+    """Say which environment this process has now."""
+    global _runtime_env
+    _runtime_env = env
+
+
 def check_namespace(value: str | None) -> None:
     """Refuse what is no namespace."""
     if value is not None and not isinstance(value, str):
@@ -286,6 +311,14 @@ def _check_address(address: str | None) -> None:
         f"park runs in the process that opens it and does not connect to {address!r}; to share the objects of another process's "
         "session, use park.attach()"
     )
+
+
+def _checked_runtime_env(env: dict[str, Any] | None) -> dict[str, Any]:
+    if not env:
+        return {}
+    from park import environment, runtime_env
+
+    return environment.for_hello(runtime_env.checked(env))
 
 
 def _checked_bool(name: str, value: bool) -> bool:

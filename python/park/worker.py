@@ -7,7 +7,7 @@ import threading
 from typing import NamedTuple
 
 import park.serialization
-from park import _park, runtime_context, session
+from park import _park, environment, runtime_context, session
 
 #: How often this process's actor was restarted before; None in processes that are no actor.
 restarts = None
@@ -27,6 +27,8 @@ def main(control, arena, participant, hello):
         sys.modules["numpy"].random.seed()
     if "torch" in sys.modules:
         sys.modules["torch"].seed()
+    if hello["runtime_env"]:
+        environment.run_session_hook()
     _park.worker_main(control, arena, participant)
     return 0
 
@@ -49,6 +51,9 @@ def load_actor(blob, restart_count, actor_id):
     restarts = restart_count
     meta, definition = pickle.loads(blob)
     actor = (actor_id, meta)
+    if env := meta["runtime_env"]:
+        environment.put_on(env)
+        environment.run_session_hook()
     for name, limit in meta["groups"].items():
         if limit <= 0:
             raise ValueError(f"max_concurrency must be greater than 0, and concurrency group {name!r} has {limit}")

@@ -39,6 +39,10 @@ def main():
         return
     import park.worker
 
+    if hello["runtime_env"]:
+        from park import environment
+
+        environment.put_on(hello["runtime_env"])
     for name in hello["preload"]:
         importlib.import_module(name)
     gc.collect()

@@ -184,3 +184,19 @@ def test_private_names_that_programs_use():
         print(ray._raylet.JobID is ray.JobID, issubclass(ray.types.ObjectRef, ray.ObjectRef))
         ray.shutdown()
     """) == [*["True", "True", "False", "None", "True", "True", "True", "True", "1.0", "True", "True"]]
+
+
+def test_opening_a_session_by_itself_can_be_turned_off():
+    assert in_python("""
+        from park.compat import ray as compat
+        compat.install()
+        import ray
+        from ray._private import auto_init_hook
+        auto_init_hook.enable_auto_connect = False
+        try:
+            ray.put(1)
+        except ray.exceptions.RaySystemError as error:
+            print("started" in str(error), ray.is_initialized())
+        auto_init_hook.enable_auto_connect = True
+        print(ray.get(ray.put(1)))
+    """) == ["True", "False", "1"]

@@ -35,7 +35,11 @@ def test_a_full_and_an_empty_queue(queue):
         with pytest.raises(Empty):
             get()
     queue.put_nowait_batch([1, 2])
-    for put in (queue.put_nowait, lambda item: queue.put(item, block=False), lambda item: queue.put(item, timeout=0.05)):
+    for put in (
+        queue.put_nowait,
+        lambda item: queue.put(item, block=False),
+        lambda item: queue.put(item, timeout=0.05),
+    ):
         with pytest.raises(Full):
             put(3)
     for wrong in (lambda: queue.get(timeout=-1), lambda: queue.put(1, timeout=-1)):

@@ -93,3 +93,20 @@ def test_labels_and_address(session):
     assert context.get_node_labels()["ray.io/node-id"] == context.get_node_id()
     assert context.gcs_address == session.address_info["address"]
     assert os.path.isdir(context.get_temp_dir())
+
+
+def test_async_calls_know_themselves(session):
+    @ray.remote
+    class Async:
+        async def facts(self, seconds):
+            import asyncio
+
+            before = ray.get_runtime_context().get_task_id()
+            await asyncio.sleep(seconds)
+            context = ray.get_runtime_context()
+            return before == context.get_task_id(), context.get_task_id(), context.get_task_name()
+
+    actor = Async.remote()
+    answers = ray.get([actor.facts.remote(seconds) for seconds in (0.2, 0.1, 0.0)])
+    assert all(same for same, _, _ in answers) and len({task for _, task, _ in answers}) == 3
+    assert {name for _, _, name in answers} == {"Async.facts"}
