@@ -10,6 +10,13 @@ import pickle
 import cloudpickle as _cloudpickle
 from cloudpickle import *  # noqa: F403
 from cloudpickle import loads
+from cloudpickle.cloudpickle import (  # noqa: F401  (Ray shows these too)
+    dynamic_subimport,
+    instance,
+    is_tornado_coroutine,
+    list_registry_pickle_by_value,
+    subimport,
+)
 
 from park import serialization
 from park._park import ObjectRef
