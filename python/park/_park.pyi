@@ -195,6 +195,10 @@ class LoopLane:
         """
         The calls that may start now. On the loop's thread.
         """
+    def attend(self, /, patient: bool) -> bool:
+        """
+        Takes the calls that have come, on the loop's thread. True if any may start. `patient` if the loop is about to sleep.
+        """
     def leave(self, /) -> bool:
         """
         A call has ended. True if others may start now.

@@ -361,6 +361,7 @@ class ActorClass:
             "max_task_retries": self._max_task_retries,
             "max_pending_calls": limit,
             "asynchronous": asynchronous,
+            "attends": asynchronous and not self._options.get("concurrency_groups"),
             "groups": groups,
             "methods": methods,
             "runtime_env": options.environment(self._options),

@@ -45,7 +45,8 @@ def load_actor(blob, restart_count, actor_id):
     """The class in the blob that park.actor exported, and how its calls run beside each other.
 
     The latter is what `Modes` in park-py/src/worker/actor.rs reads: whether calls run on event loops, and how many of each
-    concurrency group at a time; a group of no name is there unless the main thread runs its calls.
+    concurrency group at a time; a group of no name is there unless the main thread runs its calls. An async actor without groups has
+    one event loop, which takes calls itself.
     """
     global restarts, actor
     restarts = restart_count
@@ -57,13 +58,14 @@ def load_actor(blob, restart_count, actor_id):
     for name, limit in meta["groups"].items():
         if limit <= 0:
             raise ValueError(f"max_concurrency must be greater than 0, and concurrency group {name!r} has {limit}")
-    return pickle.loads(definition), Modes(meta["asynchronous"], meta["groups"])
+    return pickle.loads(definition), Modes(meta["asynchronous"], meta["attends"], meta["groups"])
 
 
 class Modes(NamedTuple):
     """See `load_actor`."""
 
     asynchronous: bool
+    attends: bool
     groups: dict[str, int]
 
 

@@ -70,7 +70,7 @@ impl Operation {
     /// Whether others have a part in it, whose pace decides how often some fail points are passed.
     pub(crate) fn meets_others(&self) -> bool {
         let met = [
-            "ask", "submit", "parcel", "call", "outbox", "wait", "block", "start", "overflow",
+            "ask", "submit", "parcel", "call", "outbox", "wait", "block", "start", "overflow", "carry",
         ];
         self.beside.is_some() || met.contains(&self.name)
     }
@@ -122,6 +122,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     alone("submit", EVERYWHERE, Given::Objects, scripts::submit),
     alone("parcel", EVERYWHERE, Given::Objects, scripts::parcel),
     alone("call", EVERYWHERE, Given::Actor, scripts::call),
+    alone("carry", &[Role::Call], Given::Nothing, scripts::carry),
     alone("block", &[Role::Task], Given::Nothing, scripts::block),
     alone("outbox", PEER, Given::LateActor, scripts::call_late),
     Operation {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use park_core::channel::{Channel, ChannelSpec};
 use park_core::store::never;
-use park_core::{ErrorKind, ObjectId, ObjectRef, ParticipantId, Spec};
+use park_core::{Error, ErrorKind, ObjectId, ObjectRef, ParticipantId, Spec};
 
 use crate::Fallible;
 use crate::child::PATIENCE;
@@ -192,6 +192,24 @@ pub(crate) fn call(stage: &Stage) -> Fallible {
     let result = call_actor(&stage.session, actor.id(), "nothing", &[argument.id(), argument.id()])?;
     drop(argument);
     settle(stage, &result)
+}
+
+/// Calls of an actor to itself, that come and end while the one that makes them goes on: its record is carried along the ring.
+pub(crate) fn carry(stage: &Stage) -> Fallible {
+    let inbox = stage.session.inbox()?;
+    let me = inbox.actor().ok_or("only an actor can call itself")?;
+    let text = format!("{:100}", "nothing");
+    // Half of the ring, and some more.
+    for _ in 0..1000 {
+        let result = call_actor(&stage.session, me, &text, &[])?;
+        let job = inbox.next(&mut never)?.ok_or("nobody stops the inbox")?;
+        stage
+            .session
+            .store()
+            .fail(result.id(), &Error::new(ErrorKind::TaskFailed, "done"))?;
+        inbox.finish(&job)?;
+    }
+    Ok(())
 }
 
 /// As `call`, of an actor without a process: the call waits in the caller's outbox, and the tester knows its result meanwhile.

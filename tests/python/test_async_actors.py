@@ -364,3 +364,55 @@ def test_kill():
     for ref in refs:
         with pytest.raises(RayActorError):
             ray.get(ref, timeout=SOON)
+
+
+# --- room in the ring -------------------------------------------------------------------------------------------------------------
+
+
+@ray.remote
+class Server:
+    """One call that goes on for ever, and many that come and go."""
+
+    def __init__(self):
+        self.stop = asyncio.Event()
+
+    async def serve(self):
+        await self.stop.wait()
+        return "stopped"
+
+    async def ask(self, n):
+        return n
+
+    async def close(self):
+        self.stop.set()
+
+
+def test_a_call_that_never_ends_holds_nothing_up():
+    """The others take many times the room that the actor's ring has."""
+    server = Server.remote()
+    serving = [server.serve.remote() for _ in range(10)]
+    for _ in range(2 if ON_RAY else 10):
+        refs = [server.ask.remote(n) for n in range(1000)]
+        assert ray.get(refs, timeout=SOON) == list(range(1000))
+    assert not ray.wait(serving, timeout=0)[0]
+    server.close.remote()
+    assert ray.get(serving, timeout=SOON) == ["stopped"] * 10
+
+
+def test_many_calls_with_arguments_in_flight():
+    meeting = Meeting.remote(500)
+    texts = [f"{n}" * 1000 for n in range(500)]
+    assert ray.get([meeting.enter.remote(text) for text in texts], timeout=SOON) == texts
+
+
+@pytest.mark.skipif(ON_RAY, reason="takes Ray minutes")
+def test_a_kill_after_records_were_carried():
+    server = Server.remote()
+    serving = [server.serve.remote() for _ in range(10)]
+    for _ in range(5):
+        ray.get([server.ask.remote(n) for n in range(1000)], timeout=SOON)
+    pid = ray.get(server.__ray_call__.remote(lambda self: os.getpid()), timeout=SOON)
+    os.kill(pid, signal.SIGKILL)
+    for ref in serving:
+        with pytest.raises(RayActorError):
+            ray.get(ref, timeout=SOON)

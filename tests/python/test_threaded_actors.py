@@ -94,8 +94,10 @@ def test_a_late_argument_is_passed_by():
 
 def test_threads_keep_what_is_theirs():
     actor = Threads.options(max_concurrency=4).remote()
-    thread = ray.get(actor.keep.remote("mine"), timeout=SOON)
-    assert ray.get(actor.kept.remote(), timeout=SOON) == ("mine", thread)
+    own = {thread: n for n, thread in enumerate(ray.get([actor.keep.remote(n) for n in range(4)], timeout=SOON))}
+    assert len(own) == 4
+    for kept, thread in ray.get([actor.kept.remote() for _ in range(20)], timeout=SOON):
+        assert own[thread] == kept
 
 
 def test_threads_use_the_session():

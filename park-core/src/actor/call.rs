@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ObjectId, ParticipantId};
 use crate::ipc::Outbox;
 use crate::ipc::message::{ToWorker, decode, encode, frame, unframe};
-use crate::ipc::parcel::{pack, unpack};
+use crate::ipc::parcel::{pack, pack_for_a_crowd, unpack};
 use crate::store::format::{Format, decode_error};
 use crate::store::{Place, Store};
 use crate::sync::ring::PushError;
@@ -57,6 +57,10 @@ impl Caller {
     /// Sends a `Call`. What it names is the message's from here on; a dead actor fails the results, not this call.
     pub fn call(&self, actor: ObjectId, message: &ToWorker) -> Result<()> {
         let names = message.holds();
+        let pack = match self.store.actor_place(actor) {
+            Ok(Place::Bound { participant, .. }) if self.store.ring(participant).is_crowded() => pack_for_a_crowd,
+            _ => pack,
+        };
         let (body, parcel) = pack(&self.store, &encode(message)?, &names)?;
         if parcel.is_some() {
             // The parcel holds them now.

@@ -18,12 +18,28 @@ use crate::store::{Spec, Store, never};
 /// Longer messages become objects. A ring takes records of up to a quarter of its size; well below that, so that one long message does
 /// not fill it.
 const LONG: usize = 16 << 10;
+/// As `LONG`, in a ring that many records lie in already: a thousand calls of an async actor are to find room there at a time.
+const LONG_IN_A_CROWD: usize = 192;
 
 /// Wraps a message that owns references to `names`. If it became an object, also says which: the caller has a hold on it, and keeps
 /// those on `names`.
 pub fn pack(store: &Arc<Store>, message: &[u8], names: &[ObjectId]) -> Result<(Vec<u8>, Option<ObjectId>)> {
-    let mut bytes = Vec::with_capacity(1 + message.len().min(LONG));
-    if message.len() <= LONG {
+    pack_longer_than(LONG, store, message, names)
+}
+
+/// As `pack`, for a ring that is crowded.
+pub fn pack_for_a_crowd(store: &Arc<Store>, message: &[u8], names: &[ObjectId]) -> Result<(Vec<u8>, Option<ObjectId>)> {
+    pack_longer_than(LONG_IN_A_CROWD, store, message, names)
+}
+
+fn pack_longer_than(
+    longest: usize,
+    store: &Arc<Store>,
+    message: &[u8],
+    names: &[ObjectId],
+) -> Result<(Vec<u8>, Option<ObjectId>)> {
+    let mut bytes = Vec::with_capacity(1 + message.len().min(longest));
+    if message.len() <= longest {
         bytes.push(0);
         bytes.extend_from_slice(message);
         return Ok((bytes, None));

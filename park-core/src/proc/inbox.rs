@@ -1,8 +1,8 @@
 //! What a worker process is asked to do next, and telling the ring and the head when it is done.
 //!
-//! One thread of the process takes jobs (`next`); any thread may finish them, in any order, many at a time. A job's record stays in
+//! One thread of the process takes jobs (`next`), or another in its place for a while (`attendance`); any thread may finish them, in any order, many at a time. A job's record stays in
 //! the ring until `finish`: if the process dies before that, the head finds the records of exactly the jobs that were not finished,
-//! and acts on each.
+//! and acts on each. A job that goes on for long does not hold up the ring: its record is carried along (`sync/ring.rs`).
 //!
 //! | lock | protects | while it is held, these may be taken |
 //! |---|---|---|
@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::attendance::Attendance;
 use crate::actor::call::{Caller, owned, parse};
 use crate::actor::order::CallOrder;
 use crate::error::{ErrorKind, Result};
@@ -24,7 +25,7 @@ use crate::ipc::message::{ToHead, ToWorker};
 use crate::store::{Interrupt, Store};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::ring::Position;
-use crate::sync::{RingReader, SpinPolicy, Wake};
+use crate::sync::{Ring, RingReader, SpinPolicy, Wake};
 
 /// How long an idle worker keeps its last reports to itself, so that a busy head is not woken for each.
 const REPORT_DELAY: Duration = Duration::from_millis(1);
@@ -69,6 +70,7 @@ pub struct Inbox {
     spin: SpinPolicy,
     reader: Mutex<RingReader>,
     state: Mutex<State>,
+    attendance: Attendance,
     /// Nothing more is to be taken. Set by any thread of the process, read by the one that takes jobs.
     stopped: AtomicBool,
 }
@@ -97,6 +99,7 @@ impl Inbox {
             spin: SpinPolicy::default(),
             reader: Mutex::new(RingReader::new(store.ring(store.me()))),
             state: Mutex::new(state),
+            attendance: Attendance::default(),
             stopped: AtomicBool::new(false),
         }
     }
@@ -108,6 +111,9 @@ impl Inbox {
             let ticket = bell.ticket();
             if self.stopped.load(Ordering::Relaxed) {
                 return Ok(None);
+            }
+            if self.attendance.wait(interrupt)? {
+                continue;
             }
             if let Some(job) = self.poll()? {
                 return Ok(Some(job));
@@ -124,10 +130,52 @@ impl Inbox {
         }
     }
 
+    /// The actor that this process is, if it is one.
+    pub fn actor(&self) -> Option<ObjectId> {
+        self.state.lock().actor.map(|actor| actor.id)
+    }
+
     /// No more jobs are taken: what was not finished stays in the ring, for the head to find. From any thread.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
+        self.attendance.end();
         self.store.participant(self.store.me()).doorbell.ring();
+    }
+
+    /// For a thread that looks for calls in place of the one in `next`: passes every call that has come to `take`. `seen` is the
+    /// thread's own, 0 at first: it says whether a look is worth while. False if nothing came.
+    ///
+    /// With `patient` the thread is about to sleep elsewhere: it looks for a short while longer, and if nothing comes the one in `next`
+    /// takes over.
+    pub fn attend(&self, seen: &mut u32, patient: bool, mut take: impl FnMut(Job)) -> Result<bool> {
+        let bell = &self.store.participant(self.store.me()).doorbell;
+        if !self.attendance.attend() {
+            return Ok(false);
+        }
+        let mut any = false;
+        loop {
+            let ticket = bell.ticket();
+            if ticket != *seen {
+                *seen = ticket;
+                while let Some(job) = self.poll()? {
+                    if !matches!(job.message, ToWorker::Call { .. }) {
+                        // The last thing that this process is told, and for the thread in `next`.
+                        self.state.lock().ready.push_front(job);
+                        self.attendance.end();
+                        return Ok(any);
+                    }
+                    any = true;
+                    take(job);
+                }
+            }
+            if any || !patient {
+                return Ok(any);
+            }
+            if !self.spin.look(|| bell.rung_since(ticket)) {
+                self.attendance.leave();
+                return Ok(false);
+            }
+        }
     }
 
     fn report(&self) {
@@ -148,7 +196,7 @@ impl Inbox {
                 Ok(parsed) => parsed,
                 // A long task that the head took back and that ended elsewhere: the object that held it is gone with it.
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    self.reader.lock().finish(ring, position)?;
+                    self.drop_record(position)?;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -179,7 +227,7 @@ impl Inbox {
                 return Ok(Some(job));
             }
             // The head took it back and gave it to another worker.
-            self.reader.lock().finish(ring, job.position)?;
+            self.drop_record(job.position)?;
         }
         Ok(state.order.next(|job| self.is_ready(job)))
     }
@@ -260,8 +308,26 @@ impl Inbox {
     }
 
     fn put_away(&self, job: &Job) -> Result<()> {
-        let mark = |ring: crate::sync::Ring<'_>| self.reader.lock().finish(ring, job.position);
-        self.store.finish(job.position, &job.owned, mark)
+        let position = self.reader.lock().settle(job.position);
+        let mut held_up = false;
+        let mark = |ring: Ring<'_>| {
+            let mut reader = self.reader.lock();
+            reader.finish(ring, position)?;
+            held_up = reader.is_held_up(ring);
+            Ok(())
+        };
+        self.store.finish(position, &job.owned, mark)?;
+        if held_up {
+            self.store.carry(&mut self.reader.lock())?;
+        }
+        Ok(())
+    }
+
+    /// Does away with a record that owns nothing.
+    fn drop_record(&self, position: Position) -> Result<()> {
+        let mut reader = self.reader.lock();
+        let position = reader.settle(position);
+        reader.finish(self.store.ring(self.store.me()), position)
     }
 
     fn done(&self, task: TaskId, attempt: u32) -> Result<()> {

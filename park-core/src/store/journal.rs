@@ -28,7 +28,7 @@ use crate::shm::journal::{Journal, LANES, LIST, Lane, TRANSFER};
 use crate::shm::layout::MAX_PARTICIPANTS;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::ring::{Position, PushError};
-use crate::sync::{MutexGuard, Ring};
+use crate::sync::{MutexGuard, Ring, RingReader};
 use crate::sys::failpoint::fail_point;
 
 const TAKE: u32 = 1;
@@ -287,6 +287,12 @@ impl Store {
         drop(guard);
         freed.into_iter().for_each(|index| self.reclaim(index, None, self.me()));
         Ok(())
+    }
+
+    /// Makes room in this process's ring, should its oldest work hold that up. No reference changes hands: the copy is the same record.
+    pub(crate) fn carry(&self, reader: &mut RingReader) -> crate::error::Result<()> {
+        let recovered = |head: u64| self.abandon_sends(self.me(), head);
+        reader.carry(self.ring(self.me()), self.me(), self.is_dead(), recovered)
     }
 
     /// Takes over the references that a record owns: for the head, whose holdings nobody needs to find after its death.

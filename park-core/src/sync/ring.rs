@@ -8,14 +8,21 @@
 //! space   Doorbell, rung when `tail` moves
 //! words   [u64; capacity]; position p lives at p % capacity
 //! ```
-//! A record is a header word `LIVE|DONE|PAD in the top byte, length in bytes below` and its payload in words; it never wraps (a
+//! A record is a header word `LIVE|DONE|PAD|KEPT in the top byte, length in bytes below` and its payload in words; it never wraps (a
 //! PAD record fills the end). A producer writes payload and header *before* it moves `head`, all under the lock: killed at any
 //! instruction, it leaves either no record or a whole one, so no hole can exist and a recovered lock needs no repair.
 //!
 //! The consumer keeps its read position to itself. It copies a record out, does the work, and only then marks the header DONE
 //! (Release) and moves `tail` over the leading DONE records. If the consumer is killed, whatever lies between `tail` and `head`
 //! and is not DONE was never finished: the head reads it with `unfinished` and retries it or raises it. Nothing is lost.
+//!
+//! Work may go on for ever while later work comes and ends, and `tail` would stay before it. So the consumer may *carry* records that
+//! it has read and not finished: it pushes a KEPT copy, whose first payload word is the position of the original, and then marks the
+//! original DONE. A reader passes over KEPT records, for they were read before. If the consumer is killed between the two steps both
+//! are there, and `unfinished` returns one: a KEPT record counts unless its original does. Positions are never used twice, so a
+//! position below `tail` is one that is gone.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -27,6 +34,7 @@ use crate::sys::failpoint::fail_point;
 const LIVE: u64 = 1 << 56;
 const DONE: u64 = 2 << 56;
 const PAD: u64 = 3 << 56;
+const KEPT: u64 = 4 << 56;
 const KIND: u64 = 0xff << 56;
 
 /// The shared cursors of a ring.
@@ -117,6 +125,18 @@ impl<'a> Ring<'a> {
         written: impl FnOnce(u64),
         recovered: impl FnOnce(u64),
     ) -> Result<(), PushError> {
+        self.append(LIVE, me, is_dead, record, written, recovered)
+    }
+
+    fn append(
+        &self,
+        kind: u64,
+        me: ParticipantId,
+        is_dead: impl Fn(ParticipantId) -> bool,
+        record: &[u8],
+        written: impl FnOnce(u64),
+        recovered: impl FnOnce(u64),
+    ) -> Result<(), PushError> {
         if record.len() > self.max_record() {
             return Err(PushError::TooLong);
         }
@@ -153,7 +173,7 @@ impl<'a> Ring<'a> {
             word[..rest.len()].copy_from_slice(rest);
             self.word(at).store(u64::from_le_bytes(word), Ordering::Relaxed);
         }
-        self.word(start).store(LIVE | record.len() as u64, Ordering::Relaxed);
+        self.word(start).store(kind | record.len() as u64, Ordering::Relaxed);
         written(start);
         fail_point!("ring.push.written");
         // Publishes header and payload together.
@@ -242,19 +262,59 @@ impl<'a> Ring<'a> {
         self.cursors.space.reset();
     }
 
+    /// Words between the oldest record that is not finished and the newest.
+    fn used(&self) -> u64 {
+        let tail = self.cursors.tail.load(Ordering::Acquire);
+        self.cursors.head.load(Ordering::Acquire).wrapping_sub(tail)
+    }
+
+    /// Whether so much is under way that a record had better be short.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.used() > self.capacity() / CROWDED
+    }
+
     /// The records that a dead consumer did not finish, oldest first. The ring must be closed.
     pub fn unfinished(&self) -> Result<Vec<Vec<u8>>> {
-        let head = self.cursors.head.load(Ordering::Acquire);
         let mut at = self.cursors.tail.load(Ordering::Acquire);
         let mut records = Vec::new();
-        while at != head {
-            let (kind, len) = self.header(at, head)?;
-            if kind == LIVE {
-                records.push(self.copy(at, len));
+        let mut seen = HashSet::new();
+        loop {
+            // Again and again, for whoever looks at the ring of a living consumer: a copy is published before its original is done.
+            let head = self.cursors.head.load(Ordering::Acquire);
+            if at == head {
+                return Ok(records);
             }
-            at = at.wrapping_add(words_for(len));
+            while at != head {
+                let (kind, len) = self.header(at, head)?;
+                match kind {
+                    LIVE => {
+                        seen.insert(at);
+                        records.push(self.copy(at, len));
+                    }
+                    KEPT => {
+                        let (original, record) = self.kept(at, len)?;
+                        if !seen.contains(&original) {
+                            seen.insert(at);
+                            records.push(record);
+                        }
+                    }
+                    _ => {}
+                }
+                at = at.wrapping_add(words_for(len));
+            }
         }
-        Ok(records)
+    }
+
+    /// Where the original of a KEPT record was, and the record.
+    fn kept(&self, at: u64, len: usize) -> Result<(u64, Vec<u8>)> {
+        let bytes = self.copy(at, len);
+        match bytes.split_first_chunk::<8>() {
+            Some((original, record)) => Ok((u64::from_le_bytes(*original), record.to_vec())),
+            None => bail!(
+                Corrupt,
+                "ring record at {at} is a copy of {len} bytes, too short to say of what"
+            ),
+        }
     }
 
     fn header(&self, at: u64, head: u64) -> Result<(u64, usize)> {
@@ -262,7 +322,10 @@ impl<'a> Ring<'a> {
         let (kind, len) = (header & KIND, header & !KIND);
         let left = head.wrapping_sub(at);
         // Checked because the words are writable by every process of the session.
-        if left > self.capacity() || !matches!(kind, LIVE | DONE | PAD) || len / 8 >= left || len > self.capacity() * 8
+        if left > self.capacity()
+            || !matches!(kind, LIVE | DONE | PAD | KEPT)
+            || len / 8 >= left
+            || len > self.capacity() * 8
         {
             bail!(
                 Corrupt,
@@ -288,10 +351,24 @@ impl<'a> Ring<'a> {
     }
 }
 
+/// Records are carried when more than one part in so many of the ring lies between the oldest that is not finished and the newest...
+const LONG: u64 = 2;
+/// ...if those that are not finished take at most one part in so many: else carrying them gains little.
+const FEW: u64 = 4;
+/// One part in so many is in use: records had better be short.
+const CROWDED: u64 = 8;
+
 /// The consumer's private side: what it has read, and what of that is not finished yet.
 #[derive(Debug)]
 pub struct RingReader {
     next: u64,
+    /// Words of records that were read and are not finished.
+    open: u64,
+    /// Where carried records are now, by where they were read, and back.
+    carried: HashMap<u64, u64>,
+    origins: HashMap<u64, u64>,
+    /// Records whose end is being written down, by where they are now: they stay where they are.
+    ending: Vec<u64>,
 }
 
 impl RingReader {
@@ -299,6 +376,10 @@ impl RingReader {
     pub fn new(ring: Ring<'_>) -> Self {
         Self {
             next: ring.cursors.tail.load(Ordering::Acquire),
+            open: 0,
+            carried: HashMap::new(),
+            origins: HashMap::new(),
+            ending: Vec::new(),
         }
     }
 
@@ -310,22 +391,89 @@ impl RingReader {
             let (kind, len) = ring.header(at, head)?;
             self.next = at.wrapping_add(words_for(len));
             if kind == LIVE {
+                self.open += words_for(len);
                 return Ok(Some((Position(at), ring.copy(at, len))));
             }
         }
         Ok(None)
     }
 
-    /// Marks a record's work as done and gives back the room of all leading finished records.
-    pub fn finish(&self, ring: Ring<'_>, position: Position) -> Result<()> {
+    /// The record that was read at `position` is about to be finished: where it is now, and stays.
+    pub(crate) fn settle(&mut self, position: Position) -> Position {
+        let now = self.carried.get(&position.0).copied().unwrap_or(position.0);
+        self.ending.push(now);
+        Position(now)
+    }
+
+    /// Marks a record's work as done and gives back the room of all leading finished records. `position` is where it is now.
+    pub fn finish(&mut self, ring: Ring<'_>, position: Position) -> Result<()> {
         let header = ring.word(position.0).load(Ordering::Relaxed);
         ring.word(position.0).store(DONE | header & !KIND, Ordering::Release);
         fail_point!("ring.finish.marked");
+        self.ending.retain(|ending| *ending != position.0);
+        if let Some(origin) = self.origins.remove(&position.0) {
+            self.carried.remove(&origin);
+        }
+        let words = usize::try_from(header & !KIND).map_or(0, words_for);
+        self.open = self.open.saturating_sub(words);
+        self.give_back(ring)
+    }
+
+    /// Whether the oldest work holds up much of the ring, and `carry` would help.
+    pub(crate) fn is_held_up(&self, ring: Ring<'_>) -> bool {
+        ring.used() > ring.capacity() / LONG && self.open <= ring.capacity() / FEW
+    }
+
+    /// Makes room if the oldest work holds much of it up: see the module's documentation. `recovered` as for `push_with`.
+    pub(crate) fn carry(
+        &mut self,
+        ring: Ring<'_>,
+        me: ParticipantId,
+        is_dead: impl Fn(ParticipantId) -> bool,
+        recovered: impl Fn(u64),
+    ) -> Result<()> {
+        let upto = self.next;
+        while self.is_held_up(ring) {
+            let at = ring.cursors.tail.load(Ordering::Relaxed);
+            if at == upto || self.ending.contains(&at) {
+                break;
+            }
+            let (kind, len) = ring.header(at, upto)?;
+            let record = match kind {
+                LIVE => ring.copy(at, len),
+                KEPT => ring.kept(at, len)?.1,
+                // Its end was written down and its room not given back yet.
+                _ => break,
+            };
+            let mut copy = at.to_le_bytes().to_vec();
+            copy.extend_from_slice(&record);
+            let mut place = 0;
+            if ring
+                .append(KEPT, me, &is_dead, &copy, |start| place = start, &recovered)
+                .is_err()
+            {
+                // No room for the copy, or the head has closed the ring.
+                break;
+            }
+            fail_point!("ring.carry.copied");
+            ring.word(at).store(DONE | len as u64, Ordering::Release);
+            fail_point!("ring.carry.marked");
+            let origin = self.origins.remove(&at).unwrap_or(at);
+            self.origins.insert(place, origin);
+            self.carried.insert(origin, place);
+            self.open += words_for(copy.len());
+            self.open = self.open.saturating_sub(words_for(len));
+            self.give_back(ring)?;
+        }
+        Ok(())
+    }
+
+    fn give_back(&self, ring: Ring<'_>) -> Result<()> {
         let mut tail = ring.cursors.tail.load(Ordering::Relaxed);
         let before = tail;
         while tail != self.next {
             let (kind, len) = ring.header(tail, self.next)?;
-            if kind == LIVE {
+            if matches!(kind, LIVE | KEPT) {
                 break;
             }
             tail = tail.wrapping_add(words_for(len));
@@ -394,6 +542,66 @@ mod tests {
         assert_eq!(ring.unfinished().unwrap(), vec![vec![7; 40]]);
         reader.finish(ring, positions[0]).unwrap();
         ring.push(ME, |_| false, &[7; 40]).unwrap();
+    }
+
+    fn carry(reader: &mut RingReader, ring: Ring<'_>) {
+        reader.carry(ring, ME, |_| false, |_| {}).unwrap();
+    }
+
+    #[test]
+    fn work_that_never_ends_is_carried_along() {
+        let (cursors, words) = (RingCursors::new(), words(64));
+        let ring = Ring::new(&cursors, &words);
+        let mut reader = RingReader::new(ring);
+        ring.push(ME, |_| false, b"for ever").unwrap();
+        let (forever, _) = reader.next(ring).unwrap().unwrap();
+        for round in 0..500u64 {
+            ring.push(ME, |_| false, &round.to_le_bytes()).unwrap();
+            let (position, got) = reader.next(ring).unwrap().unwrap();
+            assert_eq!(got, round.to_le_bytes());
+            let position = reader.settle(position);
+            reader.finish(ring, position).unwrap();
+            carry(&mut reader, ring);
+            assert_eq!(ring.unfinished().unwrap(), [b"for ever"]);
+        }
+        let now = reader.settle(forever);
+        assert_ne!(now, forever);
+        reader.finish(ring, now).unwrap();
+        assert!(ring.unfinished().unwrap().is_empty() && reader.next(ring).unwrap().is_none());
+        assert!(reader.carried.is_empty() && reader.origins.is_empty() && reader.ending.is_empty());
+        assert_eq!(reader.open, 0);
+    }
+
+    #[test]
+    fn a_copy_and_its_original_count_once() {
+        let (cursors, words) = (RingCursors::new(), words(64));
+        let ring = Ring::new(&cursors, &words);
+        ring.push(ME, |_| false, b"work").unwrap();
+        // As a consumer leaves it that is killed between the two steps.
+        let mut copy = 0_u64.to_le_bytes().to_vec();
+        copy.extend_from_slice(b"work");
+        ring.append(KEPT, ME, |_| false, &copy, |_| {}, |_| {}).unwrap();
+        assert_eq!(ring.unfinished().unwrap(), [b"work"]);
+        words[0].store(DONE | 4, Ordering::Release);
+        assert_eq!(ring.unfinished().unwrap(), [b"work"]);
+    }
+
+    #[test]
+    fn what_is_being_finished_stays_where_it_is() {
+        let (cursors, words) = (RingCursors::new(), words(64));
+        let ring = Ring::new(&cursors, &words);
+        let mut reader = RingReader::new(ring);
+        ring.push(ME, |_| false, b"ending").unwrap();
+        let (ending, _) = reader.next(ring).unwrap().unwrap();
+        let ending = reader.settle(ending);
+        while ring.push(ME, |_| false, b"short").is_ok() {
+            let (position, _) = reader.next(ring).unwrap().unwrap();
+            reader.finish(ring, position).unwrap();
+            carry(&mut reader, ring);
+        }
+        assert_eq!(ring.unfinished().unwrap(), [b"ending"]);
+        reader.finish(ring, ending).unwrap();
+        ring.push(ME, |_| false, b"room again").unwrap();
     }
 
     #[test]

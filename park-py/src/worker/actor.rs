@@ -34,6 +34,8 @@ pub(super) struct Actor {
 pub(super) struct Modes {
     /// Calls run on event loops, one for each group; else on threads.
     asynchronous: bool,
+    /// The one event loop takes calls by itself.
+    attends: bool,
     /// How many calls of each group run at a time. Without the group of no name, its calls run on the main thread.
     groups: HashMap<String, usize>,
 }
@@ -82,7 +84,7 @@ impl Worker {
             return Ok(None);
         };
         if !actor.lanes.read().contains_key(group) {
-            let lane = Lane::start(py, self, group, *limit, actor.modes.asynchronous)?;
+            let lane = Lane::start(py, self, group, *limit, actor.modes.asynchronous, false)?;
             actor.lanes.write().insert(group.clone(), lane);
         }
         Ok(actor.place(self, job))
@@ -205,7 +207,7 @@ impl Worker {
         let instance = match modes.groups.get("") {
             Some(limit) if modes.asynchronous => {
                 gate::set_runs_event_loop();
-                let lane = Lane::start(py, self, "", *limit, true)?;
+                let lane = Lane::start(py, self, "", *limit, true, modes.attends)?;
                 let made = lane.construct(py, (class.clone(), args, kwargs))?;
                 lanes.insert(String::new(), lane);
                 made

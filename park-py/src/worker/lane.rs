@@ -4,10 +4,12 @@
 //! do is wait for the interpreter, which a busy lane may hold, so a push only touches the interpreter when somebody must be woken
 //! through it.
 //!
-//! * A [`Pool`] is served by threads that sleep here, without the interpreter. One is started when a call comes and none is idle; they
-//!   stay for the life of the process, so that what methods keep in `threading.local` is found again.
+//! * A [`Pool`] is served by threads that sleep here, without the interpreter. Each of the first `limit` calls starts one, and is its first,
+//!   as if all had been there from the beginning; they stay for the life of the process, so that what methods keep in `threading.local`
+//!   is found again.
 //! * A [`LoopLane`] is served by one event loop (python/park/event_loop.py). A push wakes the loop unless it was woken before and has
-//!   not looked since; a call that ends lets the loop look again by itself.
+//!   not looked since; a call that ends lets the loop look again by itself. The loop of an actor without groups also takes calls by
+//!   itself while it is awake (`Inbox::attend`): all calls are its own then, but for those of the system's groups.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::Worker;
+use crate::gate::OrRaise;
 
 /// Of threads or of an event loop.
 pub(super) enum Lane {
@@ -28,13 +31,15 @@ pub(super) enum Lane {
 }
 
 impl Lane {
-    /// A lane for a group of this worker's actor.
+    /// A lane for a group of this worker's actor. An event loop that `attends` takes calls itself while it is awake; then there must be
+    /// no other lane whose calls it could hold up.
     pub(super) fn start(
         py: Python<'_>,
         worker: &Arc<Worker>,
         group: &str,
         limit: usize,
         asynchronous: bool,
+        attends: bool,
     ) -> PyResult<Self> {
         let name = if group.is_empty() { "default" } else { group };
         if asynchronous {
@@ -47,9 +52,10 @@ impl Lane {
                     wake: home.getattr("wake")?.unbind(),
                     home: home.clone().unbind(),
                     queue: Mutex::default(),
+                    seen: Mutex::new(0),
                 },
             )?;
-            home.call_method1("serve", (lane.clone_ref(py),))?;
+            home.call_method1("serve", (lane.clone_ref(py), attends))?;
             return Ok(Self::Loop(lane));
         }
         let start = py.import("park.worker")?.getattr("start_thread")?.unbind();
@@ -109,22 +115,22 @@ pub(crate) struct Pool {
 struct Crew {
     waiting: VecDeque<Job>,
     threads: usize,
-    idle: usize,
+    /// First calls of threads that are being started.
+    firsts: VecDeque<Job>,
 }
 
 impl Pool {
     fn push(pool: &Py<Self>, job: Job) {
         let this = pool.get();
-        let short = {
+        {
             let mut crew = this.crew.lock();
-            crew.waiting.push_back(job);
-            let short = crew.waiting.len() > crew.idle && crew.threads < this.limit;
-            crew.threads += usize::from(short);
-            short
-        };
-        if !short {
-            this.arrived.notify_one();
-            return;
+            if crew.threads == this.limit {
+                crew.waiting.push_back(job);
+                this.arrived.notify_one();
+                return;
+            }
+            crew.threads += 1;
+            crew.firsts.push_back(job);
         }
         let started = Python::attach(|py| this.start.call1(py, (pool.clone_ref(py), &this.name)).map(drop));
         if let Err(error) = started {
@@ -132,15 +138,18 @@ impl Pool {
         }
     }
 
-    fn take(&self) -> Job {
+    fn take(&self, first: bool) -> Job {
         let mut crew = self.crew.lock();
         loop {
-            if let Some(job) = crew.waiting.pop_front() {
-                return job;
+            let next = if first {
+                crew.firsts.pop_front()
+            } else {
+                crew.waiting.pop_front()
+            };
+            match next {
+                Some(job) => return job,
+                None => self.arrived.wait(&mut crew),
             }
-            crew.idle += 1;
-            self.arrived.wait(&mut crew);
-            crew.idle -= 1;
         }
     }
 }
@@ -149,8 +158,9 @@ impl Pool {
 impl Pool {
     /// The life of one thread: calls, one after another, until the process ends.
     fn serve(&self, py: Python<'_>) {
+        let mut first = true;
         loop {
-            let job = py.detach(|| self.take());
+            let job = py.detach(|| self.take(std::mem::take(&mut first)));
             let done = self.worker.perform(py, &job);
             self.worker.closed();
             if let Err(ending) = done {
@@ -170,6 +180,8 @@ pub(crate) struct LoopLane {
     /// Makes the loop call `admit`.
     wake: Py<PyAny>,
     queue: Mutex<Queue>,
+    /// Which ring of the doorbell the loop has seen.
+    seen: Mutex<u32>,
 }
 
 #[derive(Default)]
@@ -207,6 +219,28 @@ impl LoopLane {
         queue.running += most;
         let started = queue.waiting.drain(..most);
         started.map(|job| Call::new(&self.worker, job)).collect()
+    }
+
+    /// Takes the calls that have come, on the loop's thread. True if any may start. `patient` if the loop is about to sleep.
+    fn attend(&self, py: Python<'_>, patient: bool) -> bool {
+        if self.worker.actor.get().is_none() {
+            // The constructor runs.
+            return false;
+        }
+        let came = py.detach(|| {
+            let mut seen = self.seen.lock();
+            self.worker.inbox()?.attend(&mut seen, patient, |job| {
+                self.worker.opened();
+                self.queue.lock().waiting.push_back(job);
+            })
+        });
+        match came.or_raise(py) {
+            Ok(came) => came,
+            Err(error) => {
+                self.worker.end_with(error);
+                false
+            }
+        }
     }
 
     /// A call has ended. True if others may start now.
