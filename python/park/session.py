@@ -38,7 +38,7 @@ _WITHOUT_EFFECT = {
 }
 #: Arguments that ask for what park does not have, unless they are empty.
 _NOT_OFFERED = {
-    *("labels", "job_config"),
+    "labels",
     *("enable_resource_isolation", "cgroup_path", "system_reserved_cpu", "system_reserved_memory"),
 }
 
@@ -99,6 +99,7 @@ def init(
     ignore_reinit_error: bool = False,
     namespace: str | None = None,
     runtime_env: dict[str, Any] | None = None,
+    job_config: Any = None,
     log_to_driver: bool = True,
     preload: collections.abc.Iterable[str] = (),
     object_store_reserve: bool = False,
@@ -110,7 +111,8 @@ def init(
 ) -> RayContext:
     """Open a session: an object store and worker processes, which end with it.
 
-    `runtime_env` is what every worker finds around it: environment variables, a working folder, modules, a hook to run first.
+    `runtime_env` is what every worker finds around it: environment variables, a working folder, modules, a hook to run first. It and
+    the namespace may also come in a `job_config`, as Ray's `JobConfig` has them.
 
     `num_cpus`, `num_gpus` and `resources` are what tasks and actors share; without them, what the machine has. `preload` names
     modules that every worker starts with, because the process it is forked from imported them once. What workers print is printed
@@ -141,6 +143,8 @@ def init(
                 "or by calling 'ray.shutdown()' prior to 'ray.init()'."
             )
         _check_address(address)
+        if job_config is not None:
+            namespace, runtime_env = _from_job_config(job_config, namespace, runtime_env)
         for name, value in ray_arguments.items():
             if name in _NOT_OFFERED and value:
                 raise NotImplementedError(f"park does not offer init({name}={value!r}) yet")
@@ -311,6 +315,15 @@ def _check_address(address: str | None) -> None:
         f"park runs in the process that opens it and does not connect to {address!r}; to share the objects of another process's "
         "session, use park.attach()"
     )
+
+
+def _from_job_config(
+    config: Any, namespace: str | None, env: dict[str, Any] | None
+) -> tuple[str | None, dict[str, Any] | None]:
+    """The namespace and environment that a `JobConfig` and the arguments beside it give; the arguments go first."""
+    if getattr(config, "default_actor_lifetime", "non_detached") != "non_detached":
+        raise NotImplementedError("park does not offer default_actor_lifetime='detached' yet")
+    return namespace or config.ray_namespace, env or config.runtime_env
 
 
 def _checked_runtime_env(env: dict[str, Any] | None) -> dict[str, Any]:

@@ -200,3 +200,18 @@ def test_opening_a_session_by_itself_can_be_turned_off():
         auto_init_hook.enable_auto_connect = True
         print(ray.get(ray.put(1)))
     """) == ["True", "False", "1"]
+
+
+def test_a_job_config():
+    assert in_python("""
+        from park.compat import ray as compat
+        compat.install()
+        import os, ray
+        from ray.job_config import JobConfig
+        ray.init(num_cpus=1, job_config=JobConfig(ray_namespace="mine", runtime_env={"env_vars": {"A_VARIABLE": "x"}}))
+        print(ray.get_runtime_context().namespace, ray.get(ray.remote(lambda: os.environ["A_VARIABLE"]).remote()))
+        try:
+            JobConfig(default_actor_lifetime="eternal")
+        except ValueError:
+            print("refused")
+    """) == ["mine", "x", "refused"]

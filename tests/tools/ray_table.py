@@ -41,6 +41,11 @@ MISSING = {
     "ray.util.iter": "deprecated in Ray",
     "ray.util.actor_group": "deprecated in Ray",
     "ray.util.tracing": "hooks for Ray's own telemetry",
+    **{
+        f"ray.util.collective.{name}_multigpu": "one process for each GPU, in park"
+        for name in ("allgather", "allreduce", "broadcast", "recv", "reduce", "reducescatter", "send")
+    },
+    "ray.util.collective.register_collective_backend": "the backends are torch's",
     "ray.util.accelerators.tpu": "a module about TPU hosts, which park does not run on",
     "ray.util.state.StateApiClient": "a client of Ray's dashboard",
     "ray.util.state.get_log": "workers write no log files: what they print comes to the driver",
