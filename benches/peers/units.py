@@ -9,6 +9,7 @@ and the same on both sides; they are small enough for Ray to do a body in about 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +88,20 @@ def server_class(rt: Any) -> Any:
             return array.nbytes, int(array[0]), int(array[-1])
 
     return Server
+
+
+def async_server_class(rt: Any) -> Any:
+    """The same, its methods coroutines."""
+
+    @rt.remote(num_cpus=0)
+    class AsyncServer:
+        async def answer(self):
+            return OK
+
+        async def echo(self, value):
+            return value
+
+    return AsyncServer
 
 
 def client_class(rt: Any) -> Any:
@@ -262,15 +277,19 @@ def tasks_multi(rt: Any, cores: int) -> Case:
 # Actors
 
 
-@unit("actor calls 1:1 sync", "call an actor and get its answer")
-def actor_sync(rt: Any, cores: int) -> Case:
-    server, count = server_class(rt).remote(), 200
+def one_by_one(rt: Any, server: Any) -> Case:
+    count = 200
     return Case(
         lambda: [rt.get(server.answer.remote()) for _ in range(count)],
         all_ok(count),
         count,
         cleanup=killer(rt, [server]),
     )
+
+
+@unit("actor calls 1:1 sync", "call an actor and get its answer")
+def actor_sync(rt: Any, cores: int) -> Case:
+    return one_by_one(rt, server_class(rt).remote())
 
 
 def thousand_calls(rt: Any, server: Any) -> Case:
@@ -292,9 +311,8 @@ def actor_concurrent(rt: Any, cores: int) -> Case:
     return thousand_calls(rt, server_class(rt).options(max_concurrency=16).remote())
 
 
-@unit("actor calls 1:n async", "one call of a client actor that calls as many servers as cores, 500 times each")
-def actor_fan_out(rt: Any, cores: int) -> Case:
-    server, count = server_class(rt), 500
+def fan_out(rt: Any, cores: int, server: Any) -> Case:
+    count = 500
     servers = [server.remote() for _ in range(cores)]
     client = client_class(rt).remote(servers)
     return Case(
@@ -305,9 +323,13 @@ def actor_fan_out(rt: Any, cores: int) -> Case:
     )
 
 
-@unit("actor calls n:n async", "one call of as many tasks as cores, each making 500 over as many servers")
-def actor_mesh(rt: Any, cores: int) -> Case:
-    server, count = server_class(rt), 500
+@unit("actor calls 1:n async", "one call of a client actor that calls as many servers as cores, 500 times each")
+def actor_fan_out(rt: Any, cores: int) -> Case:
+    return fan_out(rt, cores, server_class(rt))
+
+
+def mesh(rt: Any, cores: int, server: Any) -> Case:
+    count = 500
     servers = [server.remote() for _ in range(cores)]
 
     @rt.remote
@@ -323,6 +345,11 @@ def actor_mesh(rt: Any, cores: int) -> Case:
     )
 
 
+@unit("actor calls n:n async", "one call of as many tasks as cores, each making 500 over as many servers")
+def actor_mesh(rt: Any, cores: int) -> Case:
+    return mesh(rt, cores, server_class(rt))
+
+
 @unit("actor calls n:n with arg async", "one call of a client to its own server, passing a ref; a pair a core")
 def actor_mesh_arg(rt: Any, cores: int) -> Case:
     server, client, count = server_class(rt), client_class(rt), 500
@@ -334,6 +361,43 @@ def actor_mesh_arg(rt: Any, cores: int) -> Case:
         count * cores,
         cleanup=killer(rt, clients + servers),
     )
+
+
+# Actors whose methods are coroutines
+
+
+@unit("async-actor calls 1:1 sync", "call an async actor and get its answer")
+def async_actor_sync(rt: Any, cores: int) -> Case:
+    return one_by_one(rt, async_server_class(rt).remote())
+
+
+@unit("async-actor calls 1:1 async", "one of 1,000 calls, then got together")
+def async_actor_async(rt: Any, cores: int) -> Case:
+    return thousand_calls(rt, async_server_class(rt).remote())
+
+
+@unit("async-actor calls 1:1 with arg async", "one of 1,000 calls passing an int, then got together")
+def async_actor_arg(rt: Any, cores: int) -> Case:
+    server = async_server_class(rt).remote()
+    return Case(
+        lambda: rt.get([server.echo.remote(number) for number in range(MANY)]),
+        lambda got: got == list(range(MANY)),
+        MANY,
+        cleanup=killer(rt, [server]),
+    )
+
+
+@unit("async-actor calls 1:n async", "one call of a client actor that calls as many servers as cores, 500 times each")
+def async_actor_fan_out(rt: Any, cores: int) -> Case:
+    return fan_out(rt, cores, async_server_class(rt))
+
+
+@unit("async-actor calls n:n async", "one call of as many tasks as cores, each making 500 over as many servers")
+def async_actor_mesh(rt: Any, cores: int) -> Case:
+    return mesh(rt, cores, async_server_class(rt))
+
+
+# Large arguments, and actors and placement groups themselves
 
 
 @unit("actor call with 10 MB array", "call passing a 10 MB array by value, and get")
@@ -357,3 +421,18 @@ def actor_create(rt: Any, cores: int) -> Case:
         return actor, rt.get(actor.echo.remote(4711))
 
     return Case(body, lambda pair: pair[1] == 4711, after=lambda pair: rt.kill(pair[0]))
+
+
+@unit("placement group create and remove", "one of 100 groups of one bundle, created, waited for and removed")
+def placement_groups(rt: Any, cores: int) -> Case:
+    groups = importlib.import_module(f"{rt.__name__}.util.placement_group")
+    count = 100
+
+    def body() -> Any:
+        made = [groups.placement_group([{"CPU": 0.001}]) for _ in range(count)]
+        ready = [group.wait(timeout_seconds=30) for group in made]
+        for group in made:
+            groups.remove_placement_group(group)
+        return ready
+
+    return Case(body, lambda ready: ready == [True] * count, count)

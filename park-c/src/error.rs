@@ -63,6 +63,12 @@ pub const PARK_HANDLE_CLOSED: park_status = 23;
 pub const PARK_UNSUPPORTED: park_status = 24;
 /// The channel was closed, or whoever is at its other end is gone.
 pub const PARK_CHANNEL_CLOSED: park_status = 25;
+/// As PARK_UNSCHEDULABLE, for an actor.
+pub const PARK_ACTOR_UNSCHEDULABLE: park_status = 40;
+/// The placement group that the task was to run in is gone.
+pub const PARK_GROUP_REMOVED: park_status = 41;
+/// The placement group that the actor was to live in is gone.
+pub const PARK_ACTOR_GROUP_REMOVED: park_status = 42;
 
 /// An error: a status, and a message that names what was asked and what was found. Shared. Free it with park_error_free().
 pub struct park_error {

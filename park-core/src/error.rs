@@ -80,6 +80,12 @@ kinds! {
     Unsupported = 24,
     /// The channel was closed, or whoever is at its other end is gone.
     ChannelClosed = 25,
+    /// As `Unschedulable`, for an actor.
+    ActorUnschedulable = 40,
+    /// The placement group that the task was to run in is gone.
+    GroupRemoved = 41,
+    /// The placement group that the actor was to live in is gone.
+    ActorGroupRemoved = 42,
 }
 
 /// An error: a kind, and a message that names what was asked and what was found.

@@ -29,7 +29,7 @@ pub mod sys;
 
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
-pub use id::{ObjectId, ParticipantId, TaskId};
+pub use id::{GroupId, ObjectId, ParticipantId, TaskId};
 pub use runtime::Session;
 pub use store::{DType, Format, MutableObject, Object, ObjectRef, Spec, Store, StoreStats, TensorSpec, View};
 

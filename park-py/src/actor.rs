@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::gate::{self, OrRaise, block};
 use crate::object::ObjectRef;
+use crate::placement::Placement;
 use crate::task::{Resources, encode_args, promise};
 
 /// Creates an actor; returns the reference that is its handle.
@@ -28,6 +29,7 @@ pub(crate) fn create_actor(
     max_restarts: i32,
     name: Option<(String, String)>,
     in_order: bool,
+    place: Option<&Bound<'_, Placement>>,
 ) -> PyResult<ObjectRef> {
     let py = class_.py();
     let session = gate::session(py)?;
@@ -42,6 +44,7 @@ pub(crate) fn create_actor(
         args,
         placement: placement.get().amounts.clone(),
         lifetime: lifetime.get().amounts.clone(),
+        place: place.map(|place| place.get().place.clone()),
         max_restarts,
         in_order,
         class_name: class_name.to_owned(),

@@ -175,8 +175,8 @@ pub(crate) fn wait_for(
     need: usize,
     timeout: Option<Duration>,
 ) -> PyResult<usize> {
-    let ready = refs.iter().filter(|object| object.is_sealed()).count();
-    if ready >= need || timeout == Some(Duration::ZERO) {
+    let ready = refs.iter().filter(|object| object.is_sealed()).take(need).count();
+    if ready == need || timeout == Some(Duration::ZERO) {
         return Ok(ready);
     }
     block_idle(py, |interrupt| store.wait_some(refs, need, timeout, interrupt))

@@ -15,6 +15,7 @@
 //! | `mapped` | tensors that stay in their file |
 //! | `task`, `actor` | submitting work |
 //! | `watch` | references that coroutines and futures wait for |
+//! | `placement` | nodes, placement groups, where work may run |
 //! | `work` | what this process does now, and who else does what |
 //! | `worker/` | what a worker process does |
 //! | `session` | opening, attaching, closing, statistics |
@@ -31,6 +32,7 @@ mod encode;
 mod gate;
 mod mapped;
 mod object;
+mod placement;
 mod session;
 mod strided;
 mod task;
@@ -57,7 +59,11 @@ mod _park {
     #[pymodule_export]
     use crate::mapped::{MappedFile, map_file};
     #[pymodule_export]
-    use crate::object::{ObjectRef, export, fetch, fetch_view, get, put, view, wait};
+    use crate::object::{ObjectRef, export, fetch, fetch_view, get, load_ref, put, view, wait};
+    #[pymodule_export]
+    use crate::placement::{
+        Placement, add_node, await_group, create_group, placement_report, remove_group, remove_node,
+    };
     #[pymodule_export]
     use crate::session::{
         attach, audit, head_stats, init, is_initialized, memory_report, role, session_address, session_id, shutdown,

@@ -1,7 +1,6 @@
 //! `ObjectRef`, and `put`, `get`, `wait` over it.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,9 +41,31 @@ pub(crate) struct ObjectRef {
 }
 
 impl ObjectRef {
+    /// The cycle collector is not told of it: it refers to no Python object, and ten thousand of them are often made at once.
+    #[allow(
+        unsafe_code,
+        reason = "takes an object that refers to nothing off the cycle collector's list"
+    )]
     pub(crate) fn wrap(py: Python<'_>, inner: park_core::ObjectRef) -> PyResult<Py<Self>> {
-        Py::new(py, Self { inner })
+        let made = Py::new(py, Self { inner })?;
+        // SAFETY: `made` is of a type with the collector's flag, and its deallocator allows for objects that are on no list.
+        unsafe { pyo3::ffi::PyObject_GC_UnTrack(made.as_ptr().cast()) };
+        Ok(made)
     }
+}
+
+/// What a pickled reference becomes: the reference with this id, if the object still exists in the current session.
+#[pyfunction]
+pub(crate) fn load_ref(py: Python<'_>, id: &[u8]) -> PyResult<Py<ObjectRef>> {
+    let Ok(id) = <[u8; ObjectId::SIZE]>::try_from(id) else {
+        return Err(PyValueError::new_err(format!(
+            "an object id has {} bytes, got {}",
+            ObjectId::SIZE,
+            id.len()
+        )));
+    };
+    let inner = gate::store(py)?.resolve(ObjectId::from_bytes(id)).or_raise(py)?;
+    ObjectRef::wrap(py, inner)
 }
 
 #[pymethods]
@@ -52,14 +73,7 @@ impl ObjectRef {
     /// The reference with this id (16 bytes, from `binary()`), if the object still exists in the current session.
     #[new]
     fn new(py: Python<'_>, id: &[u8]) -> PyResult<Self> {
-        let Ok(id) = <[u8; ObjectId::SIZE]>::try_from(id) else {
-            return Err(PyValueError::new_err(format!(
-                "an object id has {} bytes, got {}",
-                ObjectId::SIZE,
-                id.len()
-            )));
-        };
-        let inner = gate::store(py)?.resolve(ObjectId::from_bytes(id)).or_raise(py)?;
+        let inner = load_ref(py, id)?.get().inner.clone();
         Ok(Self { inner })
     }
 
@@ -139,7 +153,12 @@ impl ObjectRef {
             );
             return Err(PyErr::from_value(class.call1((text,))?));
         }
-        Ok((slf.get_type().into_any(), (slf.get().binary(py),)))
+        static LOAD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let load = LOAD.get_or_try_init(py, || {
+            let module = py.import("park._park")?;
+            module.getattr("load_ref").map(Bound::unbind)
+        })?;
+        Ok((load.bind(py).clone(), (slf.get().binary(py),)))
     }
 }
 
@@ -355,8 +374,9 @@ pub(crate) fn wait<'py>(
             item.get_type()
         ))
     })?;
-    let mut seen = HashSet::with_capacity(refs.len());
-    if !refs.iter().all(|object| seen.insert(object.get().inner.id())) {
+    refs.iter()
+        .try_for_each(|object| belongs(py, &store, &object.get().inner))?;
+    if has_duplicates(&refs) {
         return Err(PyValueError::new_err("Wait requires a list of unique ray_waitables."));
     }
     if refs.is_empty() {
@@ -373,7 +393,6 @@ pub(crate) fn wait<'py>(
         ));
     }
     let inner: Vec<&park_core::ObjectRef> = refs.iter().map(|object| &object.get().inner).collect();
-    inner.iter().try_for_each(|object| belongs(py, &store, object))?;
     wait_for(py, &store, &inner, need, timeout)?;
     let (mut ready, mut rest) = (Vec::with_capacity(need), Vec::new());
     for object in refs {
@@ -384,6 +403,15 @@ pub(crate) fn wait<'py>(
         }
     }
     PyTuple::new(py, [PyList::new(py, ready)?, PyList::new(py, rest)?])
+}
+
+/// Whether two references of one session name one object. Results of tasks submitted in a row mostly lie in a row, and sort in one
+/// pass.
+fn has_duplicates(refs: &[Bound<'_, ObjectRef>]) -> bool {
+    let place = |id: ObjectId| u64::from(id.index) << 32 | u64::from(id.generation);
+    let mut ids: Vec<u64> = refs.iter().map(|object| place(object.get().inner.id())).collect();
+    ids.sort_unstable();
+    ids.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 /// Stores the bytes that `pickled()` returns: a function or class. References that it contains live as long as the object.

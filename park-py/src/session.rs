@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::gate::{self, OrRaise, block, current, replace};
+use crate::placement::node;
 
 /// One whole unit of a resource in the core's exact arithmetic.
 const UNIT: f64 = 10_000.0;
@@ -69,29 +70,32 @@ impl StoreOptions {
 
 /// Opens a session with worker processes and returns its address.
 #[pyfunction]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "called from one place, python/park/session.py, by position"
+)]
 pub(crate) fn init(
     py: Python<'_>,
     argv: Vec<String>,
     env: std::collections::HashMap<String, String>,
     hello: String,
+    node_name: String,
+    labels: std::collections::HashMap<String, String>,
     resources: std::collections::HashMap<String, f64>,
     prestart: usize,
     store: StoreOptions,
 ) -> PyResult<String> {
     forget_fork();
     let config = store.config();
-    let resources = resources
-        .into_iter()
-        .map(|(name, value)| Ok((name, amount(value)?)))
-        .collect::<PyResult<_>>()?;
     let setup = WorkerSetup {
         command: ZygoteCommand {
             argv,
             env: env.into_iter().collect(),
             hello,
         },
-        resources,
+        node: node(node_name, labels, resources)?,
         prestart,
+        warn: |text| eprintln!("{text}"),
     };
     let session = py.detach(|| Session::open_with_workers(&config, setup)).or_raise(py)?;
     let address = session.address().to_owned();

@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use crate::encode::encode_call;
 use crate::gate::{self, OrRaise};
 use crate::object::ObjectRef;
+use crate::placement::Placement;
 use crate::session::amount;
 
 /// Amounts of named resources, exact to 0.0001.
@@ -169,6 +170,10 @@ pub(crate) fn promise<'py>(
 
 /// Submits a task; returns references to its results.
 #[pyfunction]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "called from one place, python/park/remote_function.py, by position"
+)]
 pub(crate) fn submit_task<'py>(
     function: &Bound<'py, ObjectRef>,
     name: &str,
@@ -177,6 +182,7 @@ pub(crate) fn submit_task<'py>(
     num_returns: usize,
     resources: &Bound<'py, Resources>,
     max_retries: i32,
+    place: Option<&Bound<'py, Placement>>,
 ) -> PyResult<Bound<'py, PyList>> {
     let py = function.py();
     let session = gate::session(py)?;
@@ -191,6 +197,7 @@ pub(crate) fn submit_task<'py>(
         args,
         returns,
         resources,
+        place: place.map(|place| place.get().place.clone()),
         max_retries,
         name: name.to_owned(),
     };

@@ -11,8 +11,9 @@ from park import interpreter  # first: it says why the others could not be impor
 
 interpreter.check()
 
-from park import actor, exceptions, options, remote_function
+from park import actor, exceptions, options, remote_function, util
 from park._park import ObjectRef, get, put, wait
+from park.accelerators import get_gpu_ids
 from park.actor import get_actor, kill, method
 from park.runtime_context import get_runtime_context
 from park.session import (
@@ -36,6 +37,7 @@ __all__ = [
     "exceptions",
     "get",
     "get_actor",
+    "get_gpu_ids",
     "get_runtime_context",
     "init",
     "is_initialized",
@@ -47,6 +49,7 @@ __all__ = [
     "runtime_stats",
     "shutdown",
     "store_stats",
+    "util",
     "wait",
 ]
 

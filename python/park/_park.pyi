@@ -17,15 +17,19 @@ __all__ = [
     "MappedFile",
     "ObjectRef",
     "PendingCalls",
+    "Placement",
     "Pool",
     "Resources",
     "TensorView",
     "Watch",
+    "add_node",
     "attach",
     "audit",
+    "await_group",
     "call_actor",
     "create_actor",
     "create_channel",
+    "create_group",
     "current_work",
     "describe_session",
     "dtypes",
@@ -39,13 +43,17 @@ __all__ = [
     "is_initialized",
     "kill_actor",
     "leave_actor",
+    "load_ref",
     "map_file",
     "memory_report",
+    "placement_report",
     "put",
     "put_arrow",
     "put_described",
     "put_dlpack",
     "put_state",
+    "remove_group",
+    "remove_node",
     "role",
     "runs_event_loop",
     "session_address",
@@ -90,16 +98,6 @@ class Call:
     """
     One call of an async actor. `begin`, then either `succeed` or `fail`, once.
     """
-    @property
-    def method(self, /) -> str:
-        """
-        The method's name.
-        """
-    @property
-    def task_id(self, /) -> str:
-        """
-        Which call it is, among all calls of the session.
-        """
     def begin(self, /) -> Any:
         """
         Loads the arguments and calls the method: what it returns, or the coroutine that it is.
@@ -108,9 +106,19 @@ class Call:
         """
         Raises the exception in the results, makes the call again, or ends the process, whichever it is to be.
         """
+    @property
+    def method(self, /) -> str:
+        """
+        The method's name.
+        """
     def succeed(self, /, value: Any) -> None:
         """
         Seals the results.
+        """
+    @property
+    def task_id(self, /) -> str:
+        """
+        Which call it is, among all calls of the session.
         """
 
 @final
@@ -124,7 +132,7 @@ class CallOptions:
         num_returns: SupportsIndex,
         max_task_retries: SupportsIndex,
         group: str,
-        retry_on: bytes | None,
+        retry_on: SupportsGetItem[int, SupportsIndex] | None,
         pending: PendingCalls | None,
     ) -> CallOptions:
         """
@@ -275,6 +283,28 @@ class PendingCalls:
     def __new__(cls, /, limit: SupportsIndex) -> PendingCalls: ...
 
 @final
+class Placement:
+    """
+    Where work may run.
+    """
+    def __new__(
+        cls,
+        /,
+        *,
+        group: SupportsIndex | None = None,
+        index: SupportsIndex | None = None,
+        capture: bool = False,
+        spread: bool = False,
+        selectors: SupportsGetItem[int, SupportsGetItem[int, tuple[str, str, SupportsGetItem[int, str]]]] = ...,
+        patience: str = "room",
+    ) -> Placement:
+        """
+        In a bundle of a placement group (in any of them without `index`), or on nodes that pass one of the selectors, best first.
+        `patience` is "room" (the first with room), "feasible" (the first that could ever have room) or "none" (now or never).
+        """
+    def __repr__(self, /) -> str: ...
+
+@final
 class Pool:
     """
     The threads of a group.
@@ -371,6 +401,11 @@ class Watch:
         Blocks until objects are there, and returns their references and tokens. Nothing once the list is closed and empty.
         """
 
+def add_node(name: str, labels: dict[str, str], resources: dict[str, SupportsFloat | SupportsIndex]) -> None:
+    """
+    Adds a node to the session that this process opened.
+    """
+
 def attach(address: str, read_only: bool) -> None:
     """
     Joins the session at `address` from an unrelated process; `read_only` to look at objects and make none.
@@ -382,13 +417,12 @@ def audit(patience: SupportsFloat | SupportsIndex) -> list[str]:
     looking again for `patience` seconds: what others do meanwhile can look wrong for a moment.
     """
 
-def call_actor(
-    handle: ObjectRef,
-    method: str,
-    args: tuple,
-    kwargs: dict,
-    options: CallOptions,
-) -> list:
+def await_group(group: SupportsIndex, value: ObjectRef) -> ObjectRef:
+    """
+    A reference whose object is what `value` is, once the group is placed.
+    """
+
+def call_actor(handle: ObjectRef, method: str, args: tuple, kwargs: dict, options: CallOptions) -> list:
     """
     Calls a method; returns references to its results.
     """
@@ -403,6 +437,7 @@ def create_actor(
     max_restarts: SupportsIndex,
     name: tuple[str, str] | None,
     in_order: bool,
+    place: Placement | None,
 ) -> ObjectRef:
     """
     Creates an actor; returns the reference that is its handle.
@@ -411,6 +446,19 @@ def create_actor(
 def create_channel(slots: SupportsIndex, slot_bytes: SupportsIndex, readers: SupportsIndex) -> ObjectRef:
     """
     Makes a channel in the store of this process's session; returns its object.
+    """
+
+def create_group(
+    bundles: SupportsGetItem[int, Resources],
+    layout: str,
+    *,
+    selectors: SupportsGetItem[int, SupportsGetItem[int, tuple[str, str, SupportsGetItem[int, str]]]] = ...,
+    name: tuple[str, str] | None = None,
+    target: str | None = None,
+    detached: bool = False,
+) -> int:
+    """
+    Makes a placement group; returns its number. `layout` is one of Ray's strategies.
     """
 
 def current_work() -> tuple[bytes, str, Any | None] | None:
@@ -466,6 +514,8 @@ def init(
     argv: SupportsGetItem[int, str],
     env: dict[str, str],
     hello: str,
+    node_name: str,
+    labels: dict[str, str],
     resources: dict[str, SupportsFloat | SupportsIndex],
     prestart: SupportsIndex,
     store: Incomplete,
@@ -489,6 +539,11 @@ def leave_actor() -> bool:
     The actor that this process is ends itself once the call that asks for it is over. False if this process is no actor.
     """
 
+def load_ref(id: bytes) -> ObjectRef:
+    """
+    What a pickled reference becomes: the reference with this id, if the object still exists in the current session.
+    """
+
 def map_file(path: str | PathLike[str]) -> MappedFile:
     """
     Maps a file. As long as objects of its parts exist, in any process, nobody may truncate or rewrite it; to rename another file
@@ -498,6 +553,11 @@ def map_file(path: str | PathLike[str]) -> MappedFile:
 def memory_report(most: SupportsIndex) -> dict:
     """
     Who holds the store's memory: by process, and the `most` largest objects.
+    """
+
+def placement_report(only: SupportsIndex | None = None) -> dict:
+    """
+    The nodes and the placement groups of the session; or one group and no nodes.
     """
 
 def put(value: Any, *, _owner: Any | None = None, _tensor_transport: Any | None = None) -> ObjectRef:
@@ -527,6 +587,16 @@ def put_state(pickled: Any) -> ObjectRef:
     """
     Stores a pickle whose tensors lie side by side in one region of the object. `pickled()` returns the pickle, the region's length
     and `[(offset, description), ...]`; references that it contains live as long as the object.
+    """
+
+def remove_group(group: SupportsIndex) -> None:
+    """
+    Removes a placement group and ends what runs in it.
+    """
+
+def remove_node(name: str) -> None:
+    """
+    Removes a node from the session that this process opened, and kills what runs there.
     """
 
 def role() -> str:
@@ -572,6 +642,7 @@ def submit_task(
     num_returns: SupportsIndex,
     resources: Resources,
     max_retries: SupportsIndex,
+    place: Placement | None,
 ) -> list:
     """
     Submits a task; returns references to its results.

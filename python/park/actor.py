@@ -14,7 +14,7 @@ import uuid
 import weakref
 from typing import Any
 
-from park import _park, exceptions, options, session, signature
+from park import _park, assignment, exceptions, options, placing, session, signature
 from park.ids import ActorID
 from park.remote_function import Export, definition_of
 
@@ -260,7 +260,11 @@ class ActorClass:
         vars(self).update(state)
         retries = self._options.get("max_task_retries")
         self._max_task_retries = 0 if retries is None else retries
-        self._resources = options.actor_resources(self._options)
+        needs, lifetime = options.actor_resources(self._options)
+        # In the order in which a placement group is asked for them.
+        self._needs = (lifetime, needs)
+        self._resources = (_park.Resources(needs), _park.Resources(lifetime))
+        self._placing = placing.placing_of(self._options, self._needs, self.__name__)
         self._definition = definition_of(self._key)
         #: What handles of this variant know; made with the export.
         self._meta: dict[str, Any] = {}
@@ -296,12 +300,17 @@ class ActorClass:
         constructor, _, asynchronous = self._definition.facts
         constructor.check(args, kwargs)
         in_order = self._in_order(asynchronous)
-        place = None if name is None else (namespace or session.namespace(), name)
+        full_name = None if name is None else (namespace or session.namespace(), name)
+        place = None
+        if self._placing is not None:
+            place = self._placing.place()
+        elif assignment.captures is not None:
+            place = placing.captured(self._options, self._needs, self.__name__)
         placement, lifetime = self._resources
         restarts = self._options.get("max_restarts") or 0
         try:
             ref = _park.create_actor(
-                export.ref, self.__name__, args, kwargs, placement, lifetime, restarts, place, in_order
+                export.ref, self.__name__, args, kwargs, placement, lifetime, restarts, full_name, in_order, place
             )
         except exceptions.ActorAlreadyExistsError:
             raise exceptions.ActorAlreadyExistsError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 #: The node's address. A session never reaches another machine, so this is where its processes find each other.
 NODE_IP = "127.0.0.1"
@@ -40,6 +41,24 @@ def gpus() -> int:
         return len(os.listdir("/proc/driver/nvidia/gpus"))
     except OSError:
         return 0
+
+
+#: As in "NVIDIA H100 80GB HBM3", "Tesla V100-SXM2-16GB".
+_GPU_MODEL = re.compile(r"\w+\s+([A-Z0-9]{2,})")
+
+
+def gpu_type(root: str = "/proc/driver/nvidia/gpus") -> str | None:
+    """The model of this machine's GPUs as "H100"; None without any."""
+    try:
+        first = min(os.listdir(root))
+    except (OSError, ValueError):
+        return None
+    for line in _read(f"{root}/{first}/information").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "Model":
+            found = _GPU_MODEL.match(value.strip())
+            return found.group(1) if found else "-".join(value.split()[1:]) or None
+    return None
 
 
 def memory() -> int:

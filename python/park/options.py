@@ -10,7 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from park import _park
+from park import labels
+from park.util.placement_group import PlacementGroup
+from park.util.scheduling_strategies import (
+    NodeAffinitySchedulingStrategy,
+    NodeLabelSchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+)
 
 NONE = type(None)
 
@@ -76,8 +82,8 @@ def _resources_wrong(resources: dict[str, float] | None) -> str | None:
     return None
 
 
-def _strategy_wrong(value: str | None) -> str | None:
-    if value in (None, "DEFAULT", "SPREAD"):
+def _strategy_wrong(value: Any) -> str | None:
+    if not isinstance(value, str) or value in ("DEFAULT", "SPREAD"):
         return None
     return (
         f'Invalid scheduling_strategy value {value}. Valid values are ["DEFAULT" | "SPREAD" | PlacementGroupSchedulingStrategy | '
@@ -130,24 +136,32 @@ _NO_ZERO_BACKPRESSURE = (
     "to Python generator (generator 1 object whenever `next` is called). Use -1 to disable this feature. "
 )
 
+#: What `scheduling_strategy` may be.
+_STRATEGIES = (
+    NONE,
+    str,
+    PlacementGroupSchedulingStrategy,
+    NodeAffinitySchedulingStrategy,
+    NodeLabelSchedulingStrategy,
+)
+
 # --- tables -----------------------------------------------------------------------------------------------------------------------
 
 _COMMON = {
-    "label_selector": Option((dict, NONE), offered=_empty),
-    "fallback_strategy": Option((list, NONE), offered=_empty),
-    "accelerator_type": Option((str, NONE), offered=_empty),
+    "label_selector": Option((dict, NONE), labels.selector_wrong),
+    "fallback_strategy": Option((list, NONE), labels.fallback_wrong),
+    "accelerator_type": Option((str, NONE)),
     "memory": _quantity("memory"),
     "name": Option((str, NONE)),
     "num_cpus": _quantity("num_cpus"),
     "num_gpus": _quantity("num_gpus"),
     "object_store_memory": _count("object_store_memory", 0),
-    "placement_group": Option((NONE, str), offered=lambda value: value in (None, "default")),
-    "placement_group_bundle_index": Option(int, offered=lambda value: value == -1),
-    "placement_group_capture_child_tasks": Option((bool, NONE), offered=_empty),
+    "placement_group": Option((NONE, str, PlacementGroup)),
+    "placement_group_bundle_index": Option(int),
+    "placement_group_capture_child_tasks": Option((bool, NONE)),
     "resources": Option((dict, NONE), _resources_wrong),
     "runtime_env": Option((dict, NONE)),
-    # One machine: every strategy of this list comes to the same.
-    "scheduling_strategy": Option((NONE, str), _strategy_wrong),
+    "scheduling_strategy": Option(_STRATEGIES, _strategy_wrong),
     # There are no task events, whether they are enabled or not.
     "enable_task_events": Option(bool),
     "_labels": Option((dict, NONE), offered=_empty),
@@ -232,6 +246,7 @@ def check_task(options: dict[str, Any], *, override: bool, generator: bool) -> N
     """Check the options of a task; `override` if they come from `.options()`."""
     _check(TASK, options, "remote functions")
     _check_environment(options)
+    _check_deprecated_group(options)
     if override and "max_calls" in options:
         raise ValueError("Setting 'max_calls' is not supported in '.options()'.")
     check_num_returns(options.get("num_returns"), generator)
@@ -242,6 +257,7 @@ def check_actor(options: dict[str, Any], *, override: bool) -> None:
     """Check the options of an actor; `override` if they come from `.options()`."""
     _check(ACTOR, options, "actors")
     _check_environment(options)
+    _check_deprecated_group(options)
     if override and "concurrency_groups" in options:
         raise ValueError("Setting 'concurrency_groups' is not supported in '.options()'.")
     if options.get("get_if_exists") and not options.get("name"):
@@ -254,6 +270,14 @@ def _check_environment(options: dict[str, Any]) -> None:
         from park import runtime_env
 
         runtime_env.checked(options["runtime_env"])
+
+
+def _check_deprecated_group(options: dict[str, Any]) -> None:
+    group, strategy = options.get("placement_group", "default"), options.get("scheduling_strategy")
+    if group not in ("default", None) and strategy is not None:
+        raise ValueError(
+            "Placement groups should be specified via the scheduling_strategy option. The placement_group option is deprecated."
+        )
 
 
 def check_num_returns(value: int | str | None, generator: bool) -> None:
@@ -303,15 +327,20 @@ def _amounts(options: dict[str, Any]) -> dict[str, float]:
         value = options.get(option)
         if value is not None:
             amounts[resource] = value
+    if kind := options.get("accelerator_type"):
+        amounts[f"accelerator_type:{kind}"] = 0.001
+    gpus = amounts.get("GPU", 0)
+    if gpus > 1 and gpus % 1:
+        raise ValueError(f"GPU resource quantities >1 must be whole numbers. The specified quantity {gpus} is invalid.")
     return amounts
 
 
-def task_resources(options: dict[str, Any]) -> _park.Resources:
+def task_resources(options: dict[str, Any]) -> dict[str, float]:
     """What a task holds while it runs: a CPU unless it says otherwise."""
-    return _park.Resources({"CPU": 1, **_amounts(options)})
+    return {"CPU": 1, **_amounts(options)}
 
 
-def actor_resources(options: dict[str, Any]) -> tuple[_park.Resources, _park.Resources]:
+def actor_resources(options: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
     """What an actor needs to be placed, and what it holds while it lives.
 
     An actor that says nothing about CPUs, GPUs or resources of its own needs a CPU to be placed and then holds none, so that many
@@ -319,6 +348,6 @@ def actor_resources(options: dict[str, Any]) -> tuple[_park.Resources, _park.Res
     """
     amounts = _amounts(options)
     if amounts.keys() <= {"memory", "object_store_memory"}:
-        return _park.Resources({"CPU": 1, **amounts}), _park.Resources(amounts)
-    resources = _park.Resources({"CPU": 1, **amounts})
+        return {"CPU": 1, **amounts}, amounts
+    resources = {"CPU": 1, **amounts}
     return resources, resources

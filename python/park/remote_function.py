@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from park import _park, options, signature
+from park import _park, assignment, options, placing, signature
 
 _session_id = _park.session_id
 _submit_task = _park.submit_task
@@ -133,7 +133,10 @@ class RemoteFunction:
         retries = chosen.get("max_retries")
         self._max_retries = 3 if retries is None else retries
         self._task_name = chosen.get("name") or self.__name__
-        self._resources = options.task_resources(chosen)
+        needs = options.task_resources(chosen)
+        self._needs = (needs,)
+        self._resources = _park.Resources(needs)
+        self._placing = placing.placing_of(chosen, self._needs, self._repr())
         self._definition = definition_of(self._key)
         self._export: Export | None = None
         self._shape: signature.Shape | None = None
@@ -146,8 +149,15 @@ class RemoteFunction:
         shape = self._shape
         if kwargs or not shape.low <= len(args) <= shape.high:
             shape.check(args, kwargs)
+        place = None
+        if self._placing is not None:
+            place = self._placing.place()
+        elif assignment.captures is not None:
+            place = placing.captured(self._options, self._needs, self._repr())
         number = self._num_returns
-        refs = _submit_task(export.ref, self._task_name, args, kwargs, number, self._resources, self._max_retries)
+        refs = _submit_task(
+            export.ref, self._task_name, args, kwargs, number, self._resources, self._max_retries, place
+        )
         if number == 1:
             return refs[0]
         return refs or None
@@ -192,6 +202,9 @@ class RemoteFunction:
 
         self._export = self._definition.export(variant, _session_id(), pickled)
         return self._export
+
+    def _repr(self) -> str:
+        return f"{self.__module__}.{self.__qualname__}"
 
     def __call__(self, *args, **kwargs):
         name = f"{self.__module__}.{self.__name__}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import collections.abc
-import hashlib
 import importlib.util
 import json
 import os
@@ -17,9 +16,10 @@ import threading
 import uuid
 from typing import Any
 
-from park import _park, machine
+from park import _park, assignment, machine, node_resources
 from park.exceptions import RaySystemError
-from park.options import quantity_wrong
+from park.ids import NodeID
+from park.labels import check_labels
 from park.output.reader import Reader
 
 NODE_IP = machine.NODE_IP
@@ -34,11 +34,10 @@ _WITHOUT_EFFECT = {
         "_driver_object_store_memory",
     ),
     *("_node_ip_address", "_node_name", "_redis_username", "_redis_password", "_metrics_export_port"),
-    *("_temp_dir", "_system_config", "_tracing_startup_hook", "_skip_env_hook"),
+    *("_memory", "_temp_dir", "_system_config", "_tracing_startup_hook", "_skip_env_hook"),
 }
 #: Arguments that ask for what park does not have, unless they are empty.
 _NOT_OFFERED = {
-    "labels",
     *("enable_resource_isolation", "cgroup_path", "system_reserved_cpu", "system_reserved_memory"),
 }
 
@@ -54,6 +53,8 @@ _closes_at_exit = False
 _runtime_env: dict[str, Any] = {}
 #: Prints what workers print.
 _output: Reader | None = None
+#: The id of the first node, once it is known.
+_node_id: str | None = None
 
 
 class RayContext(collections.abc.Mapping):
@@ -94,6 +95,7 @@ def init(
     num_cpus: int | None = None,
     num_gpus: int | None = None,
     resources: dict[str, float] | None = None,
+    labels: dict[str, str] | None = None,
     object_store_memory: int | None = None,
     local_mode: bool = False,
     ignore_reinit_error: bool = False,
@@ -142,7 +144,7 @@ def init(
                 "Maybe you called ray.init twice by accident? This error can be suppressed by passing in 'ignore_reinit_error=True' "
                 "or by calling 'ray.shutdown()' prior to 'ray.init()'."
             )
-        _check_address(address)
+        cluster = _cluster_at(address)
         if job_config is not None:
             namespace, runtime_env = _from_job_config(job_config, namespace, runtime_env)
         for name, value in ray_arguments.items():
@@ -150,7 +152,16 @@ def init(
                 raise NotImplementedError(f"park does not offer init({name}={value!r}) yet")
         check_namespace(namespace)
         modules = _checked_preload(preload)
-        total = _total_resources(num_cpus, num_gpus, resources, object_store_memory)
+        if cluster is None:
+            total = node_resources.total_resources(
+                num_cpus, num_gpus, resources, object_store_memory, ray_arguments.get("_memory")
+            )
+            given = {**node_resources.default_labels(total), **check_labels(labels)}
+            first = (NodeID.from_random().hex(), given, total)
+        else:
+            _refuse_with_cluster(num_cpus, num_gpus, resources, labels, object_store_memory)
+            first = (cluster.head_node.node_id, cluster.head_node.labels, cluster.head_node.total)
+            total = {"object_store_memory": sum(node.total["object_store_memory"] for node in cluster.list_all_nodes())}
         store = {
             "capacity": int(total["object_store_memory"]),
             "reserve": _checked_bool("object_store_reserve", object_store_reserve),
@@ -159,20 +170,25 @@ def init(
             **_checked_spilling(_object_spilling_directory, _object_spilling_limit),
         }
         env = _checked_runtime_env(runtime_env)
-        _open(total, namespace or str(uuid.uuid4()), modules, store, env, _checked_bool("log_to_driver", log_to_driver))
+        _open(first, namespace or str(uuid.uuid4()), modules, store, env, _checked_bool("log_to_driver", log_to_driver))
+        if cluster is not None:
+            _clusters[OPEN] = cluster
+            for node in cluster.worker_nodes:
+                _park.add_node(node.node_id, node.labels, node.total)
         return _context()
 
 
 def _open(
-    total: dict[str, Any],
+    first: tuple[str, dict[str, str], dict[str, Any]],
     namespace: str,
     modules: list[str],
     store: dict[str, Any],
     env: dict[str, Any],
     show_output: bool,
 ) -> None:
-    """Start the session with these resources and an object store made so."""
-    global _namespace, _output
+    """Start the session with this first node (id, labels, resources) and an object store made so."""
+    global _namespace, _node_id, _output
+    node_id, labels, total = first
     if _park.role() != "none":
         # One that ended by itself: its host went away, or it belongs to the parent of this forked process.
         shutdown()
@@ -187,14 +203,17 @@ def _open(
         "namespace": namespace,
         "runtime_env": env,
         "output": None,
+        "node_id": node_id,
+        "visible_devices": assignment.visible_devices(),
     }
     prestart = int(min(total.get("CPU", 0), machine.cpus()))
+    command = [sys.executable, "-c", start]
     output = Reader() if show_output else None
     try:
         if output is not None:
             hello["output"] = output.theirs.fileno()
             output.theirs.set_inheritable(True)
-        _park.init([sys.executable, "-c", start], threads, json.dumps(hello), total, prestart, store)
+        _park.init(command, threads, json.dumps(hello), node_id, labels, total, prestart, store)
     except BaseException:
         if output is not None:
             output.stop()
@@ -203,7 +222,7 @@ def _open(
         if output is not None:
             output.theirs.close()
     _output = output
-    _namespace = namespace
+    _namespace, _node_id = namespace, node_id
     set_runtime_env(env)
     _close_at_exit()
 
@@ -227,10 +246,11 @@ def auto_init() -> None:
 
 def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
     """End the session: its workers, its actors and its objects. Without a session, nothing happens."""
-    global _namespace, _output
+    global _namespace, _node_id, _output
     with _lock:
         _park.shutdown()
-        _namespace = None
+        _namespace = _node_id = None
+        _clusters.pop(OPEN, None)
         set_runtime_env({})
         if _output is not None:
             _output.stop()
@@ -266,9 +286,10 @@ def is_initialized() -> bool:
 
 def enter_worker(hello: dict[str, Any]) -> None:
     """Make this process, which was just forked for the purpose, a worker of the session that `hello` describes."""
-    global _namespace, _lock
+    global _namespace, _node_id, _lock
     _lock = threading.RLock()
-    _namespace = hello["namespace"]
+    _namespace, _node_id = hello["namespace"], hello["node_id"]
+    assignment.enter_worker(hello["visible_devices"])
 
 
 def namespace() -> str:
@@ -296,6 +317,50 @@ def check_namespace(value: str | None) -> None:
         raise TypeError("namespace must be None or a string.")
     if value == "":
         raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
+
+
+# --- clusters ---------------------------------------------------------------------------------------------------------------------
+
+#: Where the cluster of the open session stands among the clusters of this process.
+OPEN = ""
+_clusters: dict[str, Any] = {}
+
+
+def register_cluster(address: str, cluster: Any) -> None:
+    """Make a `Cluster` known to `init`."""
+    _clusters[address] = cluster
+
+
+def forget_cluster(address: str) -> None:
+    """The cluster has no nodes any more."""
+    _clusters.pop(address, None)
+
+
+def open_cluster() -> Any:
+    """The cluster on whose nodes the open session runs; None if there is no session, or it has a node of its own."""
+    return _clusters.get(OPEN) if _park.is_initialized() else None
+
+
+def _cluster_at(address: str | None) -> Any:
+    """The cluster that `init` is to connect to; None for a session of its own."""
+    clusters = {name: cluster for name, cluster in _clusters.items() if name != OPEN}
+    if address in clusters:
+        return clusters[address]
+    if clusters and address in (None, "", "auto"):
+        return clusters[list(clusters)[-1]]
+    _check_address(address)
+    return None
+
+
+def _refuse_with_cluster(num_cpus, num_gpus, resources, labels, object_store_memory) -> None:
+    if num_cpus is not None or num_gpus is not None:
+        raise ValueError("When connecting to an existing cluster, num_cpus and num_gpus must not be provided.")
+    if resources is not None:
+        raise ValueError("When connecting to an existing cluster, resources must not be provided.")
+    if labels is not None:
+        raise ValueError("When connecting to an existing cluster, labels must not be provided.")
+    if object_store_memory is not None:
+        raise ValueError("When connecting to an existing cluster, object_store_memory must not be provided.")
 
 
 # --- arguments of init ------------------------------------------------------------------------------------------------------------
@@ -364,57 +429,24 @@ def _checked_preload(preload: collections.abc.Iterable[str]) -> list[str]:
     return modules
 
 
-def _total_resources(num_cpus, num_gpus, resources, object_store_memory) -> dict[str, float]:
-    """What the session has of each resource, by name; what it has none of is left out."""
-    if resources is not None and not isinstance(resources, dict):
-        raise TypeError(f"resources must be a dictionary of names and amounts, got {type(resources)}")
-    for name in ("CPU", "GPU", "memory", "object_store_memory"):
-        if name in (resources or {}):
-            argument = {"CPU": "num_cpus", "GPU": "num_gpus"}.get(name, name)
-            raise ValueError(
-                f"`{name}` cannot be a custom resource because it is one of the default resources. Use `{argument}` instead."
-            )
-    total: dict[str, float] = {
-        "CPU": machine.cpus() if num_cpus is None else num_cpus,
-        "GPU": machine.gpus() if num_gpus is None else num_gpus,
-        **(resources or {}),
-    }
-    for name, amount in total.items():
-        if not isinstance(name, str):
-            raise TypeError(f"the name of a resource must be a string, got {name!r}")
-        if not isinstance(amount, (int, float)):
-            raise TypeError(f"the amount of resource {name} must be a number, got {amount!r}")
-        if quantity_wrong(name, amount) and amount < 0:
-            raise ValueError(f"Resource quantities must be nonnegative. Violated by resource '{name}' in {total}.")
-        if isinstance(amount, float) and not amount.is_integer():
-            raise ValueError(
-                f"Resource quantities must all be whole numbers. Violated by resource '{name}' in {total}."
-            )
-    memory = machine.memory()
-    if object_store_memory is None:
-        capacity = int(memory * 0.3)
-    elif isinstance(object_store_memory, int) and not isinstance(object_store_memory, bool):
-        capacity = object_store_memory
-    else:
-        raise TypeError(f"object_store_memory must be a number of bytes, got {object_store_memory!r}")
-    if capacity <= 0:
-        raise ValueError(f"object_store_memory must be positive, got {capacity} bytes")
-    total |= {"memory": max(memory - capacity, 0), "object_store_memory": capacity}
-    total |= {f"node:{NODE_IP}": 1, "node:__internal_head__": 1}
-    return {name: float(amount) for name, amount in total.items() if amount}
-
-
 # --- what a session says about itself ---------------------------------------------------------------------------------------------
 
 
-def _require_session() -> None:
+def require() -> None:
+    """Refuse to go on without a session."""
     if _park.role() == "none":
         raise RaySystemError("Ray has not been started yet. Trying to use state API before ray.init() has been called.")
 
 
 def node_id() -> str:
-    """The id of the one node of the session, the same in each of its processes."""
-    return hashlib.sha256(f"node {_park.session_id()}".encode()).hexdigest()[:56]
+    """The id of the node that the caller runs on. The driver, and whoever attaches, are on the first one."""
+    global _node_id
+    if assignment.node is not None:
+        return assignment.node
+    _park.session_id()  # opens a session as the rest of the interface does
+    if _node_id is None:
+        _node_id = _park.placement_report()["nodes"][0]["name"]
+    return _node_id
 
 
 def _context() -> RayContext:
@@ -424,32 +456,20 @@ def _context() -> RayContext:
 
 def cluster_resources() -> dict[str, float]:
     """What the session has of each resource, in use or not."""
-    _require_session()
-    return {name: total for name, total, _ in _park.head_stats()["resources"]}
+    require()
+    return node_resources.totals(_park.placement_report())
 
 
 def available_resources() -> dict[str, float]:
     """What the session has left of each resource; one that is used up is not listed, as in Ray."""
-    _require_session()
-    return {name: free for name, _, free in _park.head_stats()["resources"] if free > 0}
+    require()
+    return node_resources.available(_park.placement_report())
 
 
 def nodes() -> list[dict[str, Any]]:
-    """The nodes of the session: one, this machine."""
-    _require_session()
-    here = node_id()
-    return [
-        {
-            "NodeID": here,
-            "Alive": True,
-            "alive": True,
-            "NodeManagerAddress": NODE_IP,
-            "NodeManagerHostname": os.uname().nodename,
-            "NodeName": NODE_IP,
-            "Resources": cluster_resources(),
-            "Labels": {"ray.io/node-id": here},
-        }
-    ]
+    """The nodes of the session: one, this machine, unless a `Cluster` added others."""
+    require()
+    return node_resources.rows(_park.placement_report())
 
 
 def store_stats() -> dict[str, int]:
@@ -460,14 +480,14 @@ def store_stats() -> dict[str, int]:
     `objects_restored` count objects that went there and came back. `bytes_copied` counts payload bytes that any process copied into
     the store or out of it, `bytes_shared` those that it handed out as views; `high_water` is the most that was in use at once.
     """
-    _require_session()
+    require()
     stats = _park.store_stats()
     return {**stats, "high_water": stats["peak"]}
 
 
 def runtime_stats() -> dict[str, Any]:
     """Numbers about processes and work: workers and their ids, tasks submitted, finished, retried, queued and running, deaths."""
-    _require_session()
+    require()
     stats = _park.head_stats()
     return {
         "workers": len(stats["worker_pids"]),

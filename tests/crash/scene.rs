@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use park_core::ipc::placement::NodeSpec;
 use park_core::proc::zygote::ZygoteCommand;
 use park_core::runtime::WorkerSetup;
 use park_core::store::never;
@@ -56,8 +57,12 @@ impl Scene {
                 env: Vec::new(),
                 hello: folder.to_string_lossy().into_owned(),
             },
-            resources: vec![("CPU".to_owned(), 10_000)],
+            node: NodeSpec {
+                amounts: vec![("CPU".to_owned(), 10_000)],
+                ..NodeSpec::default()
+            },
             prestart: 0,
+            warn: |_| {},
         };
         let config = Config::default()
             .capacity(8 << 20)

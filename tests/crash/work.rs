@@ -46,6 +46,7 @@ pub(crate) fn submit_task(
         args: arguments(text, given, bytes),
         returns: vec![result.id()],
         resources: vec![("CPU".to_owned(), 10_000)],
+        place: None,
         max_retries: 0,
         name: "crash".to_owned(),
     })?;
@@ -104,6 +105,7 @@ pub(crate) fn create_actor(session: &Session, class: &ObjectRef, dependencies: &
         },
         placement: Vec::new(),
         lifetime: Vec::new(),
+        place: None,
         max_restarts: 0,
         in_order: true,
         class_name: "Crash".to_owned(),

@@ -147,6 +147,8 @@ fn work(session: &Session, folder: &Path) -> Fallible {
             } => perform(session, *function, args, returns)?,
             ToWorker::Call { args, returns, .. } => perform(session, ObjectId::from_bytes([0; 16]), args, returns)?,
             ToWorker::Create { actor, .. } => session.report_actor(ToHead::ActorReady { actor: *actor })?,
+            // Where the work runs makes no difference to it.
+            ToWorker::Assign(_) => {}
             ToWorker::Retire => return Ok(()),
         }
         inbox.finish(&job)?;

@@ -140,7 +140,7 @@ fn returns_of(message: &ToWorker) -> &[ObjectId] {
 pub fn owned(message: &ToWorker, parcel: Option<ObjectId>) -> Vec<ObjectId> {
     match (message, parcel) {
         // Everything in it is the head's.
-        (ToWorker::Run { .. } | ToWorker::Create { .. } | ToWorker::Retire, _) => Vec::new(),
+        (ToWorker::Run { .. } | ToWorker::Create { .. } | ToWorker::Assign(_) | ToWorker::Retire, _) => Vec::new(),
         (ToWorker::Call { .. }, Some(parcel)) => vec![parcel],
         (ToWorker::Call { .. }, None) => message.holds(),
     }

@@ -4,7 +4,8 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::error::{Result, bail};
 use crate::id::{ObjectId, ParticipantId};
-use crate::ipc::message::ActorSpec;
+use crate::ipc::message::{ActorSpec, Amounts};
+use crate::sched::node::{Demand, Spot};
 use crate::store::ObjectRef;
 
 /// Where an actor is in its life, as the head sees it.
@@ -27,6 +28,10 @@ pub enum Life {
 pub struct Actor {
     /// How it was created.
     pub spec: ActorSpec,
+    /// What it needs to be placed.
+    pub demand: Demand,
+    /// Where it holds what it has, once it is placed.
+    pub spot: Option<Spot>,
     /// Its ring.
     pub participant: ParticipantId,
     /// See `Life`.
@@ -39,6 +44,10 @@ pub struct Actor {
     pub parcels: Vec<ObjectId>,
     /// Killed before its process was known: to be killed when it starts.
     pub doomed: bool,
+    /// Why it was killed, if that says more than how it died.
+    pub verdict: Option<&'static str>,
+    /// People were told that it waits for a node that is not there.
+    pub told: bool,
 }
 
 /// See the module's documentation.
@@ -154,6 +163,17 @@ impl ActorRegistry {
 }
 
 impl Actor {
+    /// Takes from it what it holds: it is dead, or about to be placed anew.
+    pub fn vacate(&mut self) -> Option<(Spot, Amounts)> {
+        let spot = self.spot.take()?;
+        let amounts = match self.life {
+            Life::Starting => &self.demand.amounts,
+            Life::Alive | Life::Retiring => &self.spec.lifetime,
+            Life::Waiting | Life::Queued => return None,
+        };
+        Some((spot, amounts.clone()))
+    }
+
     /// Whether a death of its process is followed by another incarnation; uses one restart up.
     pub fn use_restart(&mut self) -> bool {
         let left = self.spec.max_restarts < 0 || i64::from(self.restarts) < i64::from(self.spec.max_restarts);

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ObjectId, ParticipantId, TaskId};
 
+use super::placement::{Assignment, PlacementRequest, Where};
+
 /// The serialised arguments of a task or call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Payload {
@@ -91,6 +93,8 @@ pub enum ToWorker {
         /// After which exceptions: none, or those that these bytes name to the language that wrote them.
         retry_on: Option<Vec<u8>>,
     },
+    /// What comes next runs with these resources, on this node. Sent when that differs from what the worker was told last.
+    Assign(Assignment),
     /// End once everything queued before is done: the actor's last handle is gone, or the worker is one too many.
     Retire,
 }
@@ -102,7 +106,7 @@ impl ToWorker {
             Self::Call {
                 actor, args, returns, ..
             } => args.holds().chain(returns.iter().copied()).chain([*actor]).collect(),
-            Self::Run { .. } | Self::Create { .. } | Self::Retire => Vec::new(),
+            Self::Run { .. } | Self::Create { .. } | Self::Assign(_) | Self::Retire => Vec::new(),
         }
     }
 }
@@ -121,6 +125,8 @@ pub struct Submission {
     pub returns: Vec<ObjectId>,
     /// What it needs while it runs.
     pub resources: Amounts,
+    /// Where it may run, if not anywhere.
+    pub place: Option<Box<Where>>,
     /// How often it is repeated after a death of its worker; -1: without end.
     pub max_retries: i32,
     /// Name for error texts.
@@ -140,6 +146,8 @@ pub struct ActorSpec {
     pub placement: Amounts,
     /// What it keeps while it lives.
     pub lifetime: Amounts,
+    /// Where it may live, if not anywhere.
+    pub place: Option<Box<Where>>,
     /// How often its process is started again; -1: without end.
     pub max_restarts: i32,
     /// Whether calls of one caller start in the order in which it made them.
@@ -205,6 +213,13 @@ pub enum ToHead {
         /// A promised object.
         reply: ObjectId,
     },
+    /// Something about nodes and placement groups. Answered by sealing `reply`.
+    Placement {
+        /// What.
+        request: PlacementRequest,
+        /// A promised object.
+        reply: ObjectId,
+    },
     /// The task that runs on this worker waits for an object.
     Blocked,
     /// It goes on.
@@ -231,6 +246,7 @@ impl ToHead {
             | Self::Describe { reply: id } => {
                 vec![*id]
             }
+            Self::Placement { request, reply } => request.held().into_iter().chain([*reply]).collect(),
             Self::Done { .. }
             | Self::ActorReady { .. }
             | Self::ActorReleased { .. }

@@ -259,7 +259,7 @@ impl Inbox {
                 });
                 state.ready.push_back(job);
             }
-            ToWorker::Run { .. } | ToWorker::Retire => state.ready.push_back(job),
+            ToWorker::Run { .. } | ToWorker::Assign(_) | ToWorker::Retire => state.ready.push_back(job),
         }
         Ok(())
     }

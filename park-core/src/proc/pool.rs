@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 
 use crate::id::{ObjectId, ParticipantId, TaskId};
+use crate::sched::node::Spot;
 use crate::sched::queue::ShapeId;
 
 /// Tasks sent ahead to one worker, the running one included. Deep enough to hide the round trip to the head, shallow enough that
@@ -21,6 +22,15 @@ pub enum Role {
     Surplus,
 }
 
+/// What a worker holds, and for which tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Tasks of this shape.
+    pub shape: ShapeId,
+    /// Where the resources are.
+    pub spot: Spot,
+}
+
 /// One worker process.
 #[derive(Debug)]
 pub struct Worker {
@@ -31,11 +41,22 @@ pub struct Worker {
     /// Kills only it.
     pub pidfd: Option<OwnedFd>,
     /// The resources it holds, while it has tasks.
-    pub lease: Option<ShapeId>,
+    pub lease: Option<Lease>,
+    /// The lease that it was told of last; none before the first that is not the usual one.
+    pub told: Option<Lease>,
+    /// Objects that held long messages about that.
+    pub parcels: Vec<ObjectId>,
     /// Its task waits for an object and has given the resources back meanwhile.
     pub blocked: bool,
     /// Tasks sent to it and not reported done, oldest first.
     pub sent: VecDeque<TaskId>,
+}
+
+impl Worker {
+    /// Whether it holds what tasks of this shape need.
+    pub fn leases(&self, shape: ShapeId) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.shape == shape)
+    }
 }
 
 /// See the module's documentation.
@@ -57,6 +78,8 @@ impl WorkerPool {
                 pid: None,
                 pidfd: None,
                 lease: None,
+                told: None,
+                parcels: Vec::new(),
                 blocked: false,
                 sent: VecDeque::new(),
             },
@@ -136,7 +159,7 @@ impl WorkerPool {
 
     /// The worker leasing `shape` that has the fewest tasks ahead, if one has room and is not blocked.
     pub fn least_loaded(&self, shape: ShapeId) -> Option<ParticipantId> {
-        let open = |worker: &&Worker| worker.lease == Some(shape) && !worker.blocked && worker.sent.len() < DEPTH;
+        let open = |worker: &&Worker| worker.leases(shape) && !worker.blocked && worker.sent.len() < DEPTH;
         self.workers
             .iter()
             .filter(|(_, w)| open(w))

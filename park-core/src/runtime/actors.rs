@@ -6,26 +6,36 @@ use crate::id::{ObjectId, ParticipantId};
 use crate::ipc::message::{ActorSpec, ToWorker, encode, frame};
 use crate::ipc::parcel::pack;
 use crate::proc::pool::Role;
+use crate::sched::node::{Demand, Outlook};
 use crate::store::{ObjectRef, Place};
 use crate::sys::process;
 
 use super::head::{State, Work};
+use super::place::unschedulable;
 
 impl State {
-    pub(super) fn create_actor(&mut self, spec: ActorSpec) -> Result<()> {
+    pub(super) fn create_actor(&mut self, mut spec: ActorSpec) -> Result<()> {
         self.actors.check_name(&spec)?;
         let id = spec.actor;
         let open = self.open_among(&spec.args.dependencies);
         let life = if open.is_empty() { Life::Queued } else { Life::Waiting };
         let participant = ParticipantId::HEAD;
+        let demand = Demand {
+            amounts: std::mem::take(&mut spec.placement),
+            place: spec.place.take(),
+        };
         self.actors.add(Actor {
             spec,
+            demand,
+            spot: None,
             participant,
             life,
             restarts: 0,
             no_restart: false,
             doomed: false,
             parcels: Vec::new(),
+            verdict: None,
+            told: false,
         });
         if !open.is_empty() {
             self.waiting.add(Work::Actor(id), open);
@@ -52,9 +62,20 @@ impl State {
         let Some(actor) = self.actors.get_mut(id) else {
             return Ok(());
         };
-        if !self.resources.fits(&actor.spec.placement) {
-            return Ok(());
+        if let Some(group) = actor.demand.group()
+            && !self.groups.is_open(group)
+        {
+            bail!(
+                ActorGroupRemoved,
+                "The placement group corresponding to this Actor has been removed."
+            );
         }
+        let Some(spot) = self.nodes.place(&actor.demand) else {
+            return self.actor_waits(id);
+        };
+        // From here on it holds the spot: whatever goes wrong, its burial gives it back.
+        actor.life = Life::Starting;
+        actor.spot = Some(spot.clone());
         let (class, args) = (actor.spec.class, actor.spec.args.clone());
         let create = encode(&ToWorker::Create {
             actor: id,
@@ -65,6 +86,8 @@ impl State {
         })?;
         let (create, parcel) = pack(&self.store, &create, &[])?;
         actor.parcels.extend(parcel);
+        let lifetime = actor.spec.lifetime.clone();
+        let capture = actor.demand.place.as_deref().is_some_and(|place| place.capture);
         let create = frame(actor.restarts, &create);
         // An idle worker becomes the actor at once; another is forked only if there is none.
         let worker = match self.pool.take_idle() {
@@ -73,6 +96,10 @@ impl State {
         };
         if let Some(entry) = self.pool.get_mut(worker) {
             entry.role = Role::Actor(id);
+        }
+        let told = self.assign(worker, &spot, lifetime, capture);
+        if !told {
+            bail!(Internal, "the ring of a process that is to become an actor is full");
         }
         if let Err(error) = self.store.send(worker, &create, &[]) {
             bail!(
@@ -84,8 +111,6 @@ impl State {
             return Ok(());
         };
         actor.participant = worker;
-        actor.life = Life::Starting;
-        self.resources.take(&actor.spec.placement);
         self.store.set_actor_place(
             id,
             Place::Bound {
@@ -96,13 +121,35 @@ impl State {
         Ok(())
     }
 
+    /// There is no room for it: says so if only another node would help, and refuses it if none would.
+    fn actor_waits(&mut self, id: ObjectId) -> Result<()> {
+        let Some(actor) = self.actors.get_mut(id) else {
+            return Ok(());
+        };
+        match self.nodes.outlook(&actor.demand) {
+            Outlook::Feasible => {}
+            Outlook::Later => {
+                let told = std::mem::replace(&mut actor.told, true);
+                if !told && actor.demand.group().is_none() {
+                    let demand = actor.demand.clone();
+                    self.warn_infeasible(&demand);
+                }
+            }
+            Outlook::Never => return Err(Error::new(ErrorKind::ActorUnschedulable, unschedulable(&actor.demand))),
+        }
+        Ok(())
+    }
+
     pub(super) fn actor_ready(&mut self, id: ObjectId) {
         let Some(actor) = self.actors.get_mut(id) else { return };
         self.fruitless = 0;
         if actor.life == Life::Starting {
             actor.life = Life::Alive;
-            self.resources.give(&actor.spec.placement);
-            self.resources.take(&actor.spec.lifetime);
+            if let Some(spot) = &actor.spot {
+                // Its GPUs are the same before and after.
+                self.nodes.give(spot.pool, &actor.demand.amounts);
+                self.nodes.take(spot.pool, &actor.spec.lifetime);
+            }
         }
     }
 
@@ -198,11 +245,11 @@ impl State {
 
     fn bury_without(&mut self, id: ObjectId, cause: Option<ObjectId>) {
         self.store.set_actor_place(id, Place::Dead { cause });
-        let Some(actor) = self.actors.remove(id) else { return };
-        match actor.life {
-            Life::Starting => self.resources.give(&actor.spec.placement),
-            Life::Alive | Life::Retiring => self.resources.give(&actor.spec.lifetime),
-            Life::Waiting | Life::Queued => {}
+        let Some(mut actor) = self.actors.remove(id) else {
+            return;
+        };
+        if let Some((spot, amounts)) = actor.vacate() {
+            self.nodes.leave(&spot, &amounts);
         }
         actor
             .spec

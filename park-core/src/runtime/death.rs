@@ -16,7 +16,6 @@ use crate::store::{Orphan, Place};
 use crate::sys::process;
 
 use super::head::State;
-use super::place::cpus_of;
 
 /// So many workers in a row that ended before they finished anything mean that the worker program itself is broken.
 const FRUITLESS: u32 = 16;
@@ -56,13 +55,10 @@ impl State {
         self.store.declare_dead(id);
         let undone = self.store.ring(id).unfinished().unwrap_or_default();
         let Some(worker) = self.pool.remove(id) else { return };
-        if let Some(shape) = worker.lease {
-            let amounts = self.ready.amounts(shape).clone();
-            self.resources.give(&amounts);
-            if worker.blocked {
-                self.resources.take(&cpus_of(&amounts));
-            }
+        if let Some(lease) = &worker.lease {
+            self.end_lease(lease, worker.blocked);
         }
+        worker.parcels.iter().for_each(|id| self.store.drop_hold(*id));
         let orphans = self.store.recover(id);
         let what = format!(
             "worker process {} died: {}",
@@ -91,6 +87,7 @@ impl State {
         }
         if let Role::Actor(actor) = role {
             self.actor_lost_its_process(actor, pid.is_some(), &what);
+            self.remove_groups_of(id);
         }
         for record in undone {
             self.call_lost_its_actor(&record);
@@ -147,6 +144,7 @@ impl State {
         if !again {
             let ended = actor.life == Life::Retiring;
             let class = &actor.spec.class_name;
+            let what = actor.verdict.unwrap_or(what);
             let text = if ended {
                 format!("actor {class} ended: all its handles are gone")
             } else {
@@ -155,10 +153,8 @@ impl State {
             self.bury(id, &Error::new(ErrorKind::ActorDied, text));
             return;
         }
-        match actor.life {
-            Life::Starting => self.resources.give(&actor.spec.placement),
-            Life::Alive | Life::Retiring => self.resources.give(&actor.spec.lifetime),
-            Life::Waiting | Life::Queued => {}
+        if let Some((spot, amounts)) = actor.vacate() {
+            self.nodes.leave(&spot, &amounts);
         }
         actor.life = Life::Queued;
         actor.doomed = false;
@@ -225,6 +221,7 @@ impl State {
         if self.peers.remove(&id).is_none() {
             return;
         }
+        self.remove_groups_of(id);
         self.store.declare_dead(id);
         let undone = self.store.ring(id).unfinished().unwrap_or_default();
         let orphans = self.store.recover(id);
@@ -297,6 +294,7 @@ impl State {
         tasks.into_iter().for_each(|id| self.fail_task(id, error));
         let actors: Vec<ObjectId> = self.actors.iter().map(|(id, _)| id).collect();
         actors.into_iter().for_each(|id| self.bury(id, error));
+        self.abandon_groups(error);
         self.store.close_session();
     }
 }

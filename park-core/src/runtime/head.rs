@@ -12,13 +12,16 @@ use crate::actor::call::Caller;
 use crate::actor::registry::ActorRegistry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ObjectId, ParticipantId, TaskId};
-use crate::ipc::message::{ActorSpec, Amounts, Envelope, Submission, ToHead, decode, encode};
+use crate::ipc::message::{ActorSpec, Envelope, Submission, ToHead, decode, encode};
 use crate::ipc::parcel::unpack;
+use crate::ipc::placement::NodeSpec;
 use crate::proc::pool::WorkerPool;
 use crate::proc::zygote::{Zygote, ZygoteCommand};
 use crate::sched::dependency::DependencyTable;
-use crate::sched::queue::ReadyQueue;
-use crate::sched::resource::Resources;
+use crate::sched::group::GroupTable;
+use crate::sched::node::{Demand, Nodes};
+use crate::sched::queue::{ReadyQueue, ShapeId};
+use crate::sched::resource::UNIT;
 use crate::sched::task::Task;
 use crate::store::{IdleTrim, ObjectRef, Spec, Store, never};
 use crate::sync::RingReader;
@@ -32,10 +35,12 @@ use super::lineage::Lineage;
 pub struct WorkerSetup {
     /// How to start the interpreter that forks workers.
     pub command: ZygoteCommand,
-    /// What the machine offers to tasks and actors, in units of 1/10,000.
-    pub resources: Amounts,
+    /// The first node: what the machine offers to tasks and actors.
+    pub node: NodeSpec,
     /// Workers started before the first task asks for one.
     pub prestart: usize,
+    /// Shows people a sentence. Called under the head's lock.
+    pub warn: fn(&str),
 }
 
 /// Numbers about scheduling, for people and tests.
@@ -89,7 +94,12 @@ pub(super) struct State {
     pub(super) next_task: u64,
     pub(super) waiting: DependencyTable<Work>,
     pub(super) ready: ReadyQueue,
-    pub(super) resources: Resources,
+    pub(super) nodes: Nodes,
+    pub(super) groups: GroupTable,
+    /// How often room had come into being when groups were last tried to be placed.
+    pub(super) groups_tried: Option<u64>,
+    /// The usual shape: one CPU, anywhere.
+    pub(super) plain: ShapeId,
     pub(super) pool: WorkerPool,
     pub(super) actors: ActorRegistry,
     pub(super) zygote: Option<Zygote>,
@@ -123,6 +133,17 @@ impl std::fmt::Debug for Head {
 impl Head {
     /// A head without workers yet.
     pub(super) fn new(store: &Arc<Store>, caller: &Arc<Caller>, setup: Option<WorkerSetup>) -> Result<Self> {
+        let mut nodes = Nodes::default();
+        nodes.add(
+            setup
+                .as_ref()
+                .map_or_else(NodeSpec::default, |setup| setup.node.clone()),
+        );
+        let mut ready = ReadyQueue::default();
+        let plain = ready.shape(&Demand {
+            amounts: vec![("CPU".to_owned(), UNIT)],
+            place: None,
+        });
         let mut state = State {
             store: store.clone(),
             caller: caller.clone(),
@@ -130,8 +151,11 @@ impl Head {
             tasks: HashMap::new(),
             next_task: 0,
             waiting: DependencyTable::default(),
-            ready: ReadyQueue::default(),
-            resources: Resources::new(setup.as_ref().map_or(&Vec::new(), |setup| &setup.resources)),
+            ready,
+            nodes,
+            groups: GroupTable::default(),
+            groups_tried: None,
+            plain,
             pool: WorkerPool::default(),
             actors: ActorRegistry::default(),
             zygote: None,
@@ -327,6 +351,7 @@ impl State {
             },
             ToHead::Stats { reply } => self.reply(reply, &encode(&self.stats()).unwrap_or_default(), &[]),
             ToHead::Describe { reply } => self.reply(reply, &encode(&self.describe()).unwrap_or_default(), &[]),
+            ToHead::Placement { request, reply } => self.placement_request(from, request, reply),
             ToHead::Blocked => self.worker_blocked(from),
             ToHead::Unblocked => self.worker_unblocked(from),
             ToHead::Free { object } => self.store.finish_freeing(object),
@@ -341,13 +366,13 @@ impl State {
             worker_pids,
             queued: self.ready.len() + self.waiting.len() + self.pool.backlog(),
             running: self.pool.running(),
-            resources: self.resources.table(),
+            resources: self.nodes.table(),
             ..self.counts.clone()
         }
     }
 
     /// Answers a question with bytes, and gives the question's hold back. What `nested` names lives until the answer is read.
-    fn reply(&self, reply: ObjectId, bytes: &[u8], nested: &[ObjectId]) {
+    pub(super) fn reply(&self, reply: ObjectId, bytes: &[u8], nested: &[ObjectId]) {
         let spec = Spec {
             nested,
             ..Spec::raw(bytes.len() as u64)

@@ -52,7 +52,11 @@ impl Lineage {
 impl State {
     /// Whether a task's results may be spilled one day, and it may be repeated then. Asked while it still holds them.
     pub(super) fn is_worth_remembering(&self, task: &Task) -> bool {
-        task.retries_left != 0 && self.store.may_spill() && task.returns.iter().any(|id| self.store.may_go_to_disk(*id))
+        let stays = self.ready.demand(task.shape).group().is_none();
+        stays
+            && task.retries_left != 0
+            && self.store.may_spill()
+            && task.returns.iter().any(|id| self.store.may_go_to_disk(*id))
     }
 
     /// An object's bytes on disk are gone. The hold that came with it is given back here.
@@ -95,6 +99,7 @@ impl State {
             .collect();
         let open = self.open_among(&inputs);
         let id = task.id;
+        self.ready.retain(task.shape);
         self.tasks.insert(id, task);
         if open.is_empty() {
             self.enqueue(id);
@@ -109,6 +114,7 @@ impl State {
 mod tests {
     use super::*;
     use crate::id::TaskId;
+    use crate::sched::node::Demand;
     use crate::sched::queue::ReadyQueue;
 
     fn object(index: u32) -> ObjectId {
@@ -127,7 +133,7 @@ mod tests {
             body: vec![0; body],
             returns: vec![object(number)],
             holds: vec![],
-            shape: ReadyQueue::default().shape(&vec![]),
+            shape: ReadyQueue::default().shape(&Demand::default()),
             name: String::new(),
             worker: None,
         }

@@ -9,6 +9,7 @@
 //! | `session` | `Session`: open, attach, join as a worker, close |
 //! | `head` | the head's state and its inbox |
 //! | `place` | which worker gets which task; sending ahead and taking back |
+//! | `placement` | nodes and placement groups |
 //! | `actors` | creating, placing, finding and ending actors |
 //! | `lineage` | how objects were made, and making them again |
 //! | `describe` | who is there, for people and tests |
@@ -22,6 +23,7 @@ mod describe;
 mod head;
 mod lineage;
 mod place;
+mod placement;
 mod session;
 mod watch;
 

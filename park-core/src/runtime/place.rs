@@ -10,7 +10,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ParticipantId, TaskId};
 use crate::ipc::message::{Amounts, Submission, ToWorker, encode, frame};
 use crate::ipc::parcel::pack;
-use crate::proc::pool::Role;
+use crate::ipc::placement::Assignment;
+use crate::proc::pool::{Lease, Role};
+use crate::sched::group;
+use crate::sched::node::{Demand, Outlook, PoolId, Spot};
 use crate::sched::queue::ShapeId;
 use crate::sched::task::Task;
 use crate::sync::ring::PushError;
@@ -18,13 +21,17 @@ use crate::sync::ring::PushError;
 use super::head::{State, Work};
 
 impl State {
-    pub(super) fn submit(&mut self, submission: Submission) -> Result<()> {
+    pub(super) fn submit(&mut self, mut submission: Submission) -> Result<()> {
         let id = TaskId(self.next_task);
         self.next_task += 1;
         self.counts.submitted += 1;
-        let shape = self.ready.shape(&submission.resources);
+        let shape = self.ready.shape(&Demand {
+            amounts: std::mem::take(&mut submission.resources),
+            place: submission.place.take(),
+        });
         let (task, dependencies) = Task::new(&self.store, id, shape, submission)?;
         let open = self.open_among(&dependencies);
+        self.ready.retain(shape);
         self.tasks.insert(id, task);
         if open.is_empty() {
             self.enqueue(id);
@@ -35,9 +42,15 @@ impl State {
     }
 
     pub(super) fn enqueue(&mut self, id: TaskId) {
-        if let Some(task) = self.tasks.get(&id) {
-            self.ready.push(task.shape, id);
+        let Some(task) = self.tasks.get(&id) else { return };
+        if let Some(group) = self.ready.demand(task.shape).group()
+            && !self.groups.is_open(group)
+        {
+            self.fail_task(id, &group::removed());
+            self.ready.end_group(group);
+            return;
         }
+        self.ready.push(task.shape, id);
     }
 
     /// Sends every task that can go to a worker, places actors, evens out, and tells workers how things stand.
@@ -45,6 +58,7 @@ impl State {
         if self.closed {
             return;
         }
+        self.place_groups();
         self.place_actors();
         if !self.ready.is_empty() {
             let shapes = self.ready.waiting_shapes();
@@ -60,7 +74,10 @@ impl State {
                     let worker = self.worker_for(shape, alone);
                     if worker.is_none_or(|worker| !self.send_task(task, worker)) {
                         self.ready.push_front(shape, task);
-                        worker.into_iter().for_each(|worker| self.settle_lease(worker));
+                        match worker {
+                            Some(worker) => self.settle_lease(worker),
+                            None => self.look_ahead(shape),
+                        }
                         break;
                     }
                 }
@@ -72,28 +89,66 @@ impl State {
         self.publish_hint();
     }
 
-    /// Whether tasks of several shapes, or actors, wait for resources. What can never be placed does not count.
+    /// Whether tasks of several shapes, actors or placement groups wait for resources. What can never be placed does not count.
     fn is_contended(&self, shapes: &[ShapeId]) -> bool {
-        let tasks = shapes
-            .iter()
-            .filter(|shape| self.resources.feasible(self.ready.amounts(**shape)))
-            .count();
+        let feasible = |demand: &Demand| self.nodes.outlook(demand) == Outlook::Feasible;
         let mut actors = self.actors.iter().filter(|(_, actor)| actor.life == Life::Queued);
-        tasks > 1 || actors.any(|(_, actor)| self.resources.feasible(&actor.spec.placement))
+        let mut tasks = shapes.iter().filter(|shape| feasible(self.ready.demand(**shape)));
+        (shapes.len() > 1 && tasks.nth(1).is_some())
+            || actors.any(|(_, actor)| feasible(&actor.demand))
+            || self.groups.wants_room()
+    }
+
+    /// Tasks found no worker: says so if only another node would help, and fails them if none would.
+    fn look_ahead(&mut self, shape: ShapeId) {
+        let demand = self.ready.demand(shape);
+        match self.nodes.outlook(demand) {
+            Outlook::Feasible => {}
+            Outlook::Later => {
+                if demand.group().is_none() && !self.ready.tell(shape) {
+                    self.warn_infeasible(self.ready.demand(shape));
+                }
+            }
+            Outlook::Never if self.nodes.fits(demand) => {}
+            Outlook::Never => {
+                let error = Error::new(ErrorKind::Unschedulable, unschedulable(demand));
+                while let Some(task) = self.ready.pop(shape) {
+                    self.fail_task(task, &error);
+                }
+            }
+        }
+    }
+
+    /// Tells people about work that waits for a node that is not there.
+    pub(super) fn warn_infeasible(&self, demand: &Demand) {
+        if let Some(setup) = &self.setup {
+            (setup.warn)(&format!(
+                "Error: No available node types can fulfill resource request {}. Add suitable node types to this cluster to resolve \
+                 this issue.",
+                shown(&demand.amounts)
+            ));
+        }
     }
 
     fn worker_for(&mut self, shape: ShapeId, ahead: bool) -> Option<ParticipantId> {
-        if let Some(hot) = self.hot.filter(|hot| self.is_just_done(*hot, shape)) {
+        let spreads = self.ready.demand(shape).spreads();
+        if !spreads && let Some(hot) = self.hot.filter(|hot| self.is_just_done(*hot, shape)) {
             return Some(hot);
         }
-        if self.resources.fits(self.ready.amounts(shape)) {
-            let worker = self.pool.take_idle().or_else(|| self.hire());
-            if let Some(id) = worker {
-                self.lease(id, shape);
-                return Some(id);
+        if let Some(spot) = self.nodes.place(self.ready.demand(shape)) {
+            if let Some(worker) = self.pool.take_idle().or_else(|| self.hire()) {
+                if self.lease(worker, shape, spot) {
+                    return Some(worker);
+                }
+            } else {
+                self.nodes.leave(&spot, &self.ready.demand(shape).amounts);
             }
         }
-        if ahead { self.pool.least_loaded(shape) } else { None }
+        if ahead && !spreads {
+            self.pool.least_loaded(shape)
+        } else {
+            None
+        }
     }
 
     /// Whether a worker with this lease has sealed all its results and only its report is under way. It still looks into its ring,
@@ -105,21 +160,57 @@ impl State {
                     .get(id)
                     .is_none_or(|task| task.returns.iter().all(|id| self.store.contains(*id)))
             };
-            worker.lease == Some(shape) && !worker.blocked && worker.sent.len() < 4 && worker.sent.iter().all(sealed)
+            worker.leases(shape) && !worker.blocked && worker.sent.len() < 4 && worker.sent.iter().all(sealed)
         })
     }
 
-    fn lease(&mut self, id: ParticipantId, shape: ShapeId) {
-        let amounts = self.ready.amounts(shape).clone();
-        self.resources.take(&amounts);
-        if let Some(worker) = self.pool.get_mut(id) {
-            worker.lease = Some(shape);
+    /// Gives an idle worker what was taken for it, and tells it if that is not what it had last. If it cannot be told it stays idle.
+    fn lease(&mut self, id: ParticipantId, shape: ShapeId, spot: Spot) -> bool {
+        let usual = shape == self.plain && spot.pool == PoolId::Node(0);
+        let lease = Lease { shape, spot };
+        let news = if usual { None } else { Some(lease.clone()) };
+        if self.pool.get(id).is_some_and(|worker| worker.told != news) {
+            let amounts = &self.ready.demand(shape).amounts;
+            let capture = self
+                .ready
+                .demand(shape)
+                .place
+                .as_deref()
+                .is_some_and(|place| place.capture);
+            if !self.assign(id, &lease.spot, amounts.clone(), capture) {
+                self.nodes.leave(&lease.spot, &self.ready.demand(shape).amounts);
+                self.pool.put_idle(id);
+                return false;
+            }
         }
+        self.ready.retain(shape);
+        if let Some(worker) = self.pool.get_mut(id) {
+            worker.told = news;
+            worker.lease = Some(lease);
+        }
+        true
+    }
+
+    /// Tells a worker what its next work runs with; false if its ring is full.
+    pub(super) fn assign(&mut self, id: ParticipantId, spot: &Spot, amounts: Amounts, capture: bool) -> bool {
+        let assignment = Assignment {
+            node: self.nodes.name(self.nodes.node_of(spot.pool)).to_owned(),
+            amounts,
+            devices: spot.devices.iter().map(|share| share.device).collect(),
+            group: self.nodes.group_of(spot.pool),
+            capture,
+        };
+        let packed = encode(&ToWorker::Assign(assignment)).and_then(|body| pack(&self.store, &body, &[]));
+        let Ok((body, parcel)) = packed else { return false };
+        if let Some(worker) = self.pool.get_mut(id) {
+            worker.parcels.extend(parcel);
+        }
+        self.store.send(id, &frame(0, &body), &[]).is_ok()
     }
 
     /// Starts one more worker, unless as many are available as there are CPUs; tasks without CPUs may use four times as many.
     fn hire(&mut self) -> Option<ParticipantId> {
-        let cpus = crate::sys::cgroup::cpus().max(self.resources.whole("CPU"));
+        let cpus = crate::sys::cgroup::cpus().max(self.nodes.whole("CPU"));
         if self.pool.available() >= 4 * cpus.max(1) {
             return None;
         }
@@ -177,14 +268,20 @@ impl State {
             return;
         }
         let blocked = std::mem::take(&mut worker.blocked);
-        if let Some(shape) = worker.lease.take() {
-            let amounts = self.ready.amounts(shape).clone();
-            self.resources.give(&amounts);
-            if blocked {
-                self.resources.take(&cpus_of(&amounts));
-            }
+        if let Some(lease) = worker.lease.take() {
+            self.end_lease(&lease, blocked);
             self.rest(id);
         }
+    }
+
+    /// A worker's resources are free again. If it lent its CPUs out they were already.
+    pub(super) fn end_lease(&mut self, lease: &Lease, blocked: bool) {
+        let amounts = &self.ready.demand(lease.shape).amounts;
+        if blocked {
+            self.nodes.take(lease.spot.pool, &cpus_of(amounts));
+        }
+        self.nodes.leave(&lease.spot, amounts);
+        self.ready.release(lease.shape);
     }
 
     /// Asks a worker to end after what is queued; false if its ring is full.
@@ -195,7 +292,7 @@ impl State {
 
     /// The worker has nothing to do. Blocked tasks made the pool grow; it shrinks again to one idle worker a CPU.
     fn rest(&mut self, id: ParticipantId) {
-        let enough = crate::sys::cgroup::cpus().max(self.resources.whole("CPU"));
+        let enough = crate::sys::cgroup::cpus().max(self.nodes.whole("CPU"));
         if self.pool.idle() < enough {
             self.pool.put_idle(id);
             return;
@@ -228,6 +325,7 @@ impl State {
             task.returns.iter().for_each(|id| self.object_sealed(*id));
         }
         let worth = self.is_worth_remembering(&task);
+        self.ready.release(task.shape);
         task.holds.iter().for_each(|id| self.store.drop_hold(*id));
         if worth {
             self.lineage.remember(task);
@@ -242,7 +340,7 @@ impl State {
     }
 
     /// Takes back what was sent ahead to a worker and not claimed; it is ready again.
-    fn take_back(&mut self, worker: ParticipantId, most: usize) -> usize {
+    pub(super) fn take_back(&mut self, worker: ParticipantId, most: usize) -> usize {
         let Some(sent) = self.pool.get(worker).map(|worker| worker.sent.clone()) else {
             return 0;
         };
@@ -273,14 +371,19 @@ impl State {
             let Some((loaded, shape)) = self.most_loaded() else {
                 return;
             };
-            if !self.resources.fits(self.ready.amounts(shape)) || self.take_back(loaded, 1) == 0 {
-                return;
-            }
-            let (Some(worker), Some(task)) = (self.pool.take_idle(), self.ready.pop(shape)) else {
+            let Some(spot) = self.nodes.place(self.ready.demand(shape)) else {
                 return;
             };
-            self.lease(worker, shape);
-            if !self.send_task(task, worker) {
+            let worker = if self.take_back(loaded, 1) > 0 {
+                self.pool.take_idle()
+            } else {
+                None
+            };
+            let (Some(worker), Some(task)) = (worker, self.ready.pop(shape)) else {
+                self.nodes.leave(&spot, &self.ready.demand(shape).amounts);
+                return;
+            };
+            if !self.lease(worker, shape, spot) || !self.send_task(task, worker) {
                 self.ready.push_front(shape, task);
                 self.settle_lease(worker);
                 return;
@@ -295,12 +398,15 @@ impl State {
                 .get(id)
                 .is_some_and(|task| !task.returns.iter().all(|id| self.store.contains(*id)))
         };
-        let load = self
-            .pool
-            .iter()
-            .map(|(id, worker)| (worker.sent.iter().filter(|task| open(task)).count(), id, worker.lease));
+        let load = self.pool.iter().map(|(id, worker)| {
+            (
+                worker.sent.iter().filter(|task| open(task)).count(),
+                id,
+                worker.lease.as_ref(),
+            )
+        });
         let (count, id, lease) = load.max_by_key(|(count, ..)| *count)?;
-        if count > 1 { Some((id, lease?)) } else { None }
+        if count > 1 { Some((id, lease?.shape)) } else { None }
     }
 
     pub(super) fn worker_blocked(&mut self, id: ParticipantId) {
@@ -308,9 +414,9 @@ impl State {
         if worker.role != Role::Tasks || std::mem::replace(&mut worker.blocked, true) {
             return;
         }
-        if let Some(shape) = worker.lease {
-            let amounts = cpus_of(self.ready.amounts(shape));
-            self.resources.give(&amounts);
+        if let Some(lease) = &worker.lease {
+            let amounts = cpus_of(&self.ready.demand(lease.shape).amounts);
+            self.nodes.give(lease.spot.pool, &amounts);
         }
         self.take_back(id, usize::MAX);
     }
@@ -320,10 +426,10 @@ impl State {
         if !std::mem::replace(&mut worker.blocked, false) {
             return;
         }
-        if let Some(shape) = worker.lease {
+        if let Some(lease) = &worker.lease {
             // It runs on at once, even if that is more than the machine has for a moment.
-            let amounts = cpus_of(self.ready.amounts(shape));
-            self.resources.take(&amounts);
+            let amounts = cpus_of(&self.ready.demand(lease.shape).amounts);
+            self.nodes.take(lease.spot.pool, &amounts);
         }
     }
 }
@@ -331,4 +437,19 @@ impl State {
 /// What a blocked task lends out: its CPUs. What else it holds (a GPU, a licence) stays its own.
 pub(super) fn cpus_of(amounts: &Amounts) -> Amounts {
     amounts.iter().filter(|(name, _)| name == "CPU").cloned().collect()
+}
+
+/// Amounts as Ray shows them.
+fn shown(amounts: &Amounts) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "shown to people; amounts are far below 2^53")]
+    let one = |(name, amount): &(String, u64)| format!("'{name}': {:?}", *amount as f64 / 10_000.0);
+    format!("{{{}}}", amounts.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
+/// Why work that is tied to nodes cannot run.
+pub(super) fn unschedulable(demand: &Demand) -> String {
+    format!(
+        "the node that it is tied to is gone, or does not have {}, or has no room for it now and it was not to wait",
+        shown(&demand.amounts)
+    )
 }

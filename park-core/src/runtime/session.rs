@@ -11,9 +11,10 @@ use parking_lot::Mutex;
 use crate::actor::call::Caller;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, bail};
-use crate::id::{ObjectId, ParticipantId};
+use crate::id::{GroupId, ObjectId, ParticipantId};
 use crate::ipc::handshake;
 use crate::ipc::message::{ActorSpec, Submission, ToHead, ToWorker, decode};
+use crate::ipc::placement::{GroupSpec, NodeSpec, PlacementReport, PlacementRequest};
 use crate::proc::inbox::Inbox;
 use crate::sched::native::NativePool;
 use crate::store::{Interrupt, Object, ObjectRef, Store};
@@ -268,6 +269,78 @@ impl Session {
             return Ok(head.describe());
         }
         decode(self.ask(|reply| ToHead::Describe { reply }, interrupt)?.bytes())
+    }
+
+    // --- nodes and placement groups -------------------------------------------------------------------------------------------
+
+    /// Adds a node: a partition with resources and labels of its own. Only the process that opened the session may.
+    pub fn add_node(&self, node: NodeSpec) -> Result<()> {
+        self.head()?.add_node(node)
+    }
+
+    /// Removes a node and kills what runs there. Only the process that opened the session may.
+    pub fn remove_node(&self, name: &str) -> Result<()> {
+        self.head()?.remove_node(name)
+    }
+
+    fn head(&self) -> Result<&Arc<Head>> {
+        match &self.inner.role {
+            Role::Head { head, .. } => Ok(head),
+            _ => bail!(
+                Unsupported,
+                "only the process that opened the session can change its nodes"
+            ),
+        }
+    }
+
+    /// Makes a placement group, which is placed when there is room for it.
+    pub fn create_group(&self, spec: GroupSpec, interrupt: Interrupt<'_>) -> Result<GroupId> {
+        self.inner.store.check_writable()?;
+        if let Role::Head { head, .. } = &self.inner.role {
+            return head.create_group(spec);
+        }
+        decode(self.ask_about(PlacementRequest::Create(spec), interrupt)?.bytes())
+    }
+
+    /// Removes a placement group and ends what runs in it.
+    pub fn remove_group(&self, group: GroupId, interrupt: Interrupt<'_>) -> Result<()> {
+        self.inner.store.check_writable()?;
+        if let Role::Head { head, .. } = &self.inner.role {
+            return head.remove_group(group);
+        }
+        self.ask_about(PlacementRequest::Remove(group), interrupt).map(drop)
+    }
+
+    /// The nodes and groups of the session; or one group, and no nodes.
+    pub fn placement_report(&self, only: Option<GroupId>, interrupt: Interrupt<'_>) -> Result<PlacementReport> {
+        if let Role::Head { head, .. } = &self.inner.role {
+            return head.placement_report(only);
+        }
+        decode(self.ask_about(PlacementRequest::Report { only }, interrupt)?.bytes())
+    }
+
+    /// An object that is sealed once the group is placed, with what `value` holds; an error if the group is removed.
+    pub fn await_group(&self, group: GroupId, value: &ObjectRef) -> Result<ObjectRef> {
+        let store = &self.inner.store;
+        store.check_writable()?;
+        store.hold(value.id())?;
+        let reply = store
+            .promise(ParticipantId::HEAD)
+            .inspect_err(|_| store.drop_hold(value.id()))?;
+        if let Role::Head { head, .. } = &self.inner.role {
+            head.await_group(group, value.id(), reply.id())?;
+            return Ok(reply);
+        }
+        let (value, id) = (value.id(), reply.id());
+        let request = PlacementRequest::Await { group, value };
+        store
+            .send_head(ToHead::Placement { request, reply: id }, true)
+            .inspect_err(|_| [value, id].iter().for_each(|id| store.drop_hold(*id)))?;
+        Ok(reply)
+    }
+
+    fn ask_about(&self, request: PlacementRequest, interrupt: Interrupt<'_>) -> Result<Object> {
+        self.ask(|reply| ToHead::Placement { request, reply }, interrupt)
     }
 
     /// Asks the head a question whose answer is an object.

@@ -71,6 +71,33 @@ impl Resources {
             .unwrap_or(0)
     }
 
+    /// How much of the scarcer of CPU and memory is in use, in units of 1/10,000.
+    pub fn load(&self) -> i64 {
+        let used = |name: &str| {
+            let total = *self.total.get(name)?;
+            let free = *self.free.get(name)?;
+            (total > 0).then(|| {
+                i64::try_from(i128::from(total - free) * i128::from(UNIT) / i128::from(total)).unwrap_or(i64::MAX)
+            })
+        };
+        used("CPU").max(used("memory")).unwrap_or(0)
+    }
+
+    /// Adds what is free of `other`, which was taken from here.
+    pub fn absorb(&mut self, other: &Self) {
+        for (name, amount) in &other.free {
+            if let Some(free) = self.free.get_mut(name) {
+                *free += amount;
+            }
+        }
+    }
+
+    /// Total and free amounts by name, in units of 1/10,000.
+    pub fn balance(&self) -> Vec<(String, i64, i64)> {
+        let row = |(name, total): (&String, &i64)| (name.clone(), *total, self.free.get(name).copied().unwrap_or(0));
+        self.total.iter().map(row).collect()
+    }
+
     /// Total and free amounts by name, in whole units.
     pub fn table(&self) -> Vec<(String, f64, f64)> {
         let whole = |amount: i64| {

@@ -46,6 +46,7 @@ impl Task {
             args,
             returns,
             resources: _,
+            place: _,
             max_retries,
             name,
         } = submission;

@@ -7,8 +7,10 @@
 //! CAS: the owner CACHED -> WRITING, a starving process CACHED -> FREEING. The list is a hint, checked by that CAS.
 //!
 //! A starving process looks through the table only if some participant's `warm` word says that there may be something to find. The
-//! owner sets it after the slot is CACHED and then rings the space doorbell; the starving process clears it before it looks. So it
-//! either finds the slot or is rung.
+//! owner sets it after the slot is CACHED; if it was clear, it then rings the space doorbell. The starving process clears it before
+//! it looks. Both are swaps of one word, so they come one after the other: if the owner finds the word set, whoever starves has yet
+//! to clear it and will find the slot; else somebody may have looked too early, and is rung. A process that nobody starves beside
+//! thus writes to no word that others use.
 
 use std::collections::VecDeque;
 
@@ -17,7 +19,7 @@ use super::refs::fits_inline;
 use super::slot::{Phase, Slot, State};
 use crate::id::ParticipantId;
 use crate::shm::alloc::HEADER;
-use crate::sync::atomic::Ordering;
+use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sys::failpoint::fail_point;
 
 /// Larger blocks are not kept: copying into them takes many times as long as lending them.
@@ -110,8 +112,9 @@ impl Store {
             self.cool(index, cached(generation, self.me()));
             surplus = self.warm.lock().surplus(self.most_warm_bytes());
         }
-        self.participant(self.me()).warm.store(1, Ordering::Release);
-        self.header().space.ring();
+        if hint(&self.participant(self.me()).warm) {
+            self.header().space.ring();
+        }
     }
 
     /// Gives the blocks of all warm slots back, this process's first. False if there was none.
@@ -123,8 +126,7 @@ impl Store {
         }
         let hints = (0..self.participants_used()).map(|who| &self.participant(ParticipantId(who)).warm);
         // Every word is cleared, before anything is looked at.
-        let hinted = hints.fold(0, |seen, warm| seen | warm.swap(0, Ordering::AcqRel));
-        if hinted != 0 {
+        if hints.fold(false, |hinted, warm| take_hint(warm) | hinted) {
             for index in 0..self.slots_used() {
                 if let Some(seen) = self.warm_state(index) {
                     cooled |= self.cool(index, seen);
@@ -159,6 +161,16 @@ impl Store {
     }
 }
 
+/// After a slot became warm: whether the space doorbell is to be rung.
+fn hint(warm: &AtomicU32) -> bool {
+    warm.swap(1, Ordering::AcqRel) == 0
+}
+
+/// Before looking for warm slots: whether there may be any.
+fn take_hint(warm: &AtomicU32) -> bool {
+    warm.swap(0, Ordering::AcqRel) != 0
+}
+
 /// The state of a spare slot.
 fn cached(generation: u32, owner: ParticipantId) -> State {
     State {
@@ -166,5 +178,61 @@ fn cached(generation: u32, owner: ParticipantId) -> State {
         owner,
         flags: 0,
         phase: Phase::Cached,
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::sync::Doorbell;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    struct Shared {
+        slots: [Slot; 2],
+        warm: AtomicU32,
+        space: Doorbell,
+    }
+
+    /// Two slots become warm one after the other; a process that starves finds both, and does not sleep while one is there.
+    #[test]
+    fn loom_warm_slots_are_found_or_rung_for() {
+        loom::model(|| {
+            let shared = Arc::new(Shared {
+                slots: [Slot::new(), Slot::new()],
+                warm: AtomicU32::new(0),
+                space: Doorbell::new(),
+            });
+            let owner = {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    for slot in &shared.slots {
+                        slot.assign(cached(1, ParticipantId(1)));
+                        if hint(&shared.warm) {
+                            shared.space.ring();
+                        }
+                    }
+                })
+            };
+            let mut cooled = 0;
+            while cooled < 2 {
+                let ticket = shared.space.ticket();
+                if take_hint(&shared.warm) {
+                    for slot in &shared.slots {
+                        let Ok(seen) = slot.state() else { continue };
+                        let freeing = State {
+                            phase: Phase::Freeing,
+                            ..seen
+                        };
+                        if seen.phase == Phase::Cached && slot.advance(seen, freeing) {
+                            cooled += 1;
+                        }
+                    }
+                    continue;
+                }
+                shared.space.wait(ticket, None);
+            }
+            owner.join().unwrap();
+        });
     }
 }

@@ -1,8 +1,10 @@
 //! Objects that a process waits for without a thread for each: one thread waits for all of them, on the process's one doorbell.
 //!
 //! Anybody adds; one thread calls `next`. An entry carries whatever says what is to be done once its object is sealed. The order of
-//! steps is that of any wait (`wait`): the waiter takes its ticket before it looks, and whoever adds has armed the object's slot before
-//! the entry is in the list, so either the waiter's look finds the object sealed, or the seal rings after the ticket was taken.
+//! steps is that of any wait (`wait`), twice over: the waiter takes its ticket before it looks through the list under its lock; whoever
+//! adds arms the object's slot, and then asks under that lock whether it was sealed meanwhile. So an entry in the list was not sealed
+//! when it came in, and its seal rings the doorbell after that: either the waiter's look comes later and finds it, or the ring comes
+//! after the ticket of the look that missed it.
 
 use std::sync::Arc;
 
@@ -57,7 +59,7 @@ impl<Token> WatchList<Token> {
             return Ok(Some(token));
         }
         let mut entries = self.entries.lock();
-        if entries.closed {
+        if entries.closed || object.is_sealed() {
             return Ok(Some(token));
         }
         let first = entries.waiting.is_empty();

@@ -17,6 +17,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use park_core::ipc::placement::Assignment;
 use park_core::ipc::{ToHead, ToWorker};
 use park_core::proc::inbox::{Inbox, Job};
 use park_core::{Error, ErrorKind, ParticipantId, Session, Store};
@@ -25,6 +26,7 @@ use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 
 use crate::gate::{self, OrRaise, block, replace, set_runs_task};
+use crate::placement::in_wholes;
 
 mod actor;
 mod job;
@@ -155,6 +157,11 @@ impl Worker {
                 self.inbox().and_then(|inbox| inbox.finish(&job)).or_raise(py)?;
                 Ok(lives)
             }
+            ToWorker::Assign(assignment) => {
+                assume(py, assignment)?;
+                self.inbox().and_then(|inbox| inbox.finish(&job)).or_raise(py)?;
+                Ok(true)
+            }
             ToWorker::Retire => {
                 py.detach(|| self.wait_for_lanes(None));
                 self.inbox().and_then(|inbox| inbox.finish(&job)).or_raise(py)?;
@@ -247,4 +254,19 @@ fn left() -> Error {
         "The actor is dead because its worker process has died. Worker exit type: INTENDED_USER_EXIT Worker exit detail: Worker exits by \
          an user request. exit_actor() is called.",
     )
+}
+
+/// What comes next runs with these resources; `park.assignment` keeps them, and shows the process its GPUs.
+fn assume(py: Python<'_>, assignment: &Assignment) -> PyResult<()> {
+    let Assignment {
+        node,
+        amounts,
+        devices,
+        group,
+        capture,
+    } = assignment;
+    let group = group.map(|group| group.0);
+    py.import("park.assignment")?
+        .call_method1("assume", (node, in_wholes(amounts), devices, group, capture))?;
+    Ok(())
 }

@@ -19,8 +19,8 @@ const LARGE: &[(&str, usize)] = &[
     ("put 100 MB", 100_000_000),
 ];
 const COUNT: u64 = 2_000;
-/// A write of this size stays on the calling thread, whatever the store does with longer ones.
-const PIECE: usize = 4 << 20;
+/// A write of this size stays on the calling thread, and is long enough to pass by the caches as one of the whole object would.
+const PIECE: usize = 15 << 20;
 
 pub(crate) fn rows(peer: &mut Peer, store: &Arc<Store>) -> Result<()> {
     for &(row, len) in SMALL {
