@@ -30,7 +30,7 @@ pub(crate) fn begin(message: &ToWorker) -> Now {
     let work = match message {
         ToWorker::Run { returns, name, .. } => returns.first().map(|id| (*id, name)),
         ToWorker::Call { returns, method, .. } => returns.first().map(|id| (*id, method)),
-        ToWorker::Create { .. } | ToWorker::Retire => None,
+        ToWorker::Create { .. } | ToWorker::Assign(_) | ToWorker::Retire => None,
     };
     let work = work.map(|(id, name)| Work {
         id,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from park import _park
+
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 #: The node's id; None on the first node and in processes that are no worker.
@@ -25,12 +27,17 @@ captures: int | None = None
 _names: list[str] | None = None
 #: What CUDA_VISIBLE_DEVICES was before this process had a GPU.
 _unassigned: str | None = None
+#: OMP_NUM_THREADS as this module has set it; None if the driver did.
+_threads: str | None = None
 
 
-def enter_worker(names: list[str] | None) -> None:
-    """This process was just forked to be a worker; `names` is what `visible_devices` said in the driver."""
-    global _names, _unassigned
-    _names = names
+def enter_worker(names: list[str] | None, threads: str | None) -> None:
+    """This process was just forked to be a worker.
+
+    `names` is what `visible_devices` said in the driver, `threads` what OMP_NUM_THREADS was set to, if the driver's user had not set it.
+    """
+    global _names, _unassigned, _threads
+    _names, _threads = names, threads
     _unassigned = os.environ.get(_VISIBLE)
 
 
@@ -40,6 +47,18 @@ def assume(on_node: str, amounts: dict[str, float], gpus: list[int], in_group: i
     had = devices
     node, resources, devices, group = on_node, amounts, gpus, in_group
     captures = in_group if capture else None
+    _set_threads(amounts)
+    _show_devices(had, gpus)
+
+
+def _set_threads(amounts: dict[str, float]) -> None:
+    """As many threads as CPUs, unless the user chose another number, in whatever way."""
+    global _threads
+    if _threads is not None and os.environ.get("OMP_NUM_THREADS") == _threads:
+        _threads = os.environ["OMP_NUM_THREADS"] = str(max(int(amounts.get("CPU", 1)), 1))
+
+
+def _show_devices(had: list[int], gpus: list[int]) -> None:
     if os.environ.get("RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES") == "1":
         return
     if gpus:
@@ -63,3 +82,29 @@ def gpu_ids() -> list[int] | list[str]:
     if _names is None:
         return list(devices)
     return [_names[one] if one < len(_names) else str(one) for one in devices]
+
+
+class Assigned:
+    """The part of the runtime context that this module knows."""
+
+    def get_assigned_resources(self) -> dict[str, float]:
+        """What the task or actor that asks holds, by name."""
+        assert _park.role() == "worker", (
+            f"This method is only available when the process is a worker. Current mode: {_park.role()}"
+        )
+        return dict(resources)
+
+    def get_accelerator_ids(self) -> dict[str, list[str]]:
+        """The accelerators that the task or actor may use, by kind."""
+        return {"GPU": [str(one) for one in gpu_ids()]}
+
+    def get_placement_group_id(self) -> str | None:
+        """The id of the placement group that the task or actor runs in; None if in none."""
+        from park.util.placement_group import id_of
+
+        return None if group is None else id_of(group).hex()
+
+    @property
+    def should_capture_child_tasks_in_placement_group(self) -> bool:
+        """Whether what the task or actor submits goes to its placement group unless it says otherwise."""
+        return captures is not None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 
 #: The node's address. A session never reaches another machine, so this is where its processes find each other.
 NODE_IP = "127.0.0.1"
-
-_CGROUP = "/sys/fs/cgroup"
 
 
 def _read(path: str) -> str:
@@ -19,17 +18,35 @@ def _read(path: str) -> str:
         return ""
 
 
-def cpus() -> int:
-    """CPUs that this process may use: its affinity, or the whole part of its container's quota if that is less."""
-    allowed = len(os.sched_getaffinity(0))
-    quota = _read(f"{_CGROUP}/cpu.max").split()
-    if len(quota) != 2:
-        quota = [_read(f"{_CGROUP}/cpu/cpu.cfs_{which}_us").strip() for which in ("quota", "period")]
+def _groups(root: str, controller: str) -> Iterator[tuple[int, str]]:
+    """The control groups of this process for a controller, innermost first: version and folder. Every ancestor can be what binds."""
+    for line in _read(f"{root}/proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        mount = f"{root}/sys/fs/cgroup/{controller if controllers else ''}".rstrip("/")
+        inside = path.strip("/").split("/") if path.strip("/") else []
+        for depth in range(len(inside), -1, -1):
+            yield (1 if controllers else 2), "/".join([mount, *inside[:depth]])
+
+
+def _quota(version: int, folder: str) -> int | None:
+    """Whole CPUs that a control group may use; None without a limit."""
+    if version == 2:
+        numbers = _read(f"{folder}/cpu.max").split()
+    else:
+        numbers = [_read(f"{folder}/cpu.cfs_{which}_us").strip() for which in ("quota", "period")]
     try:
-        limit = int(quota[0]) // int(quota[1])
-    except (ValueError, ZeroDivisionError):  # "max", or no such file
-        return allowed
-    return max(1, min(allowed, limit)) if int(quota[0]) > 0 else allowed
+        quota, period = map(int, numbers)
+    except ValueError:  # "max", or no such file
+        return None
+    return max(1, quota // period) if quota > 0 and period > 0 else None
+
+
+def cpus(root: str = "") -> int:
+    """CPUs that this process may use: its affinity, or the whole part of its container's quota if that is less."""
+    quotas = (_quota(version, folder) for version, folder in _groups(root, "cpu"))
+    return min([len(os.sched_getaffinity(0)), *(quota for quota in quotas if quota is not None)])
 
 
 def gpus() -> int:
@@ -61,11 +78,11 @@ def gpu_type(root: str = "/proc/driver/nvidia/gpus") -> str | None:
     return None
 
 
-def memory() -> int:
+def memory(root: str = "") -> int:
     """Bytes of memory: the machine's, or its container's limit if that is less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        limit = _read(f"{_CGROUP}/{name}").strip()
+    for version, folder in _groups(root, "memory"):
+        limit = _read(f"{folder}/{'memory.max' if version == 2 else 'memory.limit_in_bytes'}").strip()
         if limit.isdigit():
             total = min(total, int(limit))
     return total

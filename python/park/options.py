@@ -7,6 +7,7 @@ below, and are those whose effect cannot be seen from a program.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -260,6 +261,13 @@ def check_actor(options: dict[str, Any], *, override: bool) -> None:
     _check_deprecated_group(options)
     if override and "concurrency_groups" in options:
         raise ValueError("Setting 'concurrency_groups' is not supported in '.options()'.")
+    if "object_store_memory" in options:
+        warnings.warn(
+            "Setting 'object_store_memory' for actors is deprecated since it doesn't actually reserve the required object store memory. "
+            "Use object spilling that's enabled by default instead to bypass the object store memory size limitation.",
+            DeprecationWarning,
+            stacklevel=4,
+        )
     if options.get("get_if_exists") and not options.get("name"):
         raise ValueError("The actor name must be specified to use `get_if_exists`.")
     refuse_what_is_not_offered(ACTOR, options)

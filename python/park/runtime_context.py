@@ -10,7 +10,8 @@ import warnings
 from typing import Any
 
 from park import _park, session
-from park.ids import ActorID, JobID, NodeID, TaskID
+from park.assignment import Assigned
+from park.ids import ActorID, JobID, NodeID, PlacementGroupID, TaskID
 
 #: The call that a coroutine of an async actor belongs to, as `_park.current_work` gives it: there a thread serves many at a time.
 CURRENT_CALL: contextvars.ContextVar[tuple[bytes, str, Any] | None] = contextvars.ContextVar("park_call", default=None)
@@ -21,7 +22,7 @@ def current_work() -> tuple[bytes, str, Any] | None:
     return CURRENT_CALL.get() or _park.current_work()
 
 
-class RuntimeContext:
+class RuntimeContext(Assigned):
     """Ids and names of the caller's session, node, process, actor and task."""
 
     # --- session and node ---------------------------------------------------------------------------------------------------------
@@ -176,6 +177,19 @@ class RuntimeContext:
         _deprecated("get_actor_id")
         found = self.get_actor_id()
         return None if found is None else ActorID.from_hex(found)
+
+
+    @property
+    def current_placement_group_id(self) -> PlacementGroupID:
+        """As `get_placement_group_id()`, as an object; nil in none."""
+        _deprecated("get_placement_group_id")
+        found = self.get_placement_group_id()
+        return PlacementGroupID.nil() if found is None else PlacementGroupID.from_hex(found)
+
+    def get_resource_ids(self) -> dict[str, list[str]]:
+        """As `get_accelerator_ids()`."""
+        _deprecated("get_accelerator_ids")
+        return self.get_accelerator_ids()
 
 
 def _actor() -> tuple[bytes, dict[str, Any]] | None:

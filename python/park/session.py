@@ -205,6 +205,7 @@ def _open(
         "output": None,
         "node_id": node_id,
         "visible_devices": assignment.visible_devices(),
+        "threads": threads.get("OMP_NUM_THREADS"),
     }
     prestart = int(min(total.get("CPU", 0), machine.cpus()))
     command = [sys.executable, "-c", start]
@@ -289,7 +290,7 @@ def enter_worker(hello: dict[str, Any]) -> None:
     global _namespace, _node_id, _lock
     _lock = threading.RLock()
     _namespace, _node_id = hello["namespace"], hello["node_id"]
-    assignment.enter_worker(hello["visible_devices"])
+    assignment.enter_worker(hello["visible_devices"], hello["threads"])
 
 
 def namespace() -> str:

@@ -119,7 +119,10 @@ def test_strict_layouts_wait_for_nodes_that_can_take_them(cluster):
     assert not packed.wait(IN_VAIN) and not spread.wait(0)
     stats = placement_group_table(packed)
     assert stats["state"] == "PENDING" and stats["bundles_to_node_id"] == {0: "", 1: ""}
-    assert stats["stats"]["scheduling_state"] == "INFEASIBLE"
+    assert stats["stats"]["scheduling_state"] == "NO_RESOURCES"
+    nowhere = placement_group([{"CPU": 5}])
+    assert not nowhere.wait(0)
+    assert placement_group_table(nowhere)["stats"]["scheduling_state"] == "INFEASIBLE"
     cluster.add_node(num_cpus=6)
     assert packed.wait(SOON)
     cluster.add_node(num_cpus=1)
@@ -269,6 +272,19 @@ def test_a_pending_group_can_be_removed(fresh):
     remove_placement_group(group)
     with pytest.raises(TaskPlacementGroupRemoved):
         ray.get(ready, timeout=SOON)
+
+
+def test_a_group_of_another_session_is_gone(fresh):
+    fresh(num_cpus=1)
+    old = placement_group([{"CPU": 1}])
+    ray.shutdown()
+    fresh(num_cpus=1)
+    assert placement_group_table(old) == {}
+    remove_placement_group(old)
+    with pytest.raises(TaskPlacementGroupRemoved):
+        ray.get(old.ready(), timeout=SOON)
+    with pytest.raises(TaskPlacementGroupRemoved):
+        ray.get(where.options(scheduling_strategy=inside(old)).remote(), timeout=SOON)
 
 
 def test_names_are_unique_until_removal(fresh):

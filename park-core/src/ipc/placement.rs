@@ -170,7 +170,7 @@ pub struct GroupReport {
     pub nodes: Vec<String>,
     /// How often it was tried to be placed.
     pub attempts: u32,
-    /// Whether it could be placed if nothing else were running.
+    /// Whether each of its bundles by itself has a node that could hold it.
     pub feasible: bool,
     /// Microseconds from its creation until it was placed.
     pub latency: u64,

@@ -158,6 +158,7 @@ impl State {
         }
         actor.life = Life::Queued;
         actor.doomed = false;
+        actor.verdict = None;
         self.counts.actors_restarted += u64::from(started);
         self.store.set_actor_place(id, Place::Unbound);
     }

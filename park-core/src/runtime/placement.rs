@@ -180,9 +180,12 @@ impl State {
         let (numbers, rooms) = self.nodes.rooms(id);
         let found = plan(spec.layout, &asks, &rooms, preferred);
         let Some(found) = found else {
-            let feasible = plan(spec.layout, &asks, &self.nodes.empty_rooms(), preferred).is_some();
+            let empty = self.nodes.empty_rooms();
+            let feasible = plan(spec.layout, &asks, &empty, preferred).is_some();
+            let hopeful = asks.iter().all(|ask| empty.iter().any(|room| room.takes(ask)));
             if let Some(group) = self.groups.get_mut(id) {
                 group.feasible = feasible;
+                group.hopeful = hopeful;
             }
             return false;
         };

@@ -24,6 +24,8 @@ pub struct Group {
     pub waiting: Vec<(ObjectId, ObjectId)>,
     /// Whether nodes without other work would have room for it.
     pub feasible: bool,
+    /// Whether each of its bundles by itself has a node that could hold it.
+    pub hopeful: bool,
     /// How often it was tried to be placed.
     pub attempts: u32,
     made: Instant,
@@ -67,6 +69,7 @@ impl GroupTable {
                 creator,
                 waiting: Vec::new(),
                 feasible: true,
+                hopeful: true,
                 attempts: 0,
                 made: Instant::now(),
                 latency: 0,
@@ -163,7 +166,7 @@ impl GroupTable {
             state: group.state,
             nodes: nodes(*id, group.spec.bundles.len()),
             attempts: group.attempts,
-            feasible: group.feasible,
+            feasible: group.hopeful,
             latency: group.latency,
         };
         match only {

@@ -35,7 +35,8 @@ impl<'a> Room<'a> {
         Self { labels, pool, used }
     }
 
-    fn takes(&self, ask: &Ask<'_>) -> bool {
+    /// Whether there is room for this bundle, and it may lie here.
+    pub fn takes(&self, ask: &Ask<'_>) -> bool {
         self.pool.fits(ask.amounts) && ask.selector.is_none_or(|selector| passes(self.labels, selector))
     }
 

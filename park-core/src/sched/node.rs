@@ -227,10 +227,11 @@ impl Nodes {
             return self.choose(&Vec::new(), amounts, false);
         };
         if let Target::Bundle { group, index } = place.target {
-            let mut pools = self.pools_of(group, index);
-            return pools
-                .find(|(_, pool)| pool.fits(amounts))
-                .map(|(id, _)| PoolId::Bundle(id));
+            // The tightest one, and one without GPUs if none is needed, so that the others can take what only they can take.
+            let open = self.pools_of(group, index).filter(|(_, pool)| pool.fits(amounts));
+            let spare = amount_of(amounts, GPU) == 0;
+            let rank = |(id, pool): &(u64, &Pool)| (spare && !pool.devices.is_empty(), pool.amounts.free("CPU"), *id);
+            return open.min_by_key(rank).map(|(id, _)| PoolId::Bundle(id));
         }
         for selector in alternatives(place) {
             let found = self.choose(selector, amounts, place.target == Target::Spread);

@@ -83,6 +83,11 @@ impl Resources {
         used("CPU").max(used("memory")).unwrap_or(0)
     }
 
+    /// How much is free of a resource, in units of 1/10,000.
+    pub fn free(&self, name: &str) -> i64 {
+        self.free.get(name).copied().unwrap_or(0)
+    }
+
     /// Adds what is free of `other`, which was taken from here.
     pub fn absorb(&mut self, other: &Self) {
         for (name, amount) in &other.free {

@@ -144,6 +144,20 @@ fn a_bundle_is_a_pool_of_its_own() {
 }
 
 #[test]
+fn work_for_any_bundle_leaves_those_that_others_need() {
+    let mut nodes = two();
+    let (cpu, gpu) = ([("CPU", UNIT)], [("CPU", UNIT), ("GPU", UNIT)]);
+    nodes.reserve(GroupId(1), 0, 3, 1, &amounts(&gpu));
+    nodes.reserve(GroupId(1), 1, 3, 0, &amounts(&[("CPU", 2 * UNIT)]));
+    nodes.reserve(GroupId(1), 2, 3, 1, &amounts(&cpu));
+    let small = nodes.place(&in_group(&cpu, None)).unwrap();
+    assert_eq!(nodes.node_of(small.pool), 1);
+    assert!(
+        nodes.place(&in_group(&[("CPU", 2 * UNIT)], None)).is_some() && nodes.place(&in_group(&gpu, None)).is_some()
+    );
+}
+
+#[test]
 fn a_removed_node_loses_its_bundles() {
     let mut nodes = two();
     nodes.reserve(GroupId(1), 0, 2, 0, &amounts(&[("CPU", UNIT)]));
