@@ -16,6 +16,7 @@
 //! | `task`, `actor` | submitting work |
 //! | `watch` | references that coroutines and futures wait for |
 //! | `placement` | nodes, placement groups, where work may run |
+//! | `work` | what this process does now, and who else does what |
 //! | `worker/` | what a worker process does |
 //! | `session` | opening, attaching, closing, statistics |
 
@@ -37,6 +38,7 @@ mod strided;
 mod task;
 mod tensor_view;
 mod watch;
+mod work;
 mod worker;
 
 /// The native half of `park`. Import `park` instead.
@@ -73,6 +75,8 @@ mod _park {
     use crate::tensor_view::TensorView;
     #[pymodule_export]
     use crate::watch::{Watch, value_of};
+    #[pymodule_export]
+    use crate::work::{current_work, describe_session};
     #[pymodule_export]
     use crate::worker::{Call, LoopLane, Pool, leave_actor, worker_main, worker_participant};
 }

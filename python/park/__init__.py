@@ -71,6 +71,20 @@ def _make_remote(function_or_class, remote_options):
     raise TypeError("The @ray.remote decorator must be applied to either a function or a class.")
 
 
+#: What is imported when somebody asks for it: most programs never do.
+_WHEN_ASKED = {
+    "timeline": "park.util.state:timeline",
+    **{name: f"park.{name}" for name in ("cloudpickle", "runtime_env", "store", "util")},
+    **{
+        name: f"park.ids:{name}"
+        for name in (
+            *("ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "ObjectID", "PlacementGroupID"),
+            *("TaskID", "UniqueID", "WorkerID"),
+        )
+    },
+}
+
+
 def __getattr__(name):
     # Read from the installed distribution when somebody asks: to look for it costs more than the whole import.
     if name == "__version__":
@@ -80,8 +94,10 @@ def __getattr__(name):
             return version("parkstack")
         except PackageNotFoundError:  # run from a source tree
             return "0+unknown"
-    if name == "store":
+    if name in _WHEN_ASKED:
         from importlib import import_module
 
-        return import_module("park.store")
+        module, _, attribute = _WHEN_ASKED[name].partition(":")
+        found = import_module(module)
+        return getattr(found, attribute) if attribute else found
     raise AttributeError(f"module 'park' has no attribute {name!r}")

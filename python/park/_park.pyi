@@ -30,6 +30,8 @@ __all__ = [
     "create_actor",
     "create_channel",
     "create_group",
+    "current_work",
+    "describe_session",
     "dtypes",
     "export",
     "fetch",
@@ -457,6 +459,16 @@ def create_group(
 ) -> int:
     """
     Makes a placement group; returns its number. `layout` is one of Ray's strategies.
+    """
+
+def current_work() -> tuple[bytes, str, Any | None] | None:
+    """
+    The task or call that this thread of a worker runs: the id of its first result, its name, and the function if it is a task.
+    """
+
+def describe_session() -> dict:
+    """
+    Actors, unfinished tasks and workers of the session, as the head knows them.
     """
 
 def dtypes() -> list[tuple[str, int, int]]:

@@ -7,6 +7,7 @@ named actor's handle is made from the pair that was stored when the actor was cr
 
 from __future__ import annotations
 
+import functools
 import inspect
 import pickle
 import uuid
@@ -14,6 +15,7 @@ import weakref
 from typing import Any
 
 from park import _park, assignment, exceptions, options, placing, session, signature
+from park.ids import ActorID
 from park.remote_function import Export, definition_of
 
 _session_id = _park.session_id
@@ -117,6 +119,10 @@ class ActorMethod:
             self._ref, self._name, self._shape, {**self._chosen, **changed}, self._generator, self._pending
         )
 
+    def bind(self, *args, **kwargs):
+        """Ray makes a node of a graph here."""
+        raise NotImplementedError("park has no graphs of actors and tasks: call .remote()")
+
     def __call__(self, *args, **kwargs):
         raise TypeError(
             f"Actor methods cannot be called directly. Instead of running 'object.{self._name}()', try "
@@ -149,9 +155,9 @@ class ActorHandle:
         return made
 
     @property
-    def _actor_id(self) -> _park.ObjectRef:
-        """The actor's id, with `hex()` and `binary()`."""
-        return self._park_ref
+    def _actor_id(self) -> ActorID:
+        """The actor's id."""
+        return ActorID(self._park_ref.binary())
 
     _ray_actor_id = _actor_id
 
@@ -165,7 +171,7 @@ class ActorHandle:
         return hash(self._park_ref)
 
     def __dir__(self):
-        return [*self._park_meta["methods"], *EVERY_ACTOR]
+        return list(dict.fromkeys(["__init__", *self._park_meta["methods"], *EVERY_ACTOR]))
 
     def __repr__(self):
         return f"Actor({self._park_meta['class_name']}, {self._park_ref.hex()})"
@@ -189,7 +195,7 @@ class ActorClass:
     __name__: str
     __qualname__: str
 
-    def __init__(self, class_, actor_options, attributes=None):
+    def __new__(cls, class_, actor_options, attributes=None):
         if attributes is not None:
             # `class Derived(ThisActorClass)`: Python makes the class by calling the type of the base.
             base = next(base.__name__ for base in actor_options if isinstance(base, ActorClass))
@@ -198,6 +204,9 @@ class ActorClass:
                 "supported. You can instead inherit from a non-actor base class and make the derived class an actor class (with "
                 "@ray.remote)."
             )
+        return _blank(class_.__name__)
+
+    def __init__(self, class_, actor_options):
         options.check_actor(actor_options, override=False)
         self.__setstate__(
             {
@@ -211,8 +220,40 @@ class ActorClass:
             }
         )
 
+    def __getattr__(self, name):
+        # Programs read constants and call class methods of a class that was made an actor's, and look at its methods. Nothing of
+        # its own is looked for there: those names are asked for while it is half made.
+        if name.startswith("_"):
+            raise AttributeError(f"'ActorClass' object has no attribute '{name}'")
+        return getattr(self._class, name)
+
+    def __dir__(self):
+        return [*(name for name in dir(self._class) if not name.startswith("_")), "bind", "options", "remote"]
+
+    @property
+    def _default_options(self) -> dict[str, Any]:
+        """What the decorator said."""
+        return dict(self._options)
+
+    @property
+    def __ray_actor_class__(self) -> type:
+        """The class itself."""
+        return self._class
+
+    def _remote(self, args=(), kwargs=None, **actor_options):
+        """As `.options(...).remote(...)`, with the arguments in a list and a dictionary."""
+        chosen = self.options(**actor_options) if actor_options else self
+        return chosen.remote(*args, **(kwargs or {}))
+
+    def bind(self, *args, **kwargs):
+        """Ray makes a node of a graph here."""
+        raise NotImplementedError("park has no graphs of actors and tasks: call .remote()")
+
     def __getstate__(self):
         return {name: value for name, value in vars(self).items() if name in _TRAVELS}
+
+    def __reduce__(self):
+        return _blank, (self._class.__name__,), self.__getstate__()
 
     def __setstate__(self, state):
         # The class may be half made yet (its methods may use this object), so nothing may be asked of it here.
@@ -285,7 +326,7 @@ class ActorClass:
         if "concurrency_groups" in self._options:
             # They belong to the class, whose methods name them.
             merged["concurrency_groups"] = self._options["concurrency_groups"]
-        changed = ActorClass.__new__(ActorClass)
+        changed = _blank(self._class.__name__)
         changed.__setstate__({**self.__getstate__(), "_options": merged})
         return changed
 
@@ -324,12 +365,15 @@ class ActorClass:
         groups = self._groups(asynchronous, methods)
         self._meta = {
             "class_name": self.__name__,
+            "module": self.__module__,
+            "qualname": self.__qualname__,
             "max_task_retries": self._max_task_retries,
             "max_pending_calls": limit,
             "asynchronous": asynchronous,
             "attends": asynchronous and not self._options.get("concurrency_groups"),
             "groups": groups,
             "methods": methods,
+            "runtime_env": options.environment(self._options),
         }
 
         def pickled():
@@ -337,7 +381,12 @@ class ActorClass:
 
             return pickle.dumps((self._meta, dumps_definition(self._class, "actor class")))
 
-        variant = (self._max_task_retries, limit, tuple(groups.items()))
+        variant = (
+            self._max_task_retries,
+            limit,
+            tuple(groups.items()),
+            repr(sorted(self._meta["runtime_env"].items())),
+        )
         self._export = self._definition.export(variant, _session_id(), pickled)
         return self._export
 
@@ -354,6 +403,16 @@ class ActorClass:
 
     def __repr__(self):
         return f"<ActorClass {self.__module__}.{self.__qualname__}>"
+
+
+@functools.cache
+def _type_of(name: str) -> type[ActorClass]:
+    return type(f"ActorClass({name})", (ActorClass,), {})
+
+
+def _blank(name: str) -> ActorClass:
+    """An `ActorClass` to be filled. Its type has the class's name in its own, as in Ray: programs make names of it."""
+    return object.__new__(_type_of(name))
 
 
 _TRAVELS = frozenset({"_class", "_options", "_key", "__name__", "__qualname__", "__module__", "__doc__"})

@@ -16,6 +16,7 @@ from types import CoroutineType
 from typing import Any
 
 from park.exceptions import TaskCancelledError
+from park.runtime_context import CURRENT_CALL
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class ActorLoop:
             self._tasks.add(self.loop.create_task(self._serve(call), name=call.method))
 
     async def _serve(self, call) -> None:
+        CURRENT_CALL.set((bytes.fromhex(call.task_id), call.method, None))
         try:
             value = call.begin()
             if type(value) is CoroutineType:

@@ -161,7 +161,7 @@ _COMMON = {
     "placement_group_bundle_index": Option(int),
     "placement_group_capture_child_tasks": Option((bool, NONE)),
     "resources": Option((dict, NONE), _resources_wrong),
-    "runtime_env": Option((dict, NONE), offered=_empty),
+    "runtime_env": Option((dict, NONE)),
     "scheduling_strategy": Option(_STRATEGIES, _strategy_wrong),
     # There are no task events, whether they are enabled or not.
     "enable_task_events": Option(bool),
@@ -246,6 +246,7 @@ def _check(table: dict[str, Option], options: dict[str, Any], whose: str) -> Non
 def check_task(options: dict[str, Any], *, override: bool, generator: bool) -> None:
     """Check the options of a task; `override` if they come from `.options()`."""
     _check(TASK, options, "remote functions")
+    _check_environment(options)
     _check_deprecated_group(options)
     if override and "max_calls" in options:
         raise ValueError("Setting 'max_calls' is not supported in '.options()'.")
@@ -256,6 +257,7 @@ def check_task(options: dict[str, Any], *, override: bool, generator: bool) -> N
 def check_actor(options: dict[str, Any], *, override: bool) -> None:
     """Check the options of an actor; `override` if they come from `.options()`."""
     _check(ACTOR, options, "actors")
+    _check_environment(options)
     _check_deprecated_group(options)
     if override and "concurrency_groups" in options:
         raise ValueError("Setting 'concurrency_groups' is not supported in '.options()'.")
@@ -269,6 +271,13 @@ def check_actor(options: dict[str, Any], *, override: bool) -> None:
     if options.get("get_if_exists") and not options.get("name"):
         raise ValueError("The actor name must be specified to use `get_if_exists`.")
     refuse_what_is_not_offered(ACTOR, options)
+
+
+def _check_environment(options: dict[str, Any]) -> None:
+    if options.get("runtime_env"):
+        from park import runtime_env
+
+        runtime_env.checked(options["runtime_env"])
 
 
 def _check_deprecated_group(options: dict[str, Any]) -> None:
@@ -300,6 +309,19 @@ def refuse_what_is_not_offered(table: dict[str, Option], options: dict[str, Any]
 def refuse_generators(what: str) -> NotImplementedError:
     """The error for a generator that is run as a task: its results would have to be a stream."""
     return NotImplementedError(f"park does not offer streaming generators yet: {what} is a generator function")
+
+
+def environment(options: dict[str, Any]) -> dict[str, Any]:
+    """The runtime environment of a task or actor that is submitted here: its own over this process's; empty for that of the session."""
+    from park import session
+
+    chosen = options.get("runtime_env")
+    around = session.runtime_env() if _park.role() == "worker" else {}
+    if not chosen and not around:
+        return {}
+    from park import environment, runtime_env
+
+    return environment.for_hello(runtime_env.merged(around, runtime_env.checked(chosen)))
 
 
 def _amounts(options: dict[str, Any]) -> dict[str, float]:

@@ -64,6 +64,8 @@ class Retrying:
         self.retries = retries
         self.exceptions = exceptions
         self.__qualname__ = function.__qualname__
+        self.__name__ = function.__name__
+        self.__module__ = function.__module__
 
     def __call__(self, *args, **kwargs):
         left = self.retries
@@ -104,6 +106,20 @@ class RemoteFunction:
                 "__doc__": function.__doc__,
             }
         )
+
+    @property
+    def _default_options(self) -> dict[str, Any]:
+        """What the decorator said."""
+        return dict(self._options)
+
+    def _remote(self, args=(), kwargs=None, **task_options):
+        """As `.options(...).remote(...)`, with the arguments in a list and a dictionary."""
+        chosen = self.options(**task_options) if task_options else self
+        return chosen.remote(*args, **(kwargs or {}))
+
+    def bind(self, *args, **kwargs):
+        """Ray makes a node of a graph here."""
+        raise NotImplementedError("park has no graphs of actors and tasks: call .remote()")
 
     def __getstate__(self):
         return {name: value for name, value in vars(self).items() if name in _TRAVELS}
@@ -170,10 +186,19 @@ class RemoteFunction:
             function = Retrying(function, self._max_retries, exceptions)
             variant = (self._max_retries, exceptions)
 
+        env = options.environment(self._options)
+        if env:
+            variant = (variant, repr(sorted(env.items())))
+
         def pickled():
             from park.serialization import dumps_definition
 
-            return dumps_definition(function, "function")
+            definition = dumps_definition(function, "function")
+            if not env:
+                return definition
+            from park.environment import InEnvironment
+
+            return dumps_definition(InEnvironment(definition, env, function), "function")
 
         self._export = self._definition.export(variant, _session_id(), pickled)
         return self._export

@@ -7,6 +7,7 @@ The native encoder calls `dumps` for everything that it cannot write by itself. 
 import collections
 import inspect
 import io
+import os
 import pickle
 import sys
 import types
@@ -14,16 +15,28 @@ import typing
 
 import cloudpickle
 
+from park._park import ObjectRef
+from park.exceptions import OufOfBandObjectRefSerializationException
+
 #: How deep the search for an attribute that does not pickle goes.
 _DEPTH = 12
 #: Buffers below this many bytes stay in the pickle: a view would cost more than the copy. The decoder goes by the same number.
 SMALL = 1024
+#: Bytes above which a function or class is refused: it has captured what should be an argument.
+_LARGEST_DEFINITION = int(os.environ.get("FUNCTION_SIZE_ERROR_THRESHOLD", "100000000"))
+#: What `park.util.register_serializer` was told: class -> (serializer, deserializer).
+REGISTERED: dict[type, tuple] = {}
 
 
 def _reduce_code(code):
     """cloudpickle's own reduction, with the file's name: since 3.1.3 it forgets it, and tracebacks of workers lose their lines."""
     make, args, *rest = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
     return make, tuple(code.co_filename if arg == "<dynamic-code>" else arg for arg in args), *rest
+
+
+def _made_by(deserializer, value):
+    """What a value with a registered serializer is made again with."""
+    return deserializer(value)
 
 
 class Pickler(cloudpickle.Pickler):
@@ -34,6 +47,9 @@ class Pickler(cloudpickle.Pickler):
     )
 
     def reducer_override(self, value):
+        if REGISTERED and (chosen := REGISTERED.get(type(value))):
+            serializer, deserializer = chosen
+            return _made_by, (deserializer, serializer(value))
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
             from park import tensors
@@ -42,6 +58,26 @@ class Pickler(cloudpickle.Pickler):
             if reduced is not None:
                 return reduced
         return super().reducer_override(value)
+
+
+class _DefinitionPickler(Pickler):
+    """For functions and classes. References in their closures are counted like any, unless the program wants none there."""
+
+    def reducer_override(self, value):
+        refuse_stray_reference(value)
+        return super().reducer_override(value)
+
+
+def refuse_stray_reference(value):
+    """Raise for a reference outside of a value that is put, passed or returned, if the environment forbids those as Ray's may."""
+    if isinstance(value, ObjectRef) and os.environ.get("RAY_allow_out_of_band_object_ref_serialization") in (
+        "0",
+        "false",
+    ):
+        raise OufOfBandObjectRefSerializationException(
+            f"{value} is pickled outside of a value that is put, passed or returned, in a closure for example, which "
+            "RAY_allow_out_of_band_object_ref_serialization=0 forbids: pass it as an argument"
+        )
 
 
 def dumps(value, what="the object"):
@@ -78,13 +114,21 @@ def dumps_definition(value, what):
     """Pickle a function or class by value. `what` names it in the error: "function", "actor class"."""
     try:
         with io.BytesIO() as file:
-            Pickler(file, protocol=5).dump(value)
-            return file.getvalue()
+            _DefinitionPickler(file, protocol=5).dump(value)
+            pickled = file.getvalue()
     except Exception as error:
         explained = explain(error, value, f"the {what} {getattr(value, '__qualname__', repr(value))}")
         if explained is error:
             raise
         raise explained from error
+    if len(pickled) > _LARGEST_DEFINITION:
+        kind, name = {"function": ("remote function", "__qualname__")}.get(what, ("actor", "__name__"))
+        raise ValueError(
+            f"The {kind} {getattr(value, name, value)} is too large ({len(pickled) >> 20} MiB > FUNCTION_SIZE_ERROR_THRESHOLD="
+            f"{_LARGEST_DEFINITION >> 20} MiB). Check that its definition is not implicitly capturing a large array or other object in "
+            "scope. Tip: use ray.put() to put large objects in the Ray object store."
+        )
+    return pickled
 
 
 def explain(error, value, what):

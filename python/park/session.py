@@ -20,13 +20,14 @@ from park import _park, assignment, machine, node_resources
 from park.exceptions import RaySystemError
 from park.ids import NodeID
 from park.labels import check_labels
+from park.output.reader import Reader
 
 NODE_IP = machine.NODE_IP
 
 #: Arguments of Ray's `init` that change what cannot be seen from a program here: there is no dashboard, no log file, no raylet.
 _WITHOUT_EFFECT = {
     *("include_dashboard", "dashboard_host", "dashboard_port", "proxy_server_url"),
-    *("configure_logging", "logging_level", "logging_format", "logging_config", "log_to_driver"),
+    *("configure_logging", "logging_level", "logging_format", "logging_config"),
     *(
         "_enable_object_reconstruction",
         "_plasma_directory",
@@ -37,13 +38,21 @@ _WITHOUT_EFFECT = {
 }
 #: Arguments that ask for what park does not have, unless they are empty.
 _NOT_OFFERED = {
-    *("job_config", "runtime_env"),
     *("enable_resource_isolation", "cgroup_path", "system_reserved_cpu", "system_reserved_memory"),
 }
+
+#: Modules that workers start with besides those that `init` was told: what must reach them however they come to be.
+PRELOADED: list[str] = []
+
+#: Whether what needs a session opens one.
+AUTO_INIT = os.environ.get("RAY_ENABLE_AUTO_CONNECT", "1") != "0"
 
 _lock = threading.RLock()
 _namespace: str | None = None
 _closes_at_exit = False
+_runtime_env: dict[str, Any] = {}
+#: Prints what workers print.
+_output: Reader | None = None
 #: The id of the first node, once it is known.
 _node_id: str | None = None
 
@@ -91,6 +100,9 @@ def init(
     local_mode: bool = False,
     ignore_reinit_error: bool = False,
     namespace: str | None = None,
+    runtime_env: dict[str, Any] | None = None,
+    job_config: Any = None,
+    log_to_driver: bool = True,
     preload: collections.abc.Iterable[str] = (),
     object_store_reserve: bool = False,
     object_store_prefault: bool = False,
@@ -101,8 +113,12 @@ def init(
 ) -> RayContext:
     """Open a session: an object store and worker processes, which end with it.
 
+    `runtime_env` is what every worker finds around it: environment variables, a working folder, modules, a hook to run first. It and
+    the namespace may also come in a `job_config`, as Ray's `JobConfig` has them.
+
     `num_cpus`, `num_gpus` and `resources` are what tasks and actors share; without them, what the machine has. `preload` names
-    modules that every worker starts with, because the process it is forked from imported them once.
+    modules that every worker starts with, because the process it is forked from imported them once. What workers print is printed
+    here, each line with the name and process of who printed it; with `log_to_driver=False` it is dropped.
 
     The store takes memory as it is needed and gives it back when idle. With `object_store_reserve` it takes all of
     `object_store_memory` bytes now and keeps them (`StoreFullError` if the machine has not as many); with `object_store_prefault` it
@@ -129,6 +145,8 @@ def init(
                 "or by calling 'ray.shutdown()' prior to 'ray.init()'."
             )
         cluster = _cluster_at(address)
+        if job_config is not None:
+            namespace, runtime_env = _from_job_config(job_config, namespace, runtime_env)
         for name, value in ray_arguments.items():
             if name in _NOT_OFFERED and value:
                 raise NotImplementedError(f"park does not offer init({name}={value!r}) yet")
@@ -151,7 +169,8 @@ def init(
             "huge_pages": _checked_bool("object_store_huge_pages", object_store_huge_pages),
             **_checked_spilling(_object_spilling_directory, _object_spilling_limit),
         }
-        _open(first, namespace or str(uuid.uuid4()), modules, store)
+        env = _checked_runtime_env(runtime_env)
+        _open(first, namespace or str(uuid.uuid4()), modules, store, env, _checked_bool("log_to_driver", log_to_driver))
         if cluster is not None:
             _clusters[OPEN] = cluster
             for node in cluster.worker_nodes:
@@ -164,13 +183,15 @@ def _open(
     namespace: str,
     modules: list[str],
     store: dict[str, Any],
+    env: dict[str, Any],
+    show_output: bool,
 ) -> None:
     """Start the session with this first node (id, labels, resources) and an object store made so."""
-    global _namespace, _node_id
+    global _namespace, _node_id, _output
     node_id, labels, total = first
     if _park.role() != "none":
         # One that ended by itself: its host went away, or it belongs to the parent of this forked process.
-        _park.shutdown()
+        shutdown()
     path = [entry or os.getcwd() for entry in sys.path]
     start = f"import sys; sys.path[:] = {path!r}; from park.zygote import main; main()"
     # One thread each, or the workers' pools would together be many times as large as the machine.
@@ -178,16 +199,32 @@ def _open(
     hello = {
         "driver_pid": os.getpid(),
         "sys_path": path,
-        "preload": modules,
+        "preload": [*modules, *PRELOADED],
         "namespace": namespace,
+        "runtime_env": env,
+        "output": None,
         "node_id": node_id,
         "visible_devices": assignment.visible_devices(),
         "threads": threads.get("OMP_NUM_THREADS"),
     }
     prestart = int(min(total.get("CPU", 0), machine.cpus()))
     command = [sys.executable, "-c", start]
-    _park.init(command, threads, json.dumps(hello), node_id, labels, total, prestart, store)
+    output = Reader() if show_output else None
+    try:
+        if output is not None:
+            hello["output"] = output.theirs.fileno()
+            output.theirs.set_inheritable(True)
+        _park.init(command, threads, json.dumps(hello), node_id, labels, total, prestart, store)
+    except BaseException:
+        if output is not None:
+            output.stop()
+        raise
+    finally:
+        if output is not None:
+            output.theirs.close()
+    _output = output
     _namespace, _node_id = namespace, node_id
+    set_runtime_env(env)
     _close_at_exit()
 
 
@@ -203,16 +240,22 @@ def auto_init() -> None:
     if not _park.is_initialized():
         with _lock:
             if not _park.is_initialized():
+                if not AUTO_INIT:
+                    raise RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")
                 init()
 
 
 def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
     """End the session: its workers, its actors and its objects. Without a session, nothing happens."""
-    global _namespace, _node_id
+    global _namespace, _node_id, _output
     with _lock:
         _park.shutdown()
         _namespace = _node_id = None
         _clusters.pop(OPEN, None)
+        set_runtime_env({})
+        if _output is not None:
+            _output.stop()
+            _output = None
     futures = sys.modules.get("park.futures")  # imported by those who await
     if futures is not None:
         futures.close()
@@ -256,6 +299,17 @@ def namespace() -> str:
     if _namespace is None:
         _namespace = str(uuid.uuid4())
     return _namespace
+
+
+def runtime_env() -> dict[str, Any]:
+    """The environment that this process was made with: what `init` was told, or the task or actor that it runs."""
+    return _runtime_env
+
+
+def set_runtime_env(env: dict[str, Any]) -> None:
+    """Say which environment this process has now."""
+    global _runtime_env
+    _runtime_env = env
 
 
 def check_namespace(value: str | None) -> None:
@@ -327,6 +381,23 @@ def _check_address(address: str | None) -> None:
         f"park runs in the process that opens it and does not connect to {address!r}; to share the objects of another process's "
         "session, use park.attach()"
     )
+
+
+def _from_job_config(
+    config: Any, namespace: str | None, env: dict[str, Any] | None
+) -> tuple[str | None, dict[str, Any] | None]:
+    """The namespace and environment that a `JobConfig` and the arguments beside it give; the arguments go first."""
+    if getattr(config, "default_actor_lifetime", "non_detached") != "non_detached":
+        raise NotImplementedError("park does not offer default_actor_lifetime='detached' yet")
+    return namespace or config.ray_namespace, env or config.runtime_env
+
+
+def _checked_runtime_env(env: dict[str, Any] | None) -> dict[str, Any]:
+    if not env:
+        return {}
+    from park import environment, runtime_env
+
+    return environment.for_hello(runtime_env.checked(env))
 
 
 def _checked_bool(name: str, value: bool) -> bool:

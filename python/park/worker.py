@@ -7,10 +7,12 @@ import threading
 from typing import NamedTuple
 
 import park.serialization
-from park import _park, session
+from park import _park, environment, runtime_context, session
 
 #: How often this process's actor was restarted before; None in processes that are no actor.
 restarts = None
+#: The id of this process's actor, and what its handles know of it; None likewise.
+actor = None
 
 #: Imported in the zygote so that no worker pays for it.
 _PRELOADED = (park.serialization,)
@@ -25,20 +27,34 @@ def main(control, arena, participant, hello):
         sys.modules["numpy"].random.seed()
     if "torch" in sys.modules:
         sys.modules["torch"].seed()
+    if hello["runtime_env"]:
+        environment.run_session_hook()
     _park.worker_main(control, arena, participant)
     return 0
 
 
-def load_actor(blob, restart_count):
+def name():
+    """As whom this process prints: its actor's class, or the task that it runs."""
+    if actor is not None:
+        return actor[1]["class_name"]
+    work = runtime_context.current_work()
+    return "worker" if work is None else work[1]
+
+
+def load_actor(blob, restart_count, actor_id):
     """The class in the blob that park.actor exported, and how its calls run beside each other.
 
     The latter is what `Modes` in park-py/src/worker/actor.rs reads: whether calls run on event loops, and how many of each
     concurrency group at a time; a group of no name is there unless the main thread runs its calls. An async actor without groups has
     one event loop, which takes calls itself.
     """
-    global restarts
+    global restarts, actor
     restarts = restart_count
     meta, definition = pickle.loads(blob)
+    actor = (actor_id, meta)
+    if env := meta["runtime_env"]:
+        environment.put_on(env)
+        environment.run_session_hook()
     for name, limit in meta["groups"].items():
         if limit <= 0:
             raise ValueError(f"max_concurrency must be greater than 0, and concurrency group {name!r} has {limit}")

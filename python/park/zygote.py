@@ -17,6 +17,8 @@ import socket
 import struct
 import sys
 
+from park.output import stream
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 #: Milliseconds without a request after which there is time for imports.
@@ -37,12 +39,16 @@ def main():
         return
     import park.worker
 
+    if hello["runtime_env"]:
+        from park import environment
+
+        environment.put_on(hello["runtime_env"])
     for name in hello["preload"]:
         importlib.import_module(name)
     gc.collect()
     # Pages that the collector never touches again stay shared with the workers.
     gc.freeze()
-    _Zygote(link, driver, control, arena, hello, park.worker.main).serve()
+    _Zygote(link, driver, control, arena, hello, park.worker).serve()
 
 
 def _receive_hello(link):
@@ -61,7 +67,13 @@ class _Zygote:
         self.control = control
         self.arena = arena
         self.hello = hello
-        self.worker = worker
+        self.worker = worker.main
+        #: What a worker prints as.
+        self.name = worker.name
+        #: Where the driver waits for the ends of pipes; None if nobody wants to read what workers print.
+        self.output = None if hello["output"] is None else socket.socket(fileno=hello["output"])
+        if self.output is not None:
+            self.output.set_inheritable(False)
         #: process id -> (participant, pidfd)
         self.workers = {}
         self.poll = select.poll()
@@ -111,15 +123,28 @@ class _Zygote:
         sys.stdout.flush()
         sys.stderr.flush()
         zygote = os.getpid()
+        pipes = [] if self.output is None else [os.pipe(), os.pipe()]
         pid = os.fork()
         if pid == 0:
-            self.become_worker(zygote, participant)
+            self.become_worker(zygote, participant, pipes)
+        if pipes:
+            self.tell_output(pid, pipes)
         pidfd = os.pidfd_open(pid)
         self.workers[pid] = (participant, pidfd)
         self.poll.register(pidfd, select.POLLIN)
         socket.send_fds(self.link, [struct.pack("<cHI", b"P", participant, pid)], [pidfd])
 
-    def become_worker(self, zygote, participant):
+    def tell_output(self, pid, pipes):
+        """Give the driver the ends from which it reads what the worker prints."""
+        try:
+            socket.send_fds(self.output, [struct.pack("<I", pid)], [read for read, _ in pipes])
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the driver is about to end; the worker with it
+        for pair in pipes:
+            for fd in pair:
+                os.close(fd)
+
+    def become_worker(self, zygote, participant, pipes):
         """In the forked child; never returns."""
         code = 1
         try:
@@ -131,6 +156,13 @@ class _Zygote:
             os.close(self.driver)
             for _, pidfd in self.workers.values():
                 os.close(pidfd)
+            if pipes:
+                self.output.close()
+                for read, _ in pipes:
+                    os.close(read)
+                stream.redirect(pipes[0][1], pipes[1][1], self.name)
+            else:
+                stream.discard()
             # The zygote's own exit handlers are not the worker's.
             atexit._clear()
             code = self.worker(self.control, self.arena, participant, self.hello)

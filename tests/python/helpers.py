@@ -110,6 +110,13 @@ def kill(pid):
     wait_until(lambda: not alive(pid), 10)
 
 
+def fresh_python(program, **options):
+    """Run a program in an interpreter of its own; what it printed. It must end well."""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=SOON + 30, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 class CounterFile:
     """Counts attempts of tasks that may die at any moment: one appended byte each, with O_APPEND so that none is lost."""
 

@@ -113,7 +113,7 @@ def test_a_generator_method_is_not_offered_yet(sample):
 @pytest.mark.park_only
 @pytest.mark.parametrize(
     "options",
-    [{"lifetime": "detached"}, {"runtime_env": {"pip": ["x"]}},
+    [{"lifetime": "detached"},
      {"placement_group": "group"}, {"label_selector": {"a": "b"}}, {"accelerator_type": "H100"}],
     ids=str,
 )  # fmt: skip
@@ -135,3 +135,65 @@ def test_variants_of_one_function_are_stored_once():
         kept = [pair.options(num_cpus=cpus).remote() for cpus in (0, 1, 2)]
         ray.get(kept, timeout=SOON)
     assert ray.store_stats()["objects"] <= before + len(kept)
+
+
+class Constants:
+    LIMIT = 7
+
+    @classmethod
+    def made(cls, value):
+        return cls(), value
+
+    def method(self):
+        return ray.remote(Constants)
+
+
+def test_an_actor_class_shows_the_class_that_it_was_made_of():
+    actor_class = ray.remote(num_cpus=0)(Constants)
+    assert actor_class.LIMIT == 7 and actor_class.made(1)[1] == 1
+    assert {"made", "method", "remote", "options", "bind"} <= set(dir(actor_class))
+    assert type(actor_class).__name__ == "ActorClass(Constants)" and isinstance(actor_class, ray.actor.ActorClass)
+    assert actor_class.__ray_metadata__.modified_class.__name__ == "Constants"
+    assert actor_class._default_options == {"num_cpus": 0}
+    with pytest.raises(AttributeError):
+        actor_class.no_such_name
+
+
+@pytest.mark.park_only
+def test_graphs_are_refused():
+    for made in (ray.remote(Constants), ray.remote(lambda: 1)):
+        with pytest.raises(NotImplementedError, match="graphs"):
+            made.bind()
+
+
+def test_remote_with_arguments_in_a_list(session):
+    def numbers(n, start=0):
+        return list(range(start, start + n))
+
+    function = ray.remote(numbers)
+    assert ray.get(function._remote(args=[2], kwargs={"start": 5}, num_returns=2)) == [5, 6]
+    assert function._remote([0], num_returns=0) is None
+    actor = ray.remote(Constants)._remote(num_cpus=0)
+    assert ray.get(actor.__ray_ready__.remote())
+
+
+@pytest.mark.park_only
+def test_a_definition_that_captures_too_much_is_refused(session, monkeypatch):
+    from park import serialization
+
+    monkeypatch.setattr(serialization, "_LARGEST_DEFINITION", 100_000)
+    captured = bytearray(200_000)
+
+    @ray.remote
+    def function():
+        return captured
+
+    @ray.remote
+    class Actor:
+        def method(self):
+            return captured
+
+    with pytest.raises(ValueError, match="The remote function .*function is too large"):
+        function.remote()
+    with pytest.raises(ValueError, match="The actor Actor is too large"):
+        Actor.remote()

@@ -135,7 +135,7 @@ def test_remote_wants_a_function_or_a_class():
     [
         (lambda: ray.remote(num_returns="streaming")(lambda: (yield 1)).remote(), "stream|generator"),
         (lambda: ray.remote(lambda: (yield 1)).remote(), "stream|generator"),
-        (lambda: ray.remote(runtime_env={"env_vars": {"A": "1"}})(function).remote(), "runtime_env"),
+        (lambda: ray.remote(runtime_env={"pip": ["a"]})(function).remote(), "runtime_env"),
     ],
     ids=["streaming", "generator", "runtime_env"],
 )

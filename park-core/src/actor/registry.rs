@@ -1,6 +1,6 @@
 //! The head's list of actors: who they are, where they are, and what a death of their process means for them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::error::{Result, bail};
 use crate::id::{ObjectId, ParticipantId};
@@ -57,7 +57,25 @@ pub struct ActorRegistry {
     names: HashMap<(String, String), ObjectId>,
     /// Why dead actors died, while somebody still has a handle.
     graves: HashMap<ObjectId, ObjectRef>,
+    /// The actors that died last, oldest first, for people who look.
+    dead: VecDeque<Dead>,
 }
+
+/// What is remembered of an actor that died.
+#[derive(Clone, Debug)]
+pub struct Dead {
+    /// Its handle object.
+    pub id: ObjectId,
+    /// Its class.
+    pub class_name: String,
+    /// Namespace and name, if it had one.
+    pub name: Option<(String, String)>,
+    /// How often it was restarted.
+    pub restarts: u32,
+}
+
+/// How many dead actors are remembered.
+const REMEMBERED: usize = 1000;
 
 impl ActorRegistry {
     /// Refuses a name that is taken.
@@ -99,6 +117,15 @@ impl ActorRegistry {
         if let Some(name) = &actor.spec.name {
             self.names.remove(name);
         }
+        if self.dead.len() == REMEMBERED {
+            self.dead.pop_front();
+        }
+        self.dead.push_back(Dead {
+            id,
+            class_name: actor.spec.class_name.clone(),
+            name: actor.spec.name.clone(),
+            restarts: actor.restarts,
+        });
         Some(actor)
     }
 
@@ -122,6 +149,11 @@ impl ActorRegistry {
             .collect();
         ids.sort_unstable();
         ids
+    }
+
+    /// The actors that died last, oldest first.
+    pub fn dead(&self) -> impl Iterator<Item = &Dead> {
+        self.dead.iter()
     }
 
     /// Every actor.

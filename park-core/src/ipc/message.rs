@@ -58,6 +58,8 @@ pub enum ToWorker {
         args: Args,
         /// Promised results, at least one.
         returns: Vec<ObjectId>,
+        /// Its name, for whoever asks while it runs.
+        name: String,
     },
     /// Become an actor. Its holds belong to the head.
     Create {
@@ -201,6 +203,11 @@ pub enum ToHead {
         /// A promised object.
         reply: ObjectId,
     },
+    /// Which actors, tasks and workers are there? Answered by sealing `reply` with an encoded description.
+    Describe {
+        /// A promised object.
+        reply: ObjectId,
+    },
     /// How is scheduling going? Answered by sealing `reply` with encoded statistics.
     Stats {
         /// A promised object.
@@ -233,7 +240,10 @@ impl ToHead {
                 named.chain(task.returns.iter().copied()).collect()
             }
             Self::CreateActor(spec) => spec.args.holds().chain([spec.class]).collect(),
-            Self::ActorEnded { cause: id, .. } | Self::FindActor { reply: id, .. } | Self::Stats { reply: id } => {
+            Self::ActorEnded { cause: id, .. }
+            | Self::FindActor { reply: id, .. }
+            | Self::Stats { reply: id }
+            | Self::Describe { reply: id } => {
                 vec![*id]
             }
             Self::Placement { request, reply } => request.held().into_iter().chain([*reply]).collect(),

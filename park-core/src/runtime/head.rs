@@ -27,6 +27,7 @@ use crate::store::{IdleTrim, ObjectRef, Spec, Store, never};
 use crate::sync::RingReader;
 use crate::sync::atomic::Ordering;
 
+use super::describe::Description;
 use super::lineage::Lineage;
 
 /// What a session with worker processes needs to know.
@@ -238,6 +239,14 @@ impl Head {
         state.stats()
     }
 
+    /// Actors, tasks and workers as they are now.
+    pub fn describe(&self) -> Description {
+        let mut state = self.lock();
+        // As for the numbers.
+        let _ = state.drain();
+        state.describe()
+    }
+
     /// The head's own thread: sleeps on its doorbell, handles what others sent, notices sealed objects,
     /// and gives memory back when the store is idle.
     pub(super) fn run(&self) {
@@ -341,6 +350,7 @@ impl State {
                 }
             },
             ToHead::Stats { reply } => self.reply(reply, &encode(&self.stats()).unwrap_or_default(), &[]),
+            ToHead::Describe { reply } => self.reply(reply, &encode(&self.describe()).unwrap_or_default(), &[]),
             ToHead::Placement { request, reply } => self.placement_request(from, request, reply),
             ToHead::Blocked => self.worker_blocked(from),
             ToHead::Unblocked => self.worker_unblocked(from),

@@ -12,12 +12,14 @@
 //! | `placement` | nodes and placement groups |
 //! | `actors` | creating, placing, finding and ending actors |
 //! | `lineage` | how objects were made, and making them again |
+//! | `describe` | who is there, for people and tests |
 //! | `death` | what happens when a process ends |
 //! | `watch` | the thread that hears of deaths and of strangers that want to join |
 
 mod actors;
 mod audit;
 mod death;
+mod describe;
 mod head;
 mod lineage;
 mod place;
@@ -25,5 +27,6 @@ mod placement;
 mod session;
 mod watch;
 
+pub use describe::{ActorRow, Description, TaskRow, WorkerRow};
 pub use head::{Head, HeadStats, WorkerSetup};
 pub use session::Session;

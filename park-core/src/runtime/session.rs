@@ -20,6 +20,7 @@ use crate::sched::native::NativePool;
 use crate::store::{Interrupt, Object, ObjectRef, Store};
 use crate::sys::socket;
 
+use super::describe::Description;
 use super::head::{Head, HeadStats, WorkerSetup};
 use super::watch::Watcher;
 
@@ -260,6 +261,14 @@ impl Session {
             return Ok(head.stats());
         }
         decode(self.ask(|reply| ToHead::Stats { reply }, interrupt)?.bytes())
+    }
+
+    /// Actors, tasks and workers as they are now.
+    pub fn describe(&self, interrupt: Interrupt<'_>) -> Result<Description> {
+        if let Role::Head { head, .. } = &self.inner.role {
+            return Ok(head.describe());
+        }
+        decode(self.ask(|reply| ToHead::Describe { reply }, interrupt)?.bytes())
     }
 
     // --- nodes and placement groups -------------------------------------------------------------------------------------------

@@ -50,6 +50,11 @@ impl<Work: Copy + Eq + Hash> DependencyTable<Work> {
         self.waiters.keys().copied()
     }
 
+    /// Whether this work waits.
+    pub fn contains(&self, work: Work) -> bool {
+        self.open.contains_key(&work)
+    }
+
     /// How much work waits.
     pub fn len(&self) -> usize {
         self.open.len()

@@ -62,6 +62,7 @@ impl Task {
                 function,
                 args,
                 returns: returns.clone(),
+                name: name.clone(),
             })?,
             &[],
         )?;

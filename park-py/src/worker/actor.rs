@@ -11,12 +11,13 @@ use pyo3::exceptions::{PyAttributeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 use super::Worker;
 use super::job::{Outcome, blob, ends_process, keep, load_args, pack};
 use super::lane::Lane;
 use crate::gate::{self, OrRaise};
+use crate::work;
 
 /// The actor that a process has become.
 pub(super) struct Actor {
@@ -91,6 +92,7 @@ impl Worker {
 
     /// Runs a call and puts it away.
     pub(super) fn perform(&self, py: Python<'_>, job: &Job) -> PyResult<()> {
+        let _now = work::begin(&job.message);
         let mut began = false;
         let outcome = self
             .begin_call(py, job, &mut began)
@@ -190,7 +192,14 @@ impl Worker {
         };
         let loaded = py
             .import("park.worker")?
-            .call_method1("load_actor", (blob(py, self.store(), *class)?, *restarts))?;
+            .call_method1(
+                "load_actor",
+                (
+                    blob(py, self.store(), *class)?,
+                    *restarts,
+                    PyBytes::new(py, &actor.to_bytes()),
+                ),
+            )?;
         let (class, modes): (Bound<'_, PyAny>, Modes) = loaded.extract()?;
         *constructor = format!("{}.__init__", class.getattr("__qualname__")?);
         let (args, kwargs) = load_args(py, self.store(), args)?;

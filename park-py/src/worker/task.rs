@@ -9,6 +9,7 @@ use park_core::{ObjectId, Store};
 use pyo3::prelude::*;
 
 use super::job::{Outcome, keep, load, load_args};
+use crate::work;
 
 /// See the module's documentation. The main thread's own.
 #[derive(Default)]
@@ -28,6 +29,7 @@ impl Functions {
         else {
             return Ok(());
         };
+        let _now = work::begin(&job.message);
         if !self.loaded.contains_key(function) {
             let loaded = load(py, store, *function)?;
             let name = loaded
@@ -40,7 +42,9 @@ impl Functions {
         let Some((function, _)) = self.loaded.get(function) else {
             return Ok(());
         };
-        let value = function.bind(py).call(args, Some(&kwargs))?;
+        let function = function.bind(py);
+        work::calls(function);
+        let value = function.call(args, Some(&kwargs))?;
         keep(py, store, &value, returns)
     }
 

@@ -1,0 +1,154 @@
+//! Who is there: actors, unfinished tasks and worker processes, as the head knows them. For people and tests; nothing decides by it.
+//!
+//! The head does not hear of single calls to actors, and forgets a task when it is done, so neither is listed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::actor::registry::Life;
+use crate::id::{ObjectId, ParticipantId};
+use crate::proc::pool::Role;
+use crate::sched::task::Task;
+
+use super::head::{State, Work};
+
+/// One actor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorRow {
+    /// Its handle object.
+    pub id: ObjectId,
+    /// Its class.
+    pub class_name: String,
+    /// Namespace and name, if it has one.
+    pub name: Option<(String, String)>,
+    /// "waiting" for arguments, "queued" for resources, "starting", "alive", "restarting", "retiring" or "dead".
+    pub life: String,
+    /// Its process; 0 if it has none.
+    pub pid: u32,
+    /// How often it was restarted.
+    pub restarts: u32,
+}
+
+/// One task that is not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRow {
+    /// Its first result.
+    pub id: ObjectId,
+    /// Its name.
+    pub name: String,
+    /// "waiting" for arguments, "queued" for resources or a worker, "sent" to one ahead of its turn, "running" or "blocked" in a wait.
+    pub life: String,
+    /// Its worker's process; 0 if it has none.
+    pub pid: u32,
+    /// Attempts that failed before.
+    pub attempt: u32,
+}
+
+/// One worker process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRow {
+    /// Its entry in the session.
+    pub participant: ParticipantId,
+    /// Its process; 0 while it is asked for.
+    pub pid: u32,
+    /// The actor that it is.
+    pub actor: Option<ObjectId>,
+    /// Whether it has nothing to do.
+    pub idle: bool,
+}
+
+/// See the module's documentation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// Actors, also those that died lately.
+    pub actors: Vec<ActorRow>,
+    /// Tasks, oldest first.
+    pub tasks: Vec<TaskRow>,
+    /// Workers, by entry.
+    pub workers: Vec<WorkerRow>,
+}
+
+impl State {
+    pub(super) fn describe(&self) -> Description {
+        Description {
+            actors: self.describe_actors(),
+            tasks: self.describe_tasks(),
+            workers: self.describe_workers(),
+        }
+    }
+
+    fn describe_actors(&self) -> Vec<ActorRow> {
+        let dead = self.actors.dead().map(|dead| ActorRow {
+            id: dead.id,
+            class_name: dead.class_name.clone(),
+            name: dead.name.clone(),
+            life: "dead".to_owned(),
+            pid: 0,
+            restarts: dead.restarts,
+        });
+        let living = self.actors.iter().map(|(id, actor)| {
+            let has_process = matches!(actor.life, Life::Starting | Life::Alive | Life::Retiring);
+            let life = match actor.life {
+                _ if actor.restarts > 0 && !matches!(actor.life, Life::Alive | Life::Retiring) => "restarting",
+                Life::Waiting => "waiting",
+                Life::Queued => "queued",
+                Life::Starting => "starting",
+                Life::Alive => "alive",
+                Life::Retiring => "retiring",
+            };
+            ActorRow {
+                id,
+                class_name: actor.spec.class_name.clone(),
+                name: actor.spec.name.clone(),
+                life: life.to_owned(),
+                pid: if has_process { self.pid_of(actor.participant) } else { 0 },
+                restarts: actor.restarts,
+            }
+        });
+        dead.chain(living).collect()
+    }
+
+    fn describe_tasks(&self) -> Vec<TaskRow> {
+        let mut tasks: Vec<_> = self.tasks.values().collect();
+        tasks.sort_unstable_by_key(|task| task.id.0);
+        let row = |task: &&Task| {
+            let worker = task.worker.and_then(|id| self.pool.get(id));
+            let life = match worker {
+                None if self.waiting.contains(Work::Task(task.id)) => "waiting",
+                None => "queued",
+                Some(worker) if worker.pid.is_none() || worker.sent.front() != Some(&task.id) => "sent",
+                Some(worker) if worker.blocked => "blocked",
+                Some(_) => "running",
+            };
+            Some(TaskRow {
+                id: *task.returns.first()?,
+                name: task.name.clone(),
+                life: life.to_owned(),
+                pid: worker.and_then(|worker| worker.pid).unwrap_or(0),
+                attempt: task.attempt,
+            })
+        };
+        tasks.iter().filter_map(row).collect()
+    }
+
+    fn describe_workers(&self) -> Vec<WorkerRow> {
+        let mut rows: Vec<_> = self
+            .pool
+            .iter()
+            .map(|(participant, worker)| WorkerRow {
+                participant,
+                pid: worker.pid.unwrap_or(0),
+                actor: match worker.role {
+                    Role::Actor(id) => Some(id),
+                    Role::Tasks | Role::Surplus => None,
+                },
+                idle: worker.role == Role::Tasks && worker.sent.is_empty(),
+            })
+            .collect();
+        rows.sort_unstable_by_key(|row| row.participant);
+        rows
+    }
+
+    fn pid_of(&self, worker: ParticipantId) -> u32 {
+        self.pool.get(worker).and_then(|worker| worker.pid).unwrap_or(0)
+    }
+}

@@ -1,0 +1,110 @@
+//! What this thread runs now, and what the session runs: the facts behind `get_runtime_context()` and `park.util.state`.
+
+use std::cell::RefCell;
+
+use park_core::ObjectId;
+use park_core::ipc::ToWorker;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::gate::{self, block};
+
+/// A task or a call of an actor.
+struct Work {
+    /// Its first result.
+    id: ObjectId,
+    name: String,
+    /// A task's function, once it is loaded.
+    function: Option<Py<PyAny>>,
+}
+
+thread_local! {
+    static NOW: RefCell<Option<Work>> = const { RefCell::new(None) };
+}
+
+/// While this lives, the thread runs that work. Calls of an async actor share a thread: those are known to `park.event_loop`.
+pub(crate) struct Now;
+
+/// This thread begins with the work that this message asks for.
+pub(crate) fn begin(message: &ToWorker) -> Now {
+    let work = match message {
+        ToWorker::Run { returns, name, .. } => returns.first().map(|id| (*id, name)),
+        ToWorker::Call { returns, method, .. } => returns.first().map(|id| (*id, method)),
+        ToWorker::Create { .. } | ToWorker::Assign(_) | ToWorker::Retire => None,
+    };
+    let work = work.map(|(id, name)| Work {
+        id,
+        name: name.clone(),
+        function: None,
+    });
+    drop(NOW.replace(work));
+    Now
+}
+
+/// The task that this thread has begun calls this function.
+pub(crate) fn calls(function: &Bound<'_, PyAny>) {
+    NOW.with_borrow_mut(|now| {
+        if let Some(work) = now {
+            work.function = Some(function.clone().unbind());
+        }
+    });
+}
+
+impl Drop for Now {
+    fn drop(&mut self) {
+        // Dropped outside of the borrow: the function's end may run Python code that asks.
+        drop(NOW.take());
+    }
+}
+
+/// The task or call that this thread of a worker runs: the id of its first result, its name, and the function if it is a task.
+#[pyfunction]
+pub(crate) fn current_work(py: Python<'_>) -> Option<(Bound<'_, PyBytes>, String, Option<Py<PyAny>>)> {
+    NOW.with_borrow(|now| {
+        now.as_ref().map(|work| {
+            let function = work.function.as_ref().map(|function| function.clone_ref(py));
+            (PyBytes::new(py, &work.id.to_bytes()), work.name.clone(), function)
+        })
+    })
+}
+
+/// Actors, unfinished tasks and workers of the session, as the head knows them.
+#[pyfunction]
+pub(crate) fn describe_session(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let session = gate::session(py)?;
+    let description = block(py, |interrupt| session.describe(interrupt))?;
+    let actors = description.actors.into_iter().map(|actor| {
+        let (namespace, name) = actor.name.unwrap_or_default();
+        let row = PyDict::new(py);
+        row.set_item("id", PyBytes::new(py, &actor.id.to_bytes()))?;
+        row.set_item("class_name", actor.class_name)?;
+        row.set_item("namespace", namespace)?;
+        row.set_item("name", name)?;
+        row.set_item("life", actor.life)?;
+        row.set_item("pid", actor.pid)?;
+        row.set_item("restarts", actor.restarts)?;
+        Ok(row)
+    });
+    let tasks = description.tasks.into_iter().map(|task| {
+        let row = PyDict::new(py);
+        row.set_item("id", PyBytes::new(py, &task.id.to_bytes()))?;
+        row.set_item("name", task.name)?;
+        row.set_item("life", task.life)?;
+        row.set_item("pid", task.pid)?;
+        row.set_item("attempt", task.attempt)?;
+        Ok(row)
+    });
+    let workers = description.workers.into_iter().map(|worker| {
+        let row = PyDict::new(py);
+        row.set_item("participant", worker.participant.0)?;
+        row.set_item("pid", worker.pid)?;
+        row.set_item("actor", worker.actor.map(|id| PyBytes::new(py, &id.to_bytes())))?;
+        row.set_item("idle", worker.idle)?;
+        Ok(row)
+    });
+    let dict = PyDict::new(py);
+    dict.set_item("actors", actors.collect::<PyResult<Vec<_>>>()?)?;
+    dict.set_item("tasks", tasks.collect::<PyResult<Vec<_>>>()?)?;
+    dict.set_item("workers", workers.collect::<PyResult<Vec<_>>>()?)?;
+    Ok(dict)
+}

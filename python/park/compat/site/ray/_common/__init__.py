@@ -1,0 +1,1 @@
+"""Names of Ray that its libraries share; programs use a few."""

@@ -1,0 +1,47 @@
+"""What the session has, by node."""
+
+from park import available_resources, cluster_resources, nodes
+from park._park import ObjectRef  # noqa: F401  (programs annotate with it)
+from park.ids import NodeID
+from park.util import state as _state
+from park.util.state import timeline
+
+__all__ = [
+    "actors",
+    "available_resources",
+    "available_resources_per_node",
+    "cluster_resources",
+    "current_node_id",
+    "node_ids",
+    "nodes",
+    "timeline",
+    "total_resources_per_node",
+]
+
+
+def total_resources_per_node():
+    """What each node that lives has of each resource, by the node's id."""
+    return {node["NodeID"]: node["Resources"] for node in nodes() if node["Alive"]}
+
+
+def available_resources_per_node():
+    """What each node that lives has left of each resource, by the node's id."""
+    return _state.available_per_node()
+
+
+def current_node_id():
+    """The resource that every node has one of, by its address."""
+    from park.machine import NODE_IP
+
+    return f"node:{NODE_IP}"
+
+
+def node_ids():
+    """The ids of all nodes."""
+    return [NodeID.from_hex(node["NodeID"]) for node in nodes()]
+
+
+def actors(actor_id=None):
+    """The actors that live, by id; or the one that is asked for."""
+    table = {one.actor_id: one.asdict() for one in _state.list_actors(limit=10_000)}
+    return table if actor_id is None else table.get(actor_id, {})

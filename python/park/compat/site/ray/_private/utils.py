@@ -1,0 +1,29 @@
+"""Helpers that programs borrow from Ray."""
+
+import sys
+
+from park.machine import cpus as get_num_cpus
+from park.machine import memory as get_system_memory
+
+__all__ = ["binary_to_hex", "format_error_message", "get_num_cpus", "get_system_memory", "hex_to_binary"]
+
+
+def binary_to_hex(identifier):
+    """Hexadecimal digits of bytes."""
+    return identifier.hex()
+
+
+def hex_to_binary(digits):
+    """Bytes of hexadecimal digits."""
+    return bytes.fromhex(digits)
+
+
+def format_error_message(exception_message, task_exception=False):
+    """The text of an error, without the first frames of a task's traceback."""
+    lines = exception_message.split("\n")
+    return "\n".join(lines[:1] + lines[3:] if task_exception else lines)
+
+
+def get_python_version():
+    """This interpreter's version, as Ray compares it."""
+    return ".".join(map(str, sys.version_info[:3]))

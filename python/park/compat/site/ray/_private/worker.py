@@ -1,0 +1,117 @@
+"""`global_worker`: what this process is in its session, by the names that programs read from Ray's worker object."""
+
+import park
+from park import _park, session
+from park.ids import ActorID, JobID, NodeID, TaskID, WorkerID
+from park.runtime_context import RuntimeContext
+
+SCRIPT_MODE, WORKER_MODE = 0, 1
+
+_context = RuntimeContext()
+
+
+class _Node:
+    """The node that this process runs on."""
+
+    @property
+    def unique_id(self):
+        return session.node_id()
+
+    node_id = unique_id
+
+    @property
+    def node_ip_address(self):
+        return session.NODE_IP
+
+    @property
+    def session_name(self):
+        return _context.get_session_name()
+
+    @property
+    def address(self):
+        return _park.session_address()
+
+    gcs_address = address
+
+
+class _CoreWorker:
+    """The few questions that programs ask Ray's native worker."""
+
+    def get_actor_id(self):
+        found = _context.get_actor_id() if connected() else None
+        return ActorID.nil() if found is None else ActorID.from_hex(found)
+
+    def get_current_task_id(self):
+        found = _context.get_task_id() if connected() else None
+        return TaskID.nil() if found is None else TaskID.from_hex(found)
+
+    def get_worker_id(self):
+        return global_worker.worker_id
+
+    def get_current_node_id(self):
+        return global_worker.current_node_id
+
+
+class _GcsClient:
+    @property
+    def address(self):
+        return _park.session_address()
+
+
+def connected():
+    """Whether a session is open; asking opens none."""
+    return _park.is_initialized()
+
+
+class Worker:
+    """See the module."""
+
+    node = property(lambda self: _Node() if connected() else None)
+    core_worker = property(lambda self: _CoreWorker())
+    gcs_client = property(lambda self: _GcsClient())
+    connected = property(lambda self: connected())
+    namespace = property(lambda self: session.namespace())
+
+    @property
+    def mode(self):
+        if not connected():
+            return None
+        return WORKER_MODE if _park.role() == "worker" else SCRIPT_MODE
+
+    @property
+    def current_job_id(self):
+        return JobID.from_hex(_context.get_job_id()) if connected() else JobID.nil()
+
+    job_id = current_job_id
+
+    @property
+    def current_task_id(self):
+        return self.core_worker.get_current_task_id()
+
+    @property
+    def actor_id(self):
+        return self.core_worker.get_actor_id()
+
+    @property
+    def worker_id(self):
+        return WorkerID.from_hex(_context.get_worker_id()).binary() if connected() else WorkerID.nil().binary()
+
+    @property
+    def current_node_id(self):
+        return NodeID.from_hex(session.node_id()) if connected() else NodeID.nil()
+
+    def check_connected(self):
+        if not connected():
+            raise park.exceptions.RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")
+
+
+global_worker = Worker()
+
+
+def print_to_stdstream(*args, **kwargs):
+    """Ray prints workers' output by this; park's head does so itself."""
+    raise NotImplementedError("park writes what workers print by itself; there is no log monitor to replace")
+
+
+def __getattr__(name):
+    return getattr(park, name)

@@ -1,0 +1,1 @@
+"""The parts of `ray.experimental` that need no cluster."""

@@ -1,0 +1,5 @@
+"""`ray.internal.free`."""
+
+from ray._private.internal_api import free
+
+__all__ = ["free"]

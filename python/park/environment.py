@@ -1,0 +1,105 @@
+"""Putting a runtime environment on: a session's in the zygote, an actor's for its process's life, a task's while it runs."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import os
+import pickle
+import re
+import sys
+from typing import Any
+
+from park import session
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+def put_on(env: dict[str, Any]) -> None:
+    """Make this process's surroundings what `env` says, until it ends."""
+    for name, value in env.get("env_vars", {}).items():
+        # As in Ray: a value may speak of variables that there are.
+        os.environ[name] = _VARIABLE.sub(lambda found: os.environ.get(found[1], ""), value)
+    paths = [_importable(path) for path in env.get("py_modules", ())]
+    if "working_dir" in env:
+        folder = env["working_dir"]
+        paths.insert(0, folder)
+        if os.path.isdir(folder):
+            os.chdir(folder)
+    sys.path[:0] = [path for path in paths if path not in sys.path]
+    session.set_runtime_env(env)
+
+
+def _importable(module: str) -> str:
+    """What must be on `sys.path` for this module to be imported: an archive itself, else the folder that it lies in."""
+    return module if module.endswith((".zip", ".whl")) else os.path.dirname(module)
+
+
+class Worn:
+    """An environment that is put on for a while: `with Worn(env): ...`. One at a time in a process, as tasks are."""
+
+    def __init__(self, env: dict[str, Any]):
+        self._env = env
+
+    def __enter__(self):
+        self._before = (dict(os.environ), list(sys.path), os.getcwd(), session.runtime_env(), set(sys.modules))
+        put_on(self._env)
+
+    def __exit__(self, *exc):
+        variables, path, folder, env, modules = self._before
+        own = tuple(f"{entry}{os.sep}" for entry in sys.path if entry not in path)
+        os.environ.clear()
+        os.environ.update(variables)
+        sys.path[:] = path
+        os.chdir(folder)
+        session.set_runtime_env(env)
+        # Another task's module of that name may be another file.
+        for name in set(sys.modules) - modules:
+            if own and (getattr(sys.modules[name], "__file__", None) or "").startswith(own):
+                del sys.modules[name]
+
+
+class InEnvironment:
+    """A task's function that runs in an environment of its own, and is only unpickled there."""
+
+    def __init__(self, pickled: bytes, env: dict[str, Any], function: Any):
+        self._pickled = pickled
+        self._env = env
+        self.__qualname__ = function.__qualname__
+        self.__name__ = function.__name__
+        self.__module__ = function.__module__
+
+    def __call__(self, *args, **kwargs):
+        with Worn(self._env):
+            _run_hook(self._env.get("worker_process_setup_hook"))
+            return pickle.loads(self._pickled)(*args, **kwargs)
+
+
+# --- a session's ------------------------------------------------------------------------------------------------------------------
+
+
+def for_hello(env: dict[str, Any]) -> dict[str, Any]:
+    """The environment as the zygote is told of it, in JSON: a hook that is a function is pickled."""
+    hook = env.get("worker_process_setup_hook")
+    if hook is None or isinstance(hook, str):
+        return env
+    from park.serialization import dumps_definition
+
+    pickled = dumps_definition(hook, "worker_process_setup_hook")
+    return {**env, "worker_process_setup_hook": {"pickled": base64.b64encode(pickled).decode()}}
+
+
+def run_session_hook() -> None:
+    """Run what every worker of the session runs first."""
+    _run_hook(session.runtime_env().get("worker_process_setup_hook"))
+
+
+def _run_hook(hook: Any) -> None:
+    if hook is None:
+        return
+    if isinstance(hook, dict):
+        hook = pickle.loads(base64.b64decode(hook["pickled"]))
+    elif isinstance(hook, str):
+        module, _, name = hook.rpartition(".")
+        hook = getattr(importlib.import_module(module), name)
+    hook()

@@ -1,0 +1,84 @@
+"""Lines that many workers print at about the same time are printed once, and then how often they came.
+
+Two lines are the same if they are but for the words with digits in them. The first is printed at once. What other processes say
+within the next seconds is counted, and the last of it printed with the count when the time is over. A process that repeats itself
+is not silenced: only a second one makes a repetition.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+
+_NUMBER = re.compile(r"\d")
+
+
+@dataclass
+class _Seen:
+    since: float
+    sources: set[int]
+    #: Held back: how many, and the last of them with who said it.
+    count: int = 0
+    last: tuple[str, int, str] = ("", 0, "")
+    #: On which stream.
+    error: bool = False
+
+
+@dataclass
+class Dedup:
+    """Decides for each line whether it is printed. Times are the caller's, in seconds."""
+
+    window: float = field(default_factory=lambda: float(os.environ.get("RAY_DEDUP_LOGS_AGG_WINDOW_S", "5")))
+    enabled: bool = field(default_factory=lambda: os.environ.get("RAY_DEDUP_LOGS", "1") not in ("0", "false"))
+    #: Lines that are always printed, and lines that never are.
+    allow: str | None = field(default_factory=lambda: os.environ.get("RAY_DEDUP_LOGS_ALLOW_REGEX"))
+    skip: str | None = field(default_factory=lambda: os.environ.get("RAY_DEDUP_LOGS_SKIP_REGEX"))
+    _seen: dict[str, _Seen] = field(default_factory=dict)
+    _explained: bool = False
+
+    def add(self, name: str, pid: int, line: str, error: bool, now: float) -> bool:
+        """Whether to print this line now; else it is counted, or dropped."""
+        if not self.enabled or (self.allow and re.search(self.allow, line)):
+            return True
+        if self.skip and re.search(self.skip, line):
+            return False
+        key = " ".join(word for word in line.split() if not _NUMBER.search(word))
+        seen = self._seen.get(key)
+        if seen is None or (now - seen.since > self.window and not seen.count):
+            self._seen[key] = _Seen(now, {pid})
+            return True
+        seen.sources.add(pid)
+        if len(seen.sources) == 1:
+            return True
+        seen.count += 1
+        seen.last = (name, pid, line)
+        seen.error = error
+        return False
+
+    def due(self, now: float) -> list[tuple[str, int, str, bool]]:
+        """What was held back long enough: name, process, line with its count, and whether it is an error stream's."""
+        return self._flush(lambda seen: now - seen.since > self.window)
+
+    def rest(self) -> list[tuple[str, int, str, bool]]:
+        """All that is held back."""
+        return self._flush(lambda seen: True)
+
+    def next_due(self) -> float | None:
+        """When to ask `due` again; None if nothing is held back."""
+        return min((seen.since + self.window for seen in self._seen.values() if seen.count), default=None)
+
+    def _flush(self, ripe):
+        lines = []
+        for key, seen in list(self._seen.items()):
+            if not ripe(seen):
+                continue
+            del self._seen[key]
+            if seen.count:
+                name, pid, line = seen.last
+                times = f" [repeated {seen.count}x across cluster]" if seen.count > 1 else ""
+                if times and not self._explained:
+                    self._explained = True
+                    times += " (lines that differ in numbers only are printed once; RAY_DEDUP_LOGS=0 prints them all)"
+                lines.append((name, pid, line + times, seen.error))
+        return lines

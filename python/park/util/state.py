@@ -1,0 +1,272 @@
+"""What a session has, as tables: actors, tasks, workers, nodes, objects, under the names and columns of `ray.util.state`.
+
+The head answers, and only with what it knows. It forgets a task when it is done and never hears of a single call of an actor, so
+`list_tasks` has tasks that wait or run; of actors that are dead it remembers the last thousand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from park import _park, session
+from park.ids import ActorID, JobID, TaskID, WorkerID
+
+__all__ = [
+    "get_actor",
+    "get_job",
+    "get_node",
+    "get_objects",
+    "get_task",
+    "get_worker",
+    "list_actors",
+    "list_jobs",
+    "list_nodes",
+    "list_objects",
+    "list_runtime_envs",
+    "list_tasks",
+    "list_workers",
+    "summarize_actors",
+    "summarize_objects",
+    "summarize_tasks",
+]
+
+_ACTOR_STATES = {
+    "waiting": "DEPENDENCIES_UNREADY",
+    "queued": "PENDING_CREATION",
+    "starting": "PENDING_CREATION",
+    "alive": "ALIVE",
+    "restarting": "RESTARTING",
+    "retiring": "ALIVE",
+    "dead": "DEAD",
+}
+_TASK_STATES = {
+    "waiting": "PENDING_ARGS_AVAIL",
+    "queued": "PENDING_NODE_ASSIGNMENT",
+    "sent": "SUBMITTED_TO_WORKER",
+    "running": "RUNNING",
+    "blocked": "RUNNING",
+}
+
+
+class Row(dict):
+    """A row of a table, by key or by attribute."""
+
+    def __getattr__(self, name):
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the row has no column {name!r}, only {list(self)}") from None
+
+    def asdict(self) -> dict[str, Any]:
+        """The row as a plain dictionary."""
+        return dict(self)
+
+
+# --- ids ----------------------------------------------------------------------------------------------------------------------------
+
+
+def task_id(first_result: bytes) -> TaskID:
+    """The id of the task or call whose first result has this id."""
+    return TaskID(first_result.ljust(TaskID.size(), b"\0"))
+
+
+def worker_id(pid: int) -> WorkerID:
+    """The id of a process of the session."""
+    return WorkerID.named(f"worker {_park.session_id()} {pid}")
+
+
+def job_id() -> JobID:
+    """The id of the session's one job."""
+    return JobID.named(f"job {_park.session_id()}")
+
+
+# --- tables -------------------------------------------------------------------------------------------------------------------------
+
+
+def _actors() -> list[Row]:
+    return [
+        Row(
+            actor_id=ActorID(row["id"]).hex(),
+            class_name=row["class_name"],
+            state=_ACTOR_STATES[row["life"]],
+            job_id=job_id().hex(),
+            name=row["name"],
+            node_id=session.node_id() if row["pid"] else None,
+            pid=row["pid"],
+            ray_namespace=row["namespace"],
+            num_restarts=row["restarts"],
+        )
+        for row in _describe()["actors"]
+    ]
+
+
+def _tasks() -> list[Row]:
+    return [
+        Row(
+            task_id=task_id(row["id"]).hex(),
+            attempt_number=row["attempt"],
+            name=row["name"],
+            func_or_class_name=row["name"],
+            state=_TASK_STATES[row["life"]],
+            type="NORMAL_TASK",
+            job_id=job_id().hex(),
+            actor_id=None,
+            node_id=session.node_id() if row["pid"] else None,
+            worker_id=worker_id(row["pid"]).hex() if row["pid"] else None,
+            worker_pid=row["pid"] or None,
+            error_type=None,
+        )
+        for row in _describe()["tasks"]
+    ]
+
+
+def _workers() -> list[Row]:
+    return [
+        Row(
+            worker_id=worker_id(row["pid"]).hex(),
+            is_alive=True,
+            worker_type="WORKER",
+            pid=row["pid"],
+            ip=session.NODE_IP,
+            node_id=session.node_id(),
+            actor_id=ActorID(row["actor"]).hex() if row["actor"] else None,
+            idle=row["idle"],
+        )
+        for row in _describe()["workers"]
+        if row["pid"]
+    ]
+
+
+def _nodes() -> list[Row]:
+    head = session.node_id()
+    return [
+        Row(
+            node_id=node["NodeID"],
+            node_ip=node["NodeManagerAddress"],
+            node_name=node["NodeName"],
+            is_head_node=node["NodeID"] == head,
+            state="ALIVE" if node["Alive"] else "DEAD",
+            resources_total=node["Resources"],
+            labels=node["Labels"],
+        )
+        for node in session.nodes()
+    ]
+
+
+def _objects() -> list[Row]:
+    return [
+        Row(
+            object_id=row["id"],
+            object_size=row["bytes"],
+            state=row["phase"],
+            references=row["references"],
+            views=row["views"],
+            age_seconds=row["age_seconds"],
+            made_by=row["made_by"],
+        )
+        for row in _park.memory_report(10_000)["largest"]
+    ]
+
+
+def _jobs() -> list[Row]:
+    return [Row(job_id=job_id().hex(), status="RUNNING", type="DRIVER", entrypoint="", error_type=None)]
+
+
+def _describe() -> dict[str, Any]:
+    _park.session_id()  # opens a session as the rest of the interface does
+    return _park.describe_session()
+
+
+def available_per_node() -> dict[str, dict[str, float]]:
+    """What each living node has left of each resource, by the node's id."""
+    return {session.node_id(): session.available_resources()}
+
+
+# --- asking -------------------------------------------------------------------------------------------------------------------------
+
+
+def _same(found: Any, wanted: Any) -> bool:
+    if isinstance(found, bool):
+        return str(found).lower() == str(wanted).lower()
+    if isinstance(found, (int, float)):
+        return str(found) == str(wanted)
+    return str(found).lower() == str(wanted).lower()
+
+
+def _passes(row: Row, filters: Iterable[tuple[str, str, Any]]) -> bool:
+    for key, predicate, value in filters:
+        if key not in row:
+            raise ValueError(f"Invalid filter key {key!r}: the table has the columns {list(row)}")
+        if predicate not in ("=", "!="):
+            raise ValueError(f"Unsupported filter predicate {predicate} is given. Available predicates: =, !=.")
+        if _same(row[key], value) != (predicate == "="):
+            return False
+    return True
+
+
+def _table(rows: Callable[[], list[Row]], key: str) -> tuple[Callable[..., list[Row]], Callable[..., Row | None]]:
+    """The functions that list a table and that find one row of it."""
+
+    def list_rows(
+        address: str | None = None,
+        filters: list[tuple[str, str, Any]] | None = None,
+        limit: int = 100,
+        timeout: int = 30,
+        detail: bool = False,
+        raise_on_missing_output: bool = True,
+        _explain: bool = False,
+    ) -> list[Row]:
+        """Rows that pass every filter, a triple of column, "=" or "!=", and value; at most `limit`. The rest changes nothing here."""
+        return [row for row in rows() if _passes(row, filters or ())][:limit]
+
+    def get_row(id: str, address: str | None = None, timeout: int = 30, _explain: bool = False) -> Row | None:
+        """The row with this id; None if there is none."""
+        return next((row for row in rows() if row[key] == id), None)
+
+    return list_rows, get_row
+
+
+list_actors, get_actor = _table(_actors, "actor_id")
+list_tasks, get_task = _table(_tasks, "task_id")
+list_workers, get_worker = _table(_workers, "worker_id")
+list_nodes, get_node = _table(_nodes, "node_id")
+list_objects, get_objects = _table(_objects, "object_id")
+list_jobs, get_job = _table(_jobs, "job_id")
+list_runtime_envs, _ = _table(list, "runtime_env")
+
+
+def _summary(rows: list[Row], name: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        one = found.setdefault(row[name], {name: row[name], "state_counts": Counter()})
+        one["state_counts"][row["state"]] += 1
+    return {key: {**one, "state_counts": dict(one["state_counts"])} for key, one in found.items()}
+
+
+def summarize_actors(**_: Any) -> dict[str, Any]:
+    """Actors by class and state."""
+    rows = _actors()
+    return {"cluster": {"summary": _summary(rows, "class_name"), "total_actors": len(rows), "summary_by": "class"}}
+
+
+def summarize_tasks(**_: Any) -> dict[str, Any]:
+    """Tasks that wait or run, by function and state."""
+    rows = _tasks()
+    summary = _summary(rows, "func_or_class_name")
+    return {
+        "cluster": {"summary": summary, "total_tasks": len(rows), "total_actor_tasks": 0, "summary_by": "func_name"}
+    }
+
+
+def timeline(filename: str | None = None) -> Any:
+    """Ray writes here when each task ran, as a Chrome trace."""
+    raise NotImplementedError("park keeps no record of when tasks ran yet, so there is no timeline to write")
+
+
+def summarize_objects(**_: Any) -> dict[str, Any]:
+    """How many objects there are, and their bytes."""
+    _park.session_id()
+    stats = _park.store_stats()
+    return {"cluster": {"total_objects": stats["objects"], "total_size_mb": stats["used"] / (1 << 20)}}

@@ -1,0 +1,1 @@
+"""Generated messages of Ray's servers; here the few constants that tests compare with."""

@@ -1,0 +1,1 @@
+"""What lies beside Ray's test files and is not in its wheel."""

@@ -1,0 +1,217 @@
+"""`park.compat.ray`: `import ray` is park in a program, in its workers and in the programs that it starts; and back again."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import park
+import pytest
+from helpers import ON_RAY, fresh_python
+
+pytestmark = [pytest.mark.park_only, pytest.mark.skipif(ON_RAY, reason="a promise of park")]
+
+PROGRAM = """
+import sys
+import ray
+import ray.util.queue
+from ray.util.actor_pool import ActorPool
+from ray.exceptions import RayTaskError
+
+@ray.remote
+def where():
+    import subprocess, sys
+    import ray  # this one is imported in the worker
+    child = "import ray; print(ray.__park__, ray.__version__)"
+    return ray.__park__, subprocess.run([sys.executable, "-c", child], capture_output=True, text=True).stdout.split()
+
+@ray.remote
+class Box:
+    def get(self):
+        return isinstance(self, object) and ray.__version__
+
+if __name__ == "__main__":
+    ray.init(num_cpus=2)
+    print(sys.argv[1:], __name__, sys.path[0])
+    print(ray.get(where.remote()))
+    print(ray.get(Box.remote().get.remote()))
+"""
+
+
+def run(*arguments, **options):
+    done = subprocess.run(
+        [sys.executable, "-m", "park.compat.ray", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        **options,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def check(lines, folder, name):
+    assert lines[0] == f"['a', '-b'] __main__ {folder}", name
+    assert lines[1] == "(True, ['True', '2.60.0'])"
+    assert lines[2] == "2.60.0"
+
+
+def test_a_script_runs_as_python_would_run_it(tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
+    check(run(script, "a", "-b"), tmp_path, "script")
+
+
+def test_a_module_runs_as_python_would_run_it(tmp_path):
+    (tmp_path / "tool").mkdir()
+    (tmp_path / "tool" / "__init__.py").write_text("")
+    (tmp_path / "tool" / "main.py").write_text(PROGRAM)
+    check(run("-m", "tool.main", "a", "-b", cwd=tmp_path), tmp_path, "module")
+
+
+def test_a_folder_runs_as_python_would_run_it(tmp_path):
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__main__.py").write_text(PROGRAM)
+    check(run(tmp_path / "app", "a", "-b"), tmp_path / "app", "folder")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--unknown"], ["no-such-file.py"], ["-m"]])
+def test_what_cannot_be_run_is_said(arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "park.compat.ray", *arguments], capture_output=True, text=True, timeout=50
+    )
+    assert done.returncode != 0
+    assert "park.compat.ray" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_exit_code_is_the_programs(tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text("import sys; sys.exit(7)")
+    assert subprocess.run([sys.executable, "-m", "park.compat.ray", str(script)], timeout=50).returncode == 7
+
+
+def in_python(program, **options):
+    return fresh_python(textwrap.dedent(program), **options).split()
+
+
+def test_a_second_name_is_no_copy():
+    assert in_python("""
+        from park.compat import ray as compat
+        compat.install()
+        import park, ray, ray.actor, ray.exceptions, ray.util.queue, ray.cloudpickle, sys
+        import park.util.queue
+        print(ray.actor is park.actor, ray.exceptions.RayError is park.exceptions.RayError, ray.get is park.get)
+        print(ray.util.queue.Queue is park.util.queue.Queue, sys.modules["ray.util"].__spec__.name)
+    """) == ["True", "True", "True", "True", "park.util"]
+
+
+def test_what_park_has_not_names_the_way_out():
+    assert in_python("""
+        from park.compat import ray as compat
+        compat.install()
+        import ray
+        for name in ("data", "serve", "train", "tune", "rllib", "llm"):
+            try:
+                __import__(f"ray.{name}.something")
+            except ImportError as error:
+                print(name, "pip install" in str(error))
+        print(hasattr(ray, "serve"), hasattr(ray, "no_such_name"))
+    """) == [
+        *["data", "True", "serve", "True", "train", "True", "tune", "True", "rllib", "True", "llm", "True"],
+        "False",
+        "False",
+    ]
+
+
+def test_it_can_be_taken_back():
+    assert in_python("""
+        import os, sys
+        before = (list(sys.path), os.environ.get("PYTHONPATH"), list(sys.meta_path))
+        from park.compat import ray as compat
+        for _ in range(2):
+            compat.install()
+            compat.install()
+            import ray
+            assert ray.__park__ and compat.is_installed()
+            compat.uninstall()
+            compat.uninstall()
+        print(before == (list(sys.path), os.environ.get("PYTHONPATH"), list(sys.meta_path)), compat.is_installed())
+        print([name for name in sys.modules if name.partition(".")[0] == "ray"])
+    """) == ["True", "False", "[]"]
+
+
+def test_it_refuses_beside_a_loaded_ray():
+    assert in_python("""
+        import sys, types
+        sys.modules["ray"] = types.ModuleType("ray")
+        from park.compat import ray as compat
+        try:
+            compat.install()
+        except RuntimeError as error:
+            print("before", "loaded" in str(error), compat.is_installed())
+    """) == ["before", "True", "False"]
+
+
+def test_a_program_whose_park_is_not_installed(tmp_path):
+    """A child that finds the package `ray` by PYTHONPATH finds park beside it."""
+    site = os.path.join(os.path.dirname(park.__file__), "compat", "site")
+    done = subprocess.run(
+        [sys.executable, "-c", "import ray; print(ray.init(num_cpus=1)['node_id'] == ray.nodes()[0]['NodeID'])"],
+        env={**{key: value for key, value in os.environ.items() if key != "PYTHONPATH"}, "PYTHONPATH": site},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        cwd=tmp_path,
+    )
+    assert done.stdout.split() == ["True"], done.stderr
+
+
+def test_private_names_that_programs_use():
+    assert in_python("""
+        from park.compat import ray as compat
+        compat.install()
+        import ray
+        print(ray._private.services.get_node_ip_address() == ray.util.get_node_ip_address())
+        worker = ray._private.worker.global_worker
+        print(worker.current_job_id.is_nil(), worker.connected, worker.node)
+        ray.init(num_cpus=1)
+        print(worker.current_job_id.hex() == ray.get_runtime_context().get_job_id(), worker.connected)
+        print(worker.node.unique_id == ray.nodes()[0]["NodeID"], worker.mode == ray.SCRIPT_MODE)
+        print(ray._private.state.available_resources_per_node()[worker.node.unique_id]["CPU"])
+        from ray._common.utils import get_or_create_event_loop
+        from ray._private.internal_api import free
+        import ray.internal, ray.job_config, ray.types, ray._raylet, ray.experimental.state.api, ray.util.annotations
+        print(ray._raylet.JobID is ray.JobID, issubclass(ray.types.ObjectRef, ray.ObjectRef))
+        ray.shutdown()
+    """) == [*["True", "True", "False", "None", "True", "True", "True", "True", "1.0", "True", "True"]]
+
+
+def test_opening_a_session_by_itself_can_be_turned_off():
+    assert in_python("""
+        from park.compat import ray as compat
+        compat.install()
+        import ray
+        from ray._private import auto_init_hook
+        auto_init_hook.enable_auto_connect = False
+        try:
+            ray.put(1)
+        except ray.exceptions.RaySystemError as error:
+            print("started" in str(error), ray.is_initialized())
+        auto_init_hook.enable_auto_connect = True
+        print(ray.get(ray.put(1)))
+    """) == ["True", "False", "1"]
+
+
+def test_a_job_config():
+    assert in_python("""
+        from park.compat import ray as compat
+        compat.install()
+        import os, ray
+        from ray.job_config import JobConfig
+        ray.init(num_cpus=1, job_config=JobConfig(ray_namespace="mine", runtime_env={"env_vars": {"A_VARIABLE": "x"}}))
+        print(ray.get_runtime_context().namespace, ray.get(ray.remote(lambda: os.environ["A_VARIABLE"]).remote()))
+        try:
+            JobConfig(default_actor_lifetime="eternal")
+        except ValueError:
+            print("refused")
+    """) == ["mine", "x", "refused"]

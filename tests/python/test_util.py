@@ -1,0 +1,213 @@
+"""The smaller parts of `park.util`: serializers, names, metrics, tables of what runs."""
+
+import os
+import threading
+import time
+
+import park as ray
+import pytest
+from helpers import ON_RAY, SOON, wait_until
+
+if not ON_RAY:
+    import park.util
+    from park.util import metrics, state
+    from park.util.check_serialize import inspect_serializability
+
+pytestmark = pytest.mark.park_only  # import paths: on Ray these are ray.util
+
+SESSION = {"num_cpus": 2, "namespace": "util"}
+
+
+class Locked:
+    def __init__(self, value):
+        self.value = value
+        self.lock = threading.Lock()
+
+
+# --- serialization ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_registered_serializer_is_used_until_it_is_forgotten(session):
+    @ray.remote
+    def value_of(locked):
+        return locked.value
+
+    park.util.register_serializer(Locked, serializer=lambda one: one.value, deserializer=Locked)
+    assert ray.get(ray.put([Locked(3)]))[0].value == 3
+    assert ray.get(value_of.remote(Locked(4))) == 4
+    for _ in range(2):
+        park.util.deregister_serializer(Locked)
+    with pytest.raises(TypeError):
+        ray.put(Locked(5))
+
+
+def test_inspect_serializability_finds_the_part(capsys):
+    lock = threading.Lock()
+
+    def function():
+        return lock
+
+    class Holder:
+        def method(self):
+            return lock
+
+    assert inspect_serializability([1, "a"]) == (True, set())
+    for value in (lock, function, Holder):
+        good, failures = inspect_serializability(value, name="value")
+        assert not good and [failure.obj for failure in failures] == [lock]
+    assert "lock" in capsys.readouterr().out
+
+
+def test_cloudpickle_takes_references_and_explains(session, monkeypatch):
+    ref = ray.put(5)
+    assert ray.get(ray.cloudpickle.loads(ray.cloudpickle.dumps({"ref": ref}))["ref"]) == 5
+    buffers = []
+    import numpy
+
+    assert len(ray.cloudpickle.dumps(numpy.zeros(300), protocol=5, buffer_callback=buffers.append)) < 1000
+    assert len(buffers) == 1
+    with pytest.raises(TypeError, match="RAY_PICKLE_VERBOSE_DEBUG"):
+        ray.cloudpickle.dumps_debug(threading.Lock())
+
+
+# --- names --------------------------------------------------------------------------------------------------------------------------
+
+
+@ray.remote(num_cpus=0)
+class Actor:
+    def pid(self):
+        return os.getpid()
+
+
+def test_names_of_actors(session):
+    here = Actor.options(name="here").remote()
+    there = Actor.options(name="there", namespace="elsewhere").remote()
+    unnamed = Actor.remote()
+    ray.get([one.pid.remote() for one in (here, there, unnamed)])
+    assert park.util.list_named_actors() == ["here"]
+    everywhere = park.util.list_named_actors(all_namespaces=True)
+    assert sorted(row["name"] for row in everywhere) == ["here", "there"]
+    assert {"name": "there", "namespace": "elsewhere"} in everywhere
+    ray.kill(here)
+    wait_until(lambda: park.util.list_named_actors() == [])
+
+
+def test_log_once_and_addresses():
+    key = os.urandom(4).hex()
+    assert park.util.log_once(key) and not park.util.log_once(key)
+    assert park.util.get_node_ip_address().count(".") == 3
+    assert park.util.accelerators.NVIDIA_H100 == "H100"
+
+
+# --- metrics ------------------------------------------------------------------------------------------------------------------------
+
+
+def values(name):
+    return {tuple(row["tags"].items()): row["value"] for row in metrics.collect() if row["name"] == name}
+
+
+def test_counters_gauges_and_histograms():
+    counter = metrics.Counter("test_requests", "how many", ("kind",)).set_default_tags({"kind": "a"})
+    counter.inc()
+    counter.inc(2, tags={"kind": "b"})
+    metrics.Counter("test_requests", tag_keys=("kind",)).inc(tags={"kind": "b"})
+    assert values("test_requests") == {(("kind", "a"),): 1.0, (("kind", "b"),): 3.0}
+    gauge = metrics.Gauge("test_level")
+    gauge.set(5)
+    gauge.set(None)
+    assert values("test_level") == {(): 5.0}
+    histogram = metrics.Histogram("test_latency", boundaries=[1.0, 10.0])
+    for value in (0.5, 1.0, 5, 50):
+        histogram.observe(value)
+    assert values("test_latency")[()] == {"count": 4, "sum": 56.5, "buckets": {1.0: 2, 10.0: 1, float("inf"): 1}}
+    assert counter.info["tag_keys"] == ("kind",)
+
+
+def test_metrics_travel(session):
+    @ray.remote
+    def use(counter):
+        counter.inc(tags={"kind": "x"})
+        return values("test_travels")
+
+    assert ray.get(use.remote(metrics.Counter("test_travels", tag_keys=("kind",)))) == {(("kind", "x"),): 1.0}
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda: metrics.Counter(""), ValueError),
+        (lambda: metrics.Counter("name", tag_keys="ab"), TypeError),
+        (lambda: metrics.Counter("name", tag_keys=(1,)), TypeError),
+        (lambda: metrics.Counter("name").inc(0), ValueError),
+        (lambda: metrics.Counter("name").inc("1"), TypeError),
+        (lambda: metrics.Counter("name2", tag_keys=("a",)).inc(), ValueError),
+        (lambda: metrics.Counter("name2", tag_keys=("a",)).inc(tags={"a": 1}), TypeError),
+        (lambda: metrics.Counter("name2", tag_keys=("a",)).set_default_tags({"b": "1"}), ValueError),
+        (lambda: metrics.Histogram("name3"), ValueError),
+        (lambda: metrics.Histogram("name3", boundaries=[0, 1]), ValueError),
+        (lambda: metrics.Gauge("name4").set("1"), TypeError),
+    ],
+)
+def test_wrong_metrics(make, error):
+    with pytest.raises(error):
+        make()
+
+
+# --- tables -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_actors_are_listed_also_when_they_are_dead(session):
+    actor = Actor.options(name="listed").remote()
+    pid = ray.get(actor.pid.remote())
+    (row,) = state.list_actors(filters=[("name", "=", "listed")])
+    assert (row.state, row.pid, row["class_name"], row.ray_namespace) == ("ALIVE", pid, "Actor", "util")
+    assert row.actor_id == actor._actor_id.hex() == state.get_actor(row.actor_id).actor_id
+    assert state.list_actors(filters=[("name", "=", "listed"), ("state", "!=", "alive")]) == []
+    ray.kill(actor)
+    wait_until(lambda: state.get_actor(row.actor_id).state == "DEAD")
+    assert state.summarize_actors()["cluster"]["summary"]["Actor"]["state_counts"]["DEAD"] >= 1
+
+
+def test_tasks_are_listed_while_they_wait_and_run(session):
+    @ray.remote
+    def sleep(_=None):
+        time.sleep(0.5)
+        return os.getpid()
+
+    first = [sleep.options(name="first").remote() for _ in range(2)]
+    queued = sleep.options(name="queued", num_cpus=2).remote()
+    waiting = sleep.options(name="waiting").remote(queued)
+
+    def states():
+        return sorted({(row.name, row.state) for row in state.list_tasks()})
+
+    expected = [("first", "RUNNING"), ("queued", "PENDING_NODE_ASSIGNMENT"), ("waiting", "PENDING_ARGS_AVAIL")]
+    wait_until(lambda: states() == expected)
+    (running, *_) = state.list_tasks(filters=[("name", "=", "first"), ("state", "=", "RUNNING")])
+    assert running.worker_pid in ray.get(first, timeout=SOON)
+    assert state.get_task("no such id") is None
+    ray.get(waiting, timeout=SOON)
+    wait_until(lambda: states() == [])
+
+
+def test_workers_nodes_objects_and_jobs(session):
+    ref = ray.put(b"x" * 10_000)
+    assert {row.pid for row in state.list_workers()} == set(ray.runtime_stats()["workers_alive_pids"])
+    (node,) = state.list_nodes()
+    assert node.node_id == ray.nodes()[0]["NodeID"] and node.is_head_node and node.state == "ALIVE"
+    assert state.get_objects(ref.hex()).object_size >= 10_000
+    assert state.list_jobs()[0].job_id == ray.get_runtime_context().get_job_id()
+    assert state.summarize_objects()["cluster"]["total_objects"] >= 1
+    assert len(state.list_workers(limit=1)) == 1
+    for wrong in [("nonsense", "=", 1), ("pid", ">", 1)]:
+        with pytest.raises(ValueError):
+            state.list_workers(filters=[wrong])
+
+
+def test_a_task_can_ask_too(session):
+    @ray.remote
+    def names():
+        return [row.name for row in state.list_tasks()], park.util.list_named_actors()
+
+    tasks, _ = ray.get(names.remote())
+    assert tasks == ["names"]
