@@ -63,6 +63,8 @@ pub const PARK_HANDLE_CLOSED: park_status = 23;
 pub const PARK_UNSUPPORTED: park_status = 24;
 /// The channel was closed, or whoever is at its other end is gone.
 pub const PARK_CHANNEL_CLOSED: park_status = 25;
+/// The work was cancelled.
+pub const PARK_CANCELLED: park_status = 30;
 
 /// An error: a status, and a message that names what was asked and what was found. Shared. Free it with park_error_free().
 pub struct park_error {

@@ -80,6 +80,8 @@ kinds! {
     Unsupported = 24,
     /// The channel was closed, or whoever is at its other end is gone.
     ChannelClosed = 25,
+    /// The work was cancelled.
+    Cancelled = 30,
 }
 
 /// An error: a kind, and a message that names what was asked and what was found.

@@ -3,12 +3,14 @@
 use park_core::ipc::ToWorker;
 use park_core::ipc::message::ActorSpec;
 use park_core::store::Place;
+use park_core::store::promise::Work;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use crate::cancel;
 use crate::gate::{self, OrRaise, block};
 use crate::object::ObjectRef;
-use crate::task::{Resources, encode_args, promise};
+use crate::task::{Resources, Yield, encode_args, promise};
 
 /// Creates an actor; returns the reference that is its handle.
 #[pyfunction]
@@ -49,14 +51,14 @@ pub(crate) fn create_actor(
     Ok(ObjectRef { inner: handle })
 }
 
-/// Calls a method; returns references to its results.
+/// Calls a method; returns references to its results, or to the result and the first link of its stream.
 #[pyfunction]
 pub(crate) fn call_actor<'py>(
     handle: &Bound<'py, ObjectRef>,
     method: &str,
     args: &Bound<'py, PyTuple>,
     kwargs: &Bound<'py, PyDict>,
-    num_returns: usize,
+    num_returns: Yield,
     max_task_retries: i32,
 ) -> PyResult<Bound<'py, PyList>> {
     let py = handle.py();
@@ -69,18 +71,20 @@ pub(crate) fn call_actor<'py>(
         Place::Bound { participant, .. } => participant,
         Place::Unbound | Place::Dead { .. } => store.me(),
     };
-    let (returns, refs) = promise(py, store, producer, num_returns, &mut holds)?;
+    let promised = promise(py, store, (Work::Call, producer), &num_returns, &mut holds)?;
     let call = ToWorker::Call {
         actor,
         method: method.to_owned(),
         args,
-        returns,
+        returns: promised.ids,
+        stream: promised.stream,
+        parent: cancel::current_work(),
         caller: store.me(),
         retries: max_task_retries,
     };
     holds.keep();
     session.call_actor(actor, &call).or_raise(py)?;
-    Ok(refs)
+    Ok(promised.refs)
 }
 
 /// Kills an actor's process.

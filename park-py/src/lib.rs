@@ -14,6 +14,8 @@
 //! | `tensor_view`, `dlpack` | tensors of no library, on their way out; DLPack both ways |
 //! | `mapped` | tensors that stay in their file |
 //! | `task`, `actor` | submitting work |
+//! | `cancel` | cancelling, and which work a thread does |
+//! | `stream` | generators: making items and taking them |
 //! | `worker` | the loop of a worker process |
 //! | `session` | opening, attaching, closing, statistics |
 
@@ -21,6 +23,7 @@ use pyo3::prelude::*;
 
 mod actor;
 mod buffer;
+mod cancel;
 mod channel;
 mod decode;
 mod described;
@@ -30,6 +33,7 @@ mod gate;
 mod mapped;
 mod object;
 mod session;
+mod stream;
 mod strided;
 mod task;
 mod tensor_view;
@@ -42,6 +46,8 @@ mod _park {
     use crate::actor::{call_actor, create_actor, find_actor, kill_actor};
     #[pymodule_export]
     use crate::buffer::Buffer;
+    #[pymodule_export]
+    use crate::cancel::{cancel, cancel_is_due, is_cancelled};
     #[pymodule_export]
     use crate::channel::{ChannelMessage, ChannelReader, ChannelWriter, create_channel};
     #[pymodule_export]
@@ -58,9 +64,15 @@ mod _park {
         store_stats, trim,
     };
     #[pymodule_export]
+    use crate::stream::{StreamReader, wait_for_item};
+    #[pymodule_export]
     use crate::task::{Resources, submit_task};
     #[pymodule_export]
     use crate::tensor_view::TensorView;
     #[pymodule_export]
     use crate::worker::{worker_main, worker_participant};
+
+    /// The signal on which a worker process asks `cancel_is_due`.
+    #[pymodule_export]
+    const CANCEL_SIGNAL: i32 = park_core::sys::process::CANCEL_SIGNAL;
 }

@@ -7,17 +7,20 @@ use std::collections::HashMap;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
 
+use park_core::ipc::message::Stream;
 use park_core::ipc::{Args, Payload, ToHead, ToWorker};
 use park_core::{Error, ErrorKind, ObjectId, ParticipantId, Session, Store};
-use pyo3::exceptions::{PyAttributeError, PySystemExit, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyKeyboardInterrupt, PySystemExit, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
+use crate::cancel::{self, interruptible};
 use crate::decode::{decode, unpickle};
 use crate::encode::encode;
 use crate::gate::{self, OrRaise, block, replace, set_runs_task};
+use crate::stream::{produce, produce_fixed};
 
 /// The number of this worker process in its session; 0 elsewhere.
 #[pyfunction]
@@ -27,10 +30,20 @@ pub(crate) fn worker_participant() -> u16 {
         .map_or(0, |session| session.store().me().0)
 }
 
+/// A function that this process has loaded.
+struct Function {
+    code: Py<PyAny>,
+    name: String,
+    /// How often it may still be run here.
+    left: Option<u32>,
+}
+
 /// What this process has loaded and become.
 struct Worker {
     session: Session,
-    functions: HashMap<ObjectId, (Py<PyAny>, String)>,
+    functions: HashMap<ObjectId, Function>,
+    /// A function was run as often as one process may.
+    worn_out: bool,
     actor: Option<(Py<PyAny>, String)>,
 }
 
@@ -47,13 +60,20 @@ pub(crate) fn worker_main(py: Python<'_>, control: i32, arena: i32, participant:
     let mut worker = Worker {
         session: session.clone(),
         functions: HashMap::new(),
+        worn_out: false,
         actor: None,
     };
     let inbox = session.inbox().or_raise(py)?;
     loop {
         let job = block(py, |interrupt| inbox.next(interrupt))?;
+        if !inbox.begin(&job).or_raise(py)? {
+            continue;
+        }
         let more = worker.run(py, &job.message)?;
         inbox.finish(&job).or_raise(py)?;
+        if worker.worn_out {
+            return session.leave().or_raise(py);
+        }
         if !more {
             return Ok(());
         }
@@ -72,21 +92,34 @@ impl Worker {
                 function,
                 args,
                 returns,
+                stream,
                 ..
             } => {
+                let _now = cancel::enter(returns.first().copied(), true);
                 set_runs_task(true);
-                let outcome = self.run_task(py, *function, args, returns);
+                let outcome = self.run_task(py, *function, args, returns, *stream);
                 set_runs_task(false);
-                let name = self.functions.get(function).map_or("task", |(_, name)| name.as_str());
-                self.settle(py, outcome, name, returns)?;
+                let name = self
+                    .functions
+                    .get(function)
+                    .map_or("task", |function| function.name.as_str());
+                self.settle(py, outcome, name, returns, *stream)?;
                 Ok(true)
             }
             ToWorker::Call {
-                method, args, returns, ..
+                method,
+                args,
+                returns,
+                stream,
+                ..
             } => {
-                let outcome = self.run_call(py, method, args, returns);
-                let class = self.actor.as_ref().map_or("actor", |(_, class)| class.as_str());
-                self.settle(py, outcome, &format!("{class}.{method}"), returns)?;
+                let _now = cancel::enter(returns.first().copied(), true);
+                let outcome = self.run_call(py, method, args, returns, *stream);
+                self.settle(py, outcome, &self.call_name(method), returns, *stream)?;
+                Ok(true)
+            }
+            ToWorker::Cancel { call } => {
+                cancel::interrupt_call(py, *call)?;
                 Ok(true)
             }
             ToWorker::Create {
@@ -99,24 +132,53 @@ impl Worker {
         }
     }
 
-    fn run_task(&mut self, py: Python<'_>, id: ObjectId, args: &Args, returns: &[ObjectId]) -> PyResult<()> {
+    fn call_name(&self, method: &str) -> String {
+        let class = self.actor.as_ref().map_or("actor", |(_, class)| class.as_str());
+        format!("{class}.{method}")
+    }
+
+    fn run_task(
+        &mut self,
+        py: Python<'_>,
+        id: ObjectId,
+        args: &Args,
+        returns: &[ObjectId],
+        stream: Option<Stream>,
+    ) -> PyResult<()> {
         if !self.functions.contains_key(&id) {
             let function = load(py, self.store(), id)?;
             let name = function
                 .getattr("__qualname__")
                 .and_then(|name| name.extract())
                 .unwrap_or_else(|_| "task".to_owned());
-            self.functions.insert(id, (function.unbind(), name));
+            let left = match function.getattr(intern!(py, "__park_max_calls__")) {
+                Ok(most) => Some(most.extract()?),
+                Err(_) => None,
+            };
+            let code = function.unbind();
+            self.functions.insert(id, Function { code, name, left });
+        }
+        if let Some(left) = self.functions.get_mut(&id).and_then(|function| function.left.as_mut()) {
+            *left = left.saturating_sub(1);
+            self.worn_out = *left == 0;
         }
         let (args, kwargs) = load_args(py, self.store(), args)?;
-        let Some((function, _)) = self.functions.get(&id) else {
+        let (Some(function), Some(first)) = (self.functions.get(&id), returns.first()) else {
             return Ok(());
         };
-        let value = function.bind(py).call(args, Some(&kwargs))?;
-        self.keep(py, &value, returns)
+        let call = || function.code.bind(py).call(args, Some(&kwargs));
+        let value = interruptible(self.store(), *first, call)?;
+        self.keep(py, &value, &function.name, returns, stream)
     }
 
-    fn run_call(&self, py: Python<'_>, method: &str, args: &Args, returns: &[ObjectId]) -> PyResult<()> {
+    fn run_call(
+        &self,
+        py: Python<'_>,
+        method: &str,
+        args: &Args,
+        returns: &[ObjectId],
+        stream: Option<Stream>,
+    ) -> PyResult<()> {
         let (args, kwargs) = load_args(py, self.store(), args)?;
         let Some((instance, class)) = &self.actor else {
             return Err(PyAttributeError::new_err("the actor was not created"));
@@ -127,12 +189,36 @@ impl Worker {
                 "'{class}' object has no attribute '{method}'"
             )));
         };
-        let value = bound.call(args, Some(&kwargs))?;
-        self.keep(py, &value, returns)
+        let value = bound.call(args, Some(&kwargs));
+        let exits = value
+            .as_ref()
+            .is_err_and(|raised| raised.is_instance_of::<PySystemExit>(py));
+        if let Some(error) = cancel::error_of_call(self.store(), returns)
+            && !exits
+        {
+            return self.fail(&error, returns, stream).or_raise(py);
+        }
+        let value = value?;
+        self.keep(py, &value, &self.call_name(method), returns, stream)
     }
 
     /// Seals the results of a function that returned.
-    fn keep(&self, py: Python<'_>, value: &Bound<'_, PyAny>, returns: &[ObjectId]) -> PyResult<()> {
+    fn keep(
+        &self,
+        py: Python<'_>,
+        value: &Bound<'_, PyAny>,
+        what: &str,
+        returns: &[ObjectId],
+        stream: Option<Stream>,
+    ) -> PyResult<()> {
+        if let (Some(stream), Some(first)) = (stream, returns.first()) {
+            return produce(py, self.store(), value, *first, stream, |raised| {
+                self.pack(py, raised, what, returns)
+            });
+        }
+        if value.is_instance(generator_type(py)?)? {
+            return produce_fixed(py, self.store(), value, returns);
+        }
         if let [only] = returns {
             // Also for tasks that promise no result: the one object says that they ended.
             return encode(value)?.fulfil(py, self.store(), *only);
@@ -156,19 +242,39 @@ impl Worker {
     }
 
     /// Raises what user code raised, in every result.
-    fn settle(&self, py: Python<'_>, outcome: PyResult<()>, what: &str, returns: &[ObjectId]) -> PyResult<()> {
+    fn settle(
+        &self,
+        py: Python<'_>,
+        outcome: PyResult<()>,
+        what: &str,
+        returns: &[ObjectId],
+        stream: Option<Stream>,
+    ) -> PyResult<()> {
         let Err(raised) = outcome else { return Ok(()) };
         if raised.is_instance_of::<PySystemExit>(py) {
             return Err(raised);
         }
-        let error = self.pack(py, raised, what)?;
-        returns
-            .iter()
-            .try_for_each(|id| self.store().fail(*id, &error))
-            .or_raise(py)
+        let error = self.pack(py, raised, what, returns)?;
+        self.fail(&error, returns, stream).or_raise(py)
     }
 
-    fn pack(&self, py: Python<'_>, raised: PyErr, what: &str) -> PyResult<Error> {
+    fn fail(&self, error: &Error, returns: &[ObjectId], stream: Option<Stream>) -> park_core::Result<()> {
+        // The first link, if the generator never began; later ones were told already.
+        let link = stream.and_then(|stream| stream.link);
+        returns
+            .iter()
+            .chain(&link)
+            .try_for_each(|id| self.store().fail(*id, error))
+    }
+
+    fn pack(&self, py: Python<'_>, raised: PyErr, what: &str, returns: &[ObjectId]) -> PyResult<Error> {
+        let raised = match returns.first() {
+            Some(first) if raised.is_instance_of::<PyKeyboardInterrupt>(py) => {
+                let cancelled = py.import("park.task_error")?.getattr("cancelled")?;
+                PyErr::from_value(cancelled.call1((raised.into_value(py), first.to_string()))?)
+            }
+            _ => raised,
+        };
         static PACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let pack = PACK.get_or_try_init(py, || {
             py.import("park.exceptions")?
@@ -199,7 +305,7 @@ impl Worker {
             }
             Err(raised) if raised.is_instance_of::<PySystemExit>(py) => Err(raised),
             Err(raised) => {
-                let packed = self.pack(py, raised, &constructor)?;
+                let packed = self.pack(py, raised, &constructor, &[])?;
                 let error = Error::new(ErrorKind::ActorDied, packed.message()).with_detail(packed.detail().to_vec());
                 let store = self.store();
                 let cause = store.promise(store.me()).or_raise(py)?;
@@ -232,6 +338,12 @@ impl Worker {
         let (args, kwargs) = load_args(py, self.store(), args)?;
         Ok(class.call(args, Some(&kwargs))?.unbind())
     }
+}
+
+fn generator_type(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static TYPE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let found = TYPE.get_or_try_init(py, || py.import("types")?.getattr("GeneratorType").map(Bound::unbind))?;
+    Ok(found.bind(py))
 }
 
 fn blob<'py>(py: Python<'py>, store: &Arc<Store>, id: ObjectId) -> PyResult<Bound<'py, PyBytes>> {

@@ -14,6 +14,7 @@ interpreter.check()
 from park import actor, exceptions, options, remote_function
 from park._park import ObjectRef, get, put, wait
 from park.actor import get_actor, kill, method
+from park.cancellation import cancel
 from park.runtime_context import get_runtime_context
 from park.session import (
     attach,
@@ -26,12 +27,16 @@ from park.session import (
     shutdown,
     store_stats,
 )
+from park.streaming import DynamicObjectRefGenerator, ObjectRefGenerator
 
 __all__ = [
+    "DynamicObjectRefGenerator",
     "ObjectRef",
+    "ObjectRefGenerator",
     "actor",
     "attach",
     "available_resources",
+    "cancel",
     "cluster_resources",
     "exceptions",
     "get",

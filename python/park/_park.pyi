@@ -4,7 +4,9 @@ The native half of `park`. Import `park` instead.
 
 from _typeshed import Incomplete, SupportsGetItem
 from os import PathLike
-from typing import Any, SupportsFloat, SupportsIndex, final
+from typing import Any, Final, SupportsFloat, SupportsIndex, final
+
+from typing_extensions import disjoint_base
 
 __all__ = [
     "Buffer",
@@ -12,12 +14,16 @@ __all__ = [
     "ChannelReader",
     "ChannelWriter",
     "MappedFile",
+    "CANCEL_SIGNAL",
     "ObjectRef",
     "Resources",
+    "StreamReader",
     "TensorView",
     "attach",
     "audit",
     "call_actor",
+    "cancel",
+    "cancel_is_due",
     "create_actor",
     "create_channel",
     "dtypes",
@@ -28,6 +34,7 @@ __all__ = [
     "get",
     "head_stats",
     "init",
+    "is_cancelled",
     "is_initialized",
     "kill_actor",
     "map_file",
@@ -47,9 +54,12 @@ __all__ = [
     "trim",
     "view",
     "wait",
+    "wait_for_item",
     "worker_main",
     "worker_participant",
 ]
+
+CANCEL_SIGNAL: Final[int]
 
 @final
 class Buffer:
@@ -183,6 +193,37 @@ class Resources:
     def __new__(cls, /, amounts: dict) -> Resources: ...
     def __repr__(self, /) -> str: ...
 
+@disjoint_base
+class StreamReader:
+    """
+    The consuming end of a stream.
+
+    `park.ObjectRefGenerator` is this and the rules of iteration. Not for two threads at a time.
+    """
+    def __new__(cls, /, result: ObjectRef, link: ObjectRef) -> StreamReader: ...
+    @property
+    def _generator_ref(self, /) -> ObjectRef:
+        """
+        The result that says how the generator ended.
+        """
+    def _is_ready(self, /) -> bool:
+        """
+        Whether the next item, or the end, is there.
+        """
+    @property
+    def _link(self, /) -> ObjectRef:
+        """
+        An object that is there once the next item is, or the end.
+        """
+    def _take(self, /) -> ObjectRef | None:
+        """
+        The next item, which must be there; None at the end. A stream that broke gives the result that says why, and then ends.
+        """
+    def is_finished(self, /) -> bool:
+        """
+        Whether everything was taken and nothing will come.
+        """
+
 @final
 class TensorView:
     """
@@ -256,11 +297,21 @@ def call_actor(
     method: str,
     args: tuple,
     kwargs: dict,
-    num_returns: SupportsIndex,
+    num_returns: SupportsIndex | tuple[str, SupportsIndex | None],
     max_task_retries: SupportsIndex,
 ) -> list:
     """
-    Calls a method; returns references to its results.
+    Calls a method; returns references to its results, or to the result and the first link of its stream.
+    """
+
+def cancel(object: ObjectRef, link: ObjectRef | None, force: bool, recursive: bool) -> None:
+    """
+    Cancels the work that is to make an object; `link` is the current link of its stream, if it makes one.
+    """
+
+def cancel_is_due() -> bool:
+    """
+    Asked by the signal handler: whether the task that the main thread runs is to be interrupted.
     """
 
 def create_actor(
@@ -331,6 +382,11 @@ def init(
 ) -> str:
     """
     Opens a session with worker processes and returns its address.
+    """
+
+def is_cancelled() -> bool:
+    """
+    Whether the work of this thread was cancelled.
     """
 
 def is_initialized() -> bool:
@@ -418,12 +474,12 @@ def submit_task(
     name: str,
     args: tuple,
     kwargs: dict,
-    num_returns: SupportsIndex,
+    num_returns: SupportsIndex | tuple[str, SupportsIndex | None],
     resources: Resources,
     max_retries: SupportsIndex,
 ) -> list:
     """
-    Submits a task; returns references to its results.
+    Submits a task; returns references to its results, or to the result and the first link of its stream.
     """
 
 def trim() -> int:
@@ -447,6 +503,11 @@ def wait(
     Waits until `num_returns` of the objects are ready, at most `timeout` seconds.
 
     Returns a list of those that are ready (at most `num_returns`) and a list of the others, both in the order given.
+    """
+
+def wait_for_item(reader: StreamReader, timeout: SupportsFloat | None) -> bool:
+    """
+    Waits until the next item, or the end, is there; false after `timeout` seconds.
     """
 
 def worker_main(control: SupportsIndex, arena: SupportsIndex, participant: SupportsIndex) -> None:

@@ -12,7 +12,7 @@ import pickle
 import uuid
 from typing import Any
 
-from park import _park, exceptions, options, session, signature
+from park import _park, exceptions, options, session, signature, streaming
 from park.remote_function import Export, definition_of
 
 _session_id = _park.session_id
@@ -58,13 +58,15 @@ class ActorMethod:
     It holds the reference rather than the handle, which keeps it: in a circle the actor would live until the collector came by.
     """
 
-    __slots__ = ("_generator", "_name", "_num_returns", "_ref", "_retries", "_shape")
+    __slots__ = ("_generator", "_limit", "_name", "_num_returns", "_ref", "_retries", "_shape", "_yields")
 
-    def __init__(self, ref, name: str, shape: signature.Shape, num_returns: int, retries: int, generator: bool):
+    def __init__(self, ref, name: str, shape: signature.Shape, chosen: dict[str, Any], retries: int, generator: bool):
         self._ref = ref
         self._name = name
         self._shape = shape
-        self._num_returns = num_returns
+        self._num_returns = options.number_of_results(chosen.get("num_returns"), generator)
+        self._yields = options.yields(self._num_returns, chosen)
+        self._limit = chosen.get(options.BACKPRESSURE)
         self._retries = retries
         self._generator = generator
 
@@ -73,13 +75,11 @@ class ActorMethod:
         shape = self._shape
         if kwargs or not shape.low <= len(args) <= shape.high:
             shape.check(args, kwargs)
-        if self._generator:
-            raise options.refuse_generators(self._name)
         number = self._num_returns
-        refs = _call_actor(self._ref, self._name, args, kwargs, number, self._retries)
+        refs = _call_actor(self._ref, self._name, args, kwargs, self._yields, self._retries)
         if number == 1:
             return refs[0]
-        return refs or None
+        return streaming.results(number, refs)
 
     def options(self, **call_options) -> ActorMethod:
         """This method with other options for one call."""
@@ -91,11 +91,15 @@ class ActorMethod:
         options.check_num_returns(number, self._generator)
         options.refuse_what_is_not_offered(options.CALL, call_options)
         retries = call_options.get("max_task_retries")
+        limit = call_options.get(options.BACKPRESSURE)
         return ActorMethod(
             self._ref,
             self._name,
             self._shape,
-            self._num_returns if number is None else number,
+            {
+                "num_returns": self._num_returns if number is None else number,
+                options.BACKPRESSURE: self._limit if limit is None else limit,
+            },
             self._retries if retries is None else retries,
             self._generator,
         )
@@ -123,12 +127,12 @@ class ActorHandle:
             shape, chosen, generator = vars(self)["_park_meta"]["methods"][name]
         except KeyError:
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'") from None
-        number, retries = chosen.get("num_returns"), chosen.get("max_task_retries")
+        retries = chosen.get("max_task_retries")
         made = ActorMethod(
             self._park_ref,
             name,
             shape,
-            1 if number is None else number,
+            chosen,
             self._park_meta["max_task_retries"] if retries is None else retries,
             generator,
         )

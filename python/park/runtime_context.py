@@ -35,6 +35,12 @@ class RuntimeContext:
         worker = sys.modules.get("park.worker")  # imported in workers only
         return bool(worker and worker.restarts)
 
+    def is_canceled(self) -> bool:
+        """Whether the task or call that asks was cancelled (`park.cancel`)."""
+        if _park.worker_participant() == 0:
+            raise RuntimeError("This method is only available when the process is a worker. Current mode: 0")
+        return _park.is_cancelled()
+
     def get(self) -> dict[str, object]:
         """The ids in a dictionary."""
         return {"job_id": self.get_job_id(), "node_id": self.get_node_id(), "namespace": self.namespace}

@@ -5,7 +5,7 @@ import random
 import sys
 
 import park.serialization
-from park import _park, session
+from park import _park, cancellation, session
 
 #: How often this process's actor was restarted before; None in processes that are no actor.
 restarts = None
@@ -17,6 +17,7 @@ _PRELOADED = (park.serialization,)
 def main(control, arena, participant, hello):
     """Run jobs until the head says so. Returns the exit code."""
     session.enter_worker(hello)
+    cancellation.listen()
     # Forked workers would otherwise all draw the same numbers.
     random.seed()
     if "numpy" in sys.modules:

@@ -45,6 +45,8 @@ pub(crate) fn submit_task(
         function,
         args: arguments(text, given, bytes),
         returns: vec![result.id()],
+        stream: None,
+        parent: None,
         resources: vec![("CPU".to_owned(), 10_000)],
         max_retries: 0,
         name: "crash".to_owned(),
@@ -68,6 +70,8 @@ pub(crate) fn call_actor(session: &Session, actor: ObjectId, text: &str, given: 
         method: "perform".to_owned(),
         args: arguments(text, given, 0),
         returns: vec![result.id()],
+        stream: None,
+        parent: None,
         caller: store.me(),
         retries: 0,
     };

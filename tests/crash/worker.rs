@@ -146,6 +146,7 @@ fn work(session: &Session, folder: &Path) -> Fallible {
             } => perform(session, *function, args, returns)?,
             ToWorker::Call { args, returns, .. } => perform(session, ObjectId::from_bytes([0; 16]), args, returns)?,
             ToWorker::Create { actor, .. } => session.report_actor(ToHead::ActorReady { actor: *actor })?,
+            ToWorker::Cancel { .. } => {}
             ToWorker::Retire => return Ok(()),
         }
         inbox.finish(&job)?;

@@ -133,12 +133,10 @@ def test_remote_wants_a_function_or_a_class():
 @pytest.mark.parametrize(
     ("make", "what"),
     [
-        (lambda: ray.remote(num_returns="streaming")(lambda: (yield 1)).remote(), "stream|generator"),
-        (lambda: ray.remote(lambda: (yield 1)).remote(), "stream|generator"),
         (lambda: ray.remote(runtime_env={"env_vars": {"A": "1"}})(function).remote(), "runtime_env"),
         (lambda: ray.remote(max_concurrency=2)(Class).remote(), "max_concurrency|threaded|concurren"),
     ],
-    ids=["streaming", "generator", "runtime_env", "threaded actor"],
+    ids=["runtime_env", "threaded actor"],
 )
 def test_what_is_not_offered_yet_says_so(make, what):
     """Never accepted and then ignored."""

@@ -43,6 +43,16 @@ impl Args {
     }
 }
 
+/// That some work makes any number of items, which are read as they come: a stream, beside the one result that says how the work ended
+/// (store/stream.rs).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stream {
+    /// The first link (no hold: the stream lives as long as its consumer). Without one, the result holds all items together.
+    pub link: Option<ObjectId>,
+    /// How many items may wait for the consumer.
+    pub limit: Option<u32>,
+}
+
 /// To a worker process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToWorker {
@@ -56,6 +66,8 @@ pub enum ToWorker {
         args: Args,
         /// Promised results, at least one.
         returns: Vec<ObjectId>,
+        /// The stream that it makes.
+        stream: Option<Stream>,
     },
     /// Become an actor. Its holds belong to the head.
     Create {
@@ -78,10 +90,19 @@ pub enum ToWorker {
         args: Args,
         /// Promised results, at least one.
         returns: Vec<ObjectId>,
+        /// The stream that it makes.
+        stream: Option<Stream>,
+        /// First result of the task or call that makes this call (no hold): cancelling that one cancels this one.
+        parent: Option<ObjectId>,
         /// Calls of one caller run in the order in which it made them.
         caller: ParticipantId,
         /// How often the call may be repeated after a death of the actor's process; -1: without end.
         retries: i32,
+    },
+    /// The call with this first result, which began here, was cancelled: for actors whose calls can be interrupted.
+    Cancel {
+        /// Its first result (no hold).
+        call: ObjectId,
     },
     /// End once everything queued before is done: the actor's last handle is gone, or the worker is one too many.
     Retire,
@@ -94,7 +115,7 @@ impl ToWorker {
             Self::Call {
                 actor, args, returns, ..
             } => args.holds().chain(returns.iter().copied()).chain([*actor]).collect(),
-            Self::Run { .. } | Self::Create { .. } | Self::Retire => Vec::new(),
+            Self::Run { .. } | Self::Create { .. } | Self::Cancel { .. } | Self::Retire => Vec::new(),
         }
     }
 }
@@ -111,6 +132,10 @@ pub struct Submission {
     pub args: Args,
     /// Promised results, at least one.
     pub returns: Vec<ObjectId>,
+    /// The stream that it makes.
+    pub stream: Option<Stream>,
+    /// First result of the task or call that submits it (no hold): cancelling that one cancels this one.
+    pub parent: Option<ObjectId>,
     /// What it needs while it runs.
     pub resources: Amounts,
     /// How often it is repeated after a death of its worker; -1: without end.
@@ -185,6 +210,17 @@ pub enum ToHead {
         /// A promised object.
         reply: ObjectId,
     },
+    /// Cancel the task that is to make this object.
+    Cancel {
+        /// One of its results (no hold).
+        object: ObjectId,
+        /// Whether to kill the process that runs it.
+        force: bool,
+        /// Whether to cancel the work that it submitted, too.
+        recursive: bool,
+    },
+    /// This worker has run as many tasks of one function as it may: it ends, and is to be sent no more.
+    Leave,
     /// How is scheduling going? Answered by sealing `reply` with encoded statistics.
     Stats {
         /// A promised object.
@@ -218,6 +254,8 @@ impl ToHead {
             | Self::ActorReleased { .. }
             | Self::KillActor { .. }
             | Self::Free { .. }
+            | Self::Cancel { .. }
+            | Self::Leave
             | Self::Blocked
             | Self::Unblocked => Vec::new(),
         }
@@ -284,6 +322,11 @@ mod tests {
             method: "add".into(),
             args,
             returns: vec![id],
+            stream: Some(Stream {
+                link: Some(id),
+                limit: Some(2),
+            }),
+            parent: Some(id),
             caller: ParticipantId(9),
             retries: -1,
         };

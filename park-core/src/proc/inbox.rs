@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::actor::call::{Caller, owned, parse};
+use crate::actor::cancel::cancelled;
 use crate::actor::order::CallOrder;
 use crate::error::{ErrorKind, Result};
 use crate::id::{ObjectId, TaskId};
@@ -170,13 +171,35 @@ impl Inbox {
     }
 
     fn is_ready(&self, job: &Job) -> bool {
-        let ToWorker::Call { args, .. } = &job.message else {
+        let ToWorker::Call { args, returns, .. } = &job.message else {
             return true;
         };
+        // A call that is not to run waits for nothing.
+        if returns.first().is_some_and(|first| self.store.is_cancelled(*first)) {
+            return true;
+        }
         args.dependencies.iter().fold(true, |ready, id| {
             let sealed = self.store.contains(*id) || self.store.watch_as(*id, self.store.me()).unwrap_or(true);
             ready && sealed
         })
+    }
+
+    /// Whether the job is to be run. A call that was cancelled before is not: its results are raised here, and its record is put away.
+    pub fn begin(&self, job: &Job) -> Result<bool> {
+        let ToWorker::Call { returns, stream, .. } = &job.message else {
+            return Ok(true);
+        };
+        let Some(first) = returns.first().filter(|first| !self.store.begin_call(**first)) else {
+            return Ok(true);
+        };
+        let error = cancelled(*first);
+        let link = stream.and_then(|stream| stream.link);
+        returns
+            .iter()
+            .chain(&link)
+            .try_for_each(|id| self.store.fail(*id, &error))?;
+        self.finish(job)?;
+        Ok(false)
     }
 
     /// The job's results are sealed: its record may go, and a task is reported to the head.

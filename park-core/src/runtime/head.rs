@@ -24,6 +24,7 @@ use crate::store::{IdleTrim, ObjectRef, Spec, Store, never};
 use crate::sync::RingReader;
 use crate::sync::atomic::Ordering;
 
+use super::cancel::Families;
 use super::lineage::Lineage;
 
 /// What a session with worker processes needs to know.
@@ -99,6 +100,7 @@ pub(super) struct State {
     /// Objects whose bytes on disk are gone.
     lost: Arc<Mutex<Vec<(ObjectId, Error)>>>,
     pub(super) lineage: Lineage,
+    pub(super) families: Families,
     pub(super) counts: HeadStats,
     /// The worker that was sent the last task.
     pub(super) hot: Option<ParticipantId>,
@@ -139,6 +141,7 @@ impl Head {
             released: Arc::default(),
             lost: Arc::default(),
             lineage: Lineage::default(),
+            families: Families::default(),
             counts: HeadStats::default(),
             hot: None,
             fruitless: 0,
@@ -196,6 +199,15 @@ impl Head {
         let mut state = self.lock();
         state.drain()?;
         state.kill_actor(actor, no_restart);
+        Ok(())
+    }
+
+    /// Cancels the task that is to make this object, if one is.
+    pub fn cancel(&self, object: ObjectId, force: bool, recursive: bool) -> Result<()> {
+        let mut state = self.lock();
+        state.drain()?;
+        state.cancel(object, force, recursive);
+        state.pump();
         Ok(())
     }
 
@@ -317,6 +329,12 @@ impl State {
                 }
             },
             ToHead::Stats { reply } => self.reply(reply, &encode(&self.stats()).unwrap_or_default(), &[]),
+            ToHead::Cancel {
+                object,
+                force,
+                recursive,
+            } => self.cancel(object, force, recursive),
+            ToHead::Leave => self.worker_leaves(from),
             ToHead::Blocked => self.worker_blocked(from),
             ToHead::Unblocked => self.worker_unblocked(from),
             ToHead::Free { object } => self.store.finish_freeing(object),

@@ -130,6 +130,9 @@ mod tests {
             shape: ReadyQueue::default().shape(&vec![]),
             name: String::new(),
             worker: None,
+            stream: None,
+            parent: None,
+            cancelled: None,
         }
     }
 

@@ -10,12 +10,14 @@
 //! | `head` | the head's state and its inbox |
 //! | `place` | which worker gets which task; sending ahead and taking back |
 //! | `actors` | creating, placing, finding and ending actors |
+//! | `cancel` | cancelling tasks, and what they submitted |
 //! | `lineage` | how objects were made, and making them again |
 //! | `death` | what happens when a process ends |
 //! | `watch` | the thread that hears of deaths and of strangers that want to join |
 
 mod actors;
 mod audit;
+mod cancel;
 mod death;
 mod head;
 mod lineage;
