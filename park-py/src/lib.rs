@@ -16,6 +16,7 @@
 //! | `task`, `actor` | submitting work |
 //! | `cancel` | cancelling, and which work a thread does |
 //! | `stream` | generators: making items and taking them |
+//! | `method` | which function a call means |
 //! | `worker` | the loop of a worker process |
 //! | `session` | opening, attaching, closing, statistics |
 
@@ -31,6 +32,7 @@ mod dlpack;
 mod encode;
 mod gate;
 mod mapped;
+mod method;
 mod object;
 mod session;
 mod stream;

@@ -14,12 +14,13 @@ use pyo3::exceptions::{PyAttributeError, PyKeyboardInterrupt, PySystemExit, PyVa
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::cancel::{self, interruptible};
 use crate::decode::{decode, unpickle};
 use crate::encode::encode;
 use crate::gate::{self, OrRaise, block, replace, set_runs_task};
+use crate::method::method_of;
 use crate::stream::{produce, produce_fixed};
 
 /// The number of this worker process in its session; 0 elsewhere.
@@ -184,7 +185,7 @@ impl Worker {
             return Err(PyAttributeError::new_err("the actor was not created"));
         };
         let instance = instance.bind(py);
-        let Ok(bound) = instance.getattr(PyString::new(py, method)) else {
+        let Ok(bound) = method_of(instance, method) else {
             return Err(PyAttributeError::new_err(format!(
                 "'{class}' object has no attribute '{method}'"
             )));

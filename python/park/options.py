@@ -247,6 +247,12 @@ def check_num_returns(value: int | str | None, generator: bool) -> None:
             f"num_returns='{value}' can only be used with generator functions (functions that use 'yield'). "
             "The decorated function is not a generator function."
         )
+    if value == "dynamic":
+        warnings.warn(
+            "num_returns='dynamic' is deprecated and will be removed in a future Ray release. Use num_returns='streaming' instead.",
+            DeprecationWarning,
+            stacklevel=4,
+        )
 
 
 def refuse_what_is_not_offered(table: dict[str, Option], options: dict[str, Any]) -> None:
@@ -263,12 +269,6 @@ def number_of_results(number: int | str | None, generator: bool) -> int | str:
     """How many results a function or method has that says this about them: one, or those of a generator as they come."""
     if number is None:
         return "streaming" if generator else 1
-    if number == "dynamic":
-        warnings.warn(
-            "num_returns='dynamic' is deprecated and will be removed in a future Ray release. Use num_returns='streaming' instead.",
-            DeprecationWarning,
-            stacklevel=3,
-        )
     return number
 
 
