@@ -341,6 +341,9 @@ typedef park_status (*park_task_function)(park_task_call *call, void *user_data,
 // The channel was closed, or whoever is at its other end is gone.
 #define PARK_CHANNEL_CLOSED 25
 
+// The work was cancelled.
+#define PARK_CANCELLED 30
+
 // The user's bytes.
 #define PARK_FORMAT_RAW 0
 

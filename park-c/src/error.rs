@@ -63,6 +63,8 @@ pub const PARK_HANDLE_CLOSED: park_status = 23;
 pub const PARK_UNSUPPORTED: park_status = 24;
 /// The channel was closed, or whoever is at its other end is gone.
 pub const PARK_CHANNEL_CLOSED: park_status = 25;
+/// The work was cancelled.
+pub const PARK_CANCELLED: park_status = 30;
 /// As PARK_UNSCHEDULABLE, for an actor.
 pub const PARK_ACTOR_UNSCHEDULABLE: park_status = 40;
 /// The placement group that the task was to run in is gone.

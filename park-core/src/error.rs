@@ -80,6 +80,8 @@ kinds! {
     Unsupported = 24,
     /// The channel was closed, or whoever is at its other end is gone.
     ChannelClosed = 25,
+    /// The work was cancelled.
+    Cancelled = 30,
     /// As `Unschedulable`, for an actor.
     ActorUnschedulable = 40,
     /// The placement group that the task was to run in is gone.

@@ -4,6 +4,7 @@ use park_core::ObjectId;
 use park_core::ipc::ToWorker;
 use park_core::ipc::message::ActorSpec;
 use park_core::store::Place;
+use park_core::store::promise::Work;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -11,7 +12,8 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use crate::gate::{self, OrRaise, block};
 use crate::object::ObjectRef;
 use crate::placement::Placement;
-use crate::task::{Resources, encode_args, promise};
+use crate::task::{Resources, Yield, encode_args, promise};
+use crate::work;
 
 /// Creates an actor; returns the reference that is its handle.
 #[pyfunction]
@@ -59,7 +61,7 @@ pub(crate) fn create_actor(
 /// What the calls of one method have in common.
 #[pyclass(frozen, module = "park._park")]
 pub(crate) struct CallOptions {
-    num_returns: usize,
+    yields: Yield,
     max_task_retries: i32,
     group: String,
     retry_on: Option<Vec<u8>>,
@@ -72,14 +74,14 @@ impl CallOptions {
     /// `park.worker.wants_retry` to read.
     #[new]
     fn new(
-        num_returns: usize,
+        yields: Yield,
         max_task_retries: i32,
         group: String,
         retry_on: Option<Vec<u8>>,
         pending: Option<Py<PendingCalls>>,
     ) -> Self {
         Self {
-            num_returns,
+            yields,
             max_task_retries,
             group,
             retry_on,
@@ -127,7 +129,7 @@ impl PendingCalls {
     }
 }
 
-/// Calls a method; returns references to its results.
+/// Calls a method; returns references to its results, or to the result and the first link of its stream.
 #[pyfunction]
 pub(crate) fn call_actor<'py>(
     handle: &Bound<'py, ObjectRef>,
@@ -150,15 +152,17 @@ pub(crate) fn call_actor<'py>(
         Place::Bound { participant, .. } => participant,
         Place::Unbound | Place::Dead { .. } => store.me(),
     };
-    let (returns, refs) = promise(py, store, producer, options.num_returns, &mut holds)?;
-    if let (Some(pending), Some(first)) = (&options.pending, returns.first()) {
+    let promised = promise(py, store, (Work::Call, producer), &options.yields, &mut holds)?;
+    if let (Some(pending), Some(first)) = (&options.pending, promised.ids.first()) {
         pending.get().open.lock().push(*first);
     }
     let call = ToWorker::Call {
         actor,
         method: method.to_owned(),
         args,
-        returns,
+        returns: promised.ids,
+        stream: promised.stream,
+        parent: work::current(),
         caller: store.me(),
         group: options.group.clone(),
         retries: options.max_task_retries,
@@ -166,7 +170,7 @@ pub(crate) fn call_actor<'py>(
     };
     holds.keep();
     session.call_actor(actor, &call).or_raise(py)?;
-    Ok(refs)
+    Ok(promised.refs)
 }
 
 /// Kills an actor's process.

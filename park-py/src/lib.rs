@@ -17,6 +17,9 @@
 //! | `watch` | references that coroutines and futures wait for |
 //! | `placement` | nodes, placement groups, where work may run |
 //! | `work` | what this process does now, and who else does what |
+//! | `cancel` | cancelling, and being cancelled |
+//! | `stream` | generators: making items and taking them |
+//! | `method` | which function a call means |
 //! | `worker/` | what a worker process does |
 //! | `session` | opening, attaching, closing, statistics |
 
@@ -24,6 +27,7 @@ use pyo3::prelude::*;
 
 mod actor;
 mod buffer;
+mod cancel;
 mod channel;
 mod decode;
 mod described;
@@ -31,9 +35,11 @@ mod dlpack;
 mod encode;
 mod gate;
 mod mapped;
+mod method;
 mod object;
 mod placement;
 mod session;
+mod stream;
 mod strided;
 mod task;
 mod tensor_view;
@@ -48,6 +54,8 @@ mod _park {
     use crate::actor::{CallOptions, PendingCalls, call_actor, create_actor, find_actor, kill_actor};
     #[pymodule_export]
     use crate::buffer::Buffer;
+    #[pymodule_export]
+    use crate::cancel::{cancel, cancel_is_due, is_cancelled};
     #[pymodule_export]
     use crate::channel::{ChannelMessage, ChannelReader, ChannelWriter, create_channel};
     #[pymodule_export]
@@ -70,6 +78,8 @@ mod _park {
         store_stats, trim,
     };
     #[pymodule_export]
+    use crate::stream::{StreamReader, wait_for_item};
+    #[pymodule_export]
     use crate::task::{Resources, submit_task};
     #[pymodule_export]
     use crate::tensor_view::TensorView;
@@ -79,4 +89,8 @@ mod _park {
     use crate::work::{current_work, describe_session};
     #[pymodule_export]
     use crate::worker::{Call, LoopLane, Pool, leave_actor, worker_main, worker_participant};
+
+    /// The signal on which a worker process asks `cancel_is_due`.
+    #[pymodule_export]
+    const CANCEL_SIGNAL: i32 = park_core::sys::process::CANCEL_SIGNAL;
 }

@@ -16,6 +16,7 @@ use crate::buffer::{Buffer, Pinned};
 use crate::decode::{self, decode};
 use crate::encode::encode;
 use crate::gate::{self, OrRaise, wait_for};
+use crate::stream::StreamReader;
 use crate::tensor_view::TensorView;
 
 thread_local! {
@@ -235,6 +236,9 @@ pub(crate) fn get(
         gate::bring_in(py, object, left(deadline))?;
         return decode(py, object);
     }
+    if object_refs.is_instance_of::<StreamReader>() {
+        return Ok(object_refs.clone().unbind());
+    }
     let Ok(list) = object_refs.cast::<PyList>() else {
         return Err(PyValueError::new_err(format!(
             "Invalid type of object refs, {}, is given. 'object_refs' must either be an ObjectRef or a list of ObjectRefs. ",
@@ -242,6 +246,11 @@ pub(crate) fn get(
         )));
     };
     let refs = refs_in(list, |item| {
+        if item.is_instance_of::<StreamReader>() {
+            return PyTypeError::new_err(format!(
+                "Attempting to call `get` on the value {item}, which is not an ray.ObjectRef."
+            ));
+        }
         PyValueError::new_err(format!(
             "Invalid type of object refs, {}, is given. 'object_refs' must either be an ObjectRef or a list of ObjectRefs. ",
             item.get_type()
@@ -341,6 +350,29 @@ fn refs_in<'py>(
     Ok(refs)
 }
 
+/// What `wait` waits for: an object, or the next item of a stream.
+enum Awaited<'py> {
+    Object(Bound<'py, ObjectRef>),
+    Link(park_core::ObjectRef),
+}
+
+impl<'py> Awaited<'py> {
+    fn new(item: &Bound<'py, PyAny>) -> Option<Self> {
+        if let Ok(object) = item.cast::<ObjectRef>() {
+            return Some(Self::Object(object.clone()));
+        }
+        let reader = item.cast::<StreamReader>().ok()?;
+        Some(Self::Link(reader.get().link()))
+    }
+
+    fn object(&self) -> &park_core::ObjectRef {
+        match self {
+            Self::Object(object) => &object.get().inner,
+            Self::Link(link) => link,
+        }
+    }
+}
+
 /// Waits until `num_returns` of the objects are ready, at most `timeout` seconds.
 ///
 /// Returns a list of those that are ready (at most `num_returns`) and a list of the others, both in the order given.
@@ -368,18 +400,21 @@ pub(crate) fn wait<'py>(
         ));
     };
     let timeout = timeout_of(timeout, "wait")?;
-    let refs = refs_in(list, |item| {
-        PyTypeError::new_err(format!(
-            "wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got list containing {}",
-            item.get_type()
-        ))
-    })?;
-    refs.iter()
-        .try_for_each(|object| belongs(py, &store, &object.get().inner))?;
-    if has_duplicates(&refs) {
+    let mut awaited: Vec<Awaited<'_>> = Vec::with_capacity(list.len());
+    for item in list {
+        awaited.push(Awaited::new(&item).ok_or_else(|| {
+            PyTypeError::new_err(format!(
+                "wait() expected a list of ray.ObjectRef or ObjectRefGenerator, got list containing {}",
+                item.get_type()
+            ))
+        })?);
+    }
+    let inner: Vec<&park_core::ObjectRef> = awaited.iter().map(Awaited::object).collect();
+    inner.iter().try_for_each(|object| belongs(py, &store, object))?;
+    if has_duplicates(&inner) {
         return Err(PyValueError::new_err("Wait requires a list of unique ray_waitables."));
     }
-    if refs.is_empty() {
+    if awaited.is_empty() {
         return PyTuple::new(py, [PyList::empty(py), PyList::empty(py)]);
     }
     let Some(need) = usize::try_from(num_returns).ok().filter(|need| *need > 0) else {
@@ -387,19 +422,18 @@ pub(crate) fn wait<'py>(
             "Invalid number of objects to return {num_returns}."
         )));
     };
-    if need > refs.len() {
+    if need > awaited.len() {
         return Err(PyValueError::new_err(
             "num_returns cannot be greater than the number of ray_waitables provided to ray.wait.",
         ));
     }
-    let inner: Vec<&park_core::ObjectRef> = refs.iter().map(|object| &object.get().inner).collect();
     wait_for(py, &store, &inner, need, timeout)?;
     let (mut ready, mut rest) = (Vec::with_capacity(need), Vec::new());
-    for object in refs {
-        if ready.len() < need && object.get().inner.is_sealed() {
-            ready.push(object);
+    for (item, one) in list.iter().zip(&awaited) {
+        if ready.len() < need && one.object().is_sealed() {
+            ready.push(item);
         } else {
-            rest.push(object);
+            rest.push(item);
         }
     }
     PyTuple::new(py, [PyList::new(py, ready)?, PyList::new(py, rest)?])
@@ -407,9 +441,9 @@ pub(crate) fn wait<'py>(
 
 /// Whether two references of one session name one object. Results of tasks submitted in a row mostly lie in a row, and sort in one
 /// pass.
-fn has_duplicates(refs: &[Bound<'_, ObjectRef>]) -> bool {
+fn has_duplicates(refs: &[&park_core::ObjectRef]) -> bool {
     let place = |id: ObjectId| u64::from(id.index) << 32 | u64::from(id.generation);
-    let mut ids: Vec<u64> = refs.iter().map(|object| place(object.get().inner.id())).collect();
+    let mut ids: Vec<u64> = refs.iter().map(|object| place(object.id())).collect();
     ids.sort_unstable();
     ids.windows(2).any(|pair| pair[0] == pair[1])
 }

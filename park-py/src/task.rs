@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use park_core::ipc::message::{Amounts, Submission};
+use park_core::ipc::message::{Amounts, Stream, Submission};
 use park_core::ipc::{Args, Payload};
+use park_core::store::promise::Work;
 use park_core::{ObjectId, ParticipantId, Store};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -13,6 +14,7 @@ use crate::gate::{self, OrRaise};
 use crate::object::ObjectRef;
 use crate::placement::Placement;
 use crate::session::amount;
+use crate::work;
 
 /// Amounts of named resources, exact to 0.0001.
 #[pyclass(frozen, module = "park._park")]
@@ -147,28 +149,62 @@ pub(crate) fn encode_args<'a>(
     ))
 }
 
-/// Promises `count` results (at least one: the first also carries the task's claim word).
+/// How many results a task or call has: a number, or "streaming" or "dynamic" with a bound for what may wait to be taken.
+#[derive(FromPyObject)]
+pub(crate) enum Yield {
+    Number(usize),
+    Stream(String, Option<u32>),
+}
+
+/// What is promised for a task or call.
+pub(crate) struct Promised<'py> {
+    pub(crate) ids: Vec<ObjectId>,
+    pub(crate) stream: Option<Stream>,
+    /// The results; of a stream, its result and its first link.
+    pub(crate) refs: Bound<'py, PyList>,
+}
+
+/// Promises results: at least one, for the first also carries the claim word.
 pub(crate) fn promise<'py>(
     py: Python<'py>,
     store: &Arc<Store>,
-    producer: ParticipantId,
-    count: usize,
+    (work, producer): (Work, ParticipantId),
+    yields: &Yield,
     holds: &mut Holds<'_>,
-) -> PyResult<(Vec<ObjectId>, Bound<'py, PyList>)> {
+) -> PyResult<Promised<'py>> {
+    let count = if let Yield::Number(count) = yields { *count } else { 1 };
+    let results = store.promise_results(producer, work, count.max(1)).or_raise(py)?;
+    let ids: Vec<ObjectId> = results.iter().map(park_core::ObjectRef::id).collect();
+    ids.iter().for_each(|id| holds.adopt(*id));
     let refs = PyList::empty(py);
-    let mut ids = Vec::with_capacity(count.max(1));
-    for at in 0..count.max(1) {
-        let inner = store.promise(producer).or_raise(py)?;
-        holds.adopt(inner.id());
-        ids.push(inner.id());
-        if at < count {
-            refs.append(ObjectRef::wrap(py, inner)?)?;
-        }
+    for inner in results.into_iter().take(count) {
+        refs.append(ObjectRef::wrap(py, inner)?)?;
     }
-    Ok((ids, refs))
+    let stream = match yields {
+        Yield::Number(_) => None,
+        Yield::Stream(kind, _) if kind == "dynamic" => Some(Stream {
+            link: None,
+            limit: None,
+        }),
+        Yield::Stream(_, limit) => {
+            // Not the actor's: until the call begins, its caller answers for it.
+            let producer = match work {
+                Work::Task => ParticipantId::HEAD,
+                Work::Call => store.me(),
+            };
+            let link = store.promise_stream(producer, ids[0]).or_raise(py)?;
+            let id = link.id();
+            refs.append(ObjectRef::wrap(py, link)?)?;
+            Some(Stream {
+                link: Some(id),
+                limit: *limit,
+            })
+        }
+    };
+    Ok(Promised { ids, stream, refs })
 }
 
-/// Submits a task; returns references to its results.
+/// Submits a task; returns references to its results, or to the result and the first link of its stream.
 #[pyfunction]
 #[allow(
     clippy::too_many_arguments,
@@ -179,7 +215,7 @@ pub(crate) fn submit_task<'py>(
     name: &str,
     args: &Bound<'py, PyTuple>,
     kwargs: &Bound<'py, PyDict>,
-    num_returns: usize,
+    num_returns: Yield,
     resources: &Bound<'py, Resources>,
     max_retries: i32,
     place: Option<&Bound<'py, Placement>>,
@@ -190,12 +226,14 @@ pub(crate) fn submit_task<'py>(
     let (args, mut holds) = encode_args(store, args, kwargs)?;
     let function = function.get().inner.id();
     holds.add(py, function)?;
-    let (returns, refs) = promise(py, store, ParticipantId::HEAD, num_returns, &mut holds)?;
+    let promised = promise(py, store, (Work::Task, ParticipantId::HEAD), &num_returns, &mut holds)?;
     let resources = resources.get().amounts.clone();
     let submission = Submission {
         function,
         args,
-        returns,
+        returns: promised.ids,
+        stream: promised.stream,
+        parent: work::current(),
         resources,
         place: place.map(|place| place.get().place.clone()),
         max_retries,
@@ -203,5 +241,5 @@ pub(crate) fn submit_task<'py>(
     };
     holds.keep();
     session.submit(submission).or_raise(py)?;
-    Ok(refs)
+    Ok(promised.refs)
 }

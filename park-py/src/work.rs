@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use park_core::ObjectId;
 use park_core::ipc::ToWorker;
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -22,23 +23,37 @@ thread_local! {
     static NOW: RefCell<Option<Work>> = const { RefCell::new(None) };
 }
 
-/// While this lives, the thread runs that work. Calls of an async actor share a thread: those are known to `park.event_loop`.
-pub(crate) struct Now;
+/// First result of what the main thread runs: also the work of threads that user code starts.
+static MAIN: Mutex<Option<ObjectId>> = Mutex::new(None);
 
-/// This thread begins with the work that this message asks for.
-pub(crate) fn begin(message: &ToWorker) -> Now {
+/// While this lives, the thread runs that work. Calls of an async actor share a thread: those are known to `park.event_loop`.
+pub(crate) struct Now {
+    on_main: bool,
+}
+
+/// First result of the task or call that this thread works for, if any.
+pub(crate) fn current() -> Option<ObjectId> {
+    NOW.with_borrow(|now| now.as_ref().map(|work| work.id))
+        .or_else(|| *MAIN.lock())
+}
+
+/// This thread begins with the work that this message asks for. `on_main`: it runs one job of the process after another.
+pub(crate) fn begin(message: &ToWorker, on_main: bool) -> Now {
     let work = match message {
         ToWorker::Run { returns, name, .. } => returns.first().map(|id| (*id, name)),
         ToWorker::Call { returns, method, .. } => returns.first().map(|id| (*id, method)),
-        ToWorker::Create { .. } | ToWorker::Assign(_) | ToWorker::Retire => None,
+        ToWorker::Create { .. } | ToWorker::Assign(_) | ToWorker::Cancel { .. } | ToWorker::Retire => None,
     };
     let work = work.map(|(id, name)| Work {
         id,
         name: name.clone(),
         function: None,
     });
+    if on_main {
+        *MAIN.lock() = work.as_ref().map(|work| work.id);
+    }
     drop(NOW.replace(work));
-    Now
+    Now { on_main }
 }
 
 /// The task that this thread has begun calls this function.
@@ -54,6 +69,9 @@ impl Drop for Now {
     fn drop(&mut self) {
         // Dropped outside of the borrow: the function's end may run Python code that asks.
         drop(NOW.take());
+        if self.on_main {
+            *MAIN.lock() = None;
+        }
     }
 }
 

@@ -15,6 +15,7 @@ from park import actor, exceptions, options, remote_function, util
 from park._park import ObjectRef, get, put, wait
 from park.accelerators import get_gpu_ids
 from park.actor import get_actor, kill, method
+from park.cancellation import cancel
 from park.runtime_context import get_runtime_context
 from park.session import (
     attach,
@@ -27,12 +28,16 @@ from park.session import (
     shutdown,
     store_stats,
 )
+from park.streaming import DynamicObjectRefGenerator, ObjectRefGenerator
 
 __all__ = [
+    "DynamicObjectRefGenerator",
     "ObjectRef",
+    "ObjectRefGenerator",
     "actor",
     "attach",
     "available_resources",
+    "cancel",
     "cluster_resources",
     "exceptions",
     "get",

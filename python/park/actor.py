@@ -14,7 +14,7 @@ import uuid
 import weakref
 from typing import Any
 
-from park import _park, assignment, exceptions, options, placing, session, signature
+from park import _park, assignment, exceptions, options, placing, session, signature, streaming
 from park.ids import ActorID
 from park.remote_function import Export, definition_of
 
@@ -74,9 +74,8 @@ class ActorMethod:
         self._chosen = chosen
         self._generator = generator
         self._pending = pending
-        number = chosen.get("num_returns")
-        self._num_returns = 1 if number is None else number
-        self._call_options = None if generator else self._made(chosen)
+        self._num_returns = options.number_of_results(chosen.get("num_returns"), generator)
+        self._call_options = self._made(chosen)
 
     def _made(self, chosen: dict[str, Any]) -> _park.CallOptions:
         retry = chosen.get("retry_exceptions")
@@ -87,7 +86,7 @@ class ActorMethod:
         else:
             retry_on = b"" if retry else None
         return _park.CallOptions(
-            self._num_returns,
+            options.yields(self._num_returns, chosen),
             chosen.get("max_task_retries") or 0,
             chosen.get("concurrency_group") or "",
             retry_on,
@@ -99,12 +98,11 @@ class ActorMethod:
         shape = self._shape
         if kwargs or not shape.low <= len(args) <= shape.high:
             shape.check(args, kwargs)
-        if self._generator:
-            raise options.refuse_generators(self._name)
         refs = _call_actor(self._ref, self._name, args, kwargs, self._call_options)
-        if self._num_returns == 1:
+        number = self._num_returns
+        if number == 1:
             return refs[0]
-        return refs or None
+        return streaming.results(number, refs)
 
     def options(self, **call_options) -> ActorMethod:
         """This method with other options for one call."""

@@ -12,13 +12,17 @@ import logging
 import selectors
 import threading
 from collections.abc import Callable
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType
 from typing import Any
 
-from park.exceptions import TaskCancelledError
+from park import futures
+from park.exceptions import AsyncioActorExit, TaskCancelledError
 from park.runtime_context import CURRENT_CALL
 
 logger = logging.getLogger(__name__)
+
+#: How often a generator whose items nobody takes asks whether anybody still could.
+_TICK = 0.1
 
 
 class _Selector(selectors.DefaultSelector):
@@ -40,8 +44,8 @@ class ActorLoop:
         self._selector = _Selector()
         self.loop = asyncio.SelectorEventLoop(self._selector)
         self._lane: Any = None
-        #: asyncio itself does not keep a task alive.
-        self._tasks: set[asyncio.Task | None] = set()
+        #: By the call's id; asyncio itself does not keep a task alive.
+        self._tasks: dict[str, asyncio.Task] = {}
         threading.Thread(target=self._run, name=f"AsyncIO Thread: {name}", daemon=True).start()
 
     def _run(self) -> None:
@@ -78,7 +82,17 @@ class ActorLoop:
 
     def _begin(self) -> None:
         for call in self._lane.admit():
-            self._tasks.add(self.loop.create_task(self._serve(call), name=call.method))
+            self._tasks[call.task_id] = self.loop.create_task(self._serve(call), name=call.method)
+
+    def cancel(self, task_id: str) -> None:
+        """Cancel a call that runs, as asyncio cancels a task. From any thread."""
+        self.loop.call_soon_threadsafe(self._cancel, task_id)
+
+    def _cancel(self, task_id: str) -> None:
+        task = self._tasks.get(task_id)
+        if task is not None:
+            # Later: one that has not had its first step yet would end without having said so.
+            self.loop.call_soon(task.cancel)
 
     async def _serve(self, call) -> None:
         CURRENT_CALL.set((bytes.fromhex(call.task_id), call.method, None))
@@ -86,6 +100,10 @@ class ActorLoop:
             value = call.begin()
             if type(value) is CoroutineType:
                 value = await value
+            stream = None
+            if type(value) is AsyncGeneratorType:
+                stream = call.stream()
+                value = await _drain(value) if stream is None else await _stream(value, stream)
         except asyncio.CancelledError as error:
             cancelled = TaskCancelledError(call.task_id)
             cancelled.__cause__ = error
@@ -93,10 +111,40 @@ class ActorLoop:
         except BaseException as error:  # whatever it is, it is the call's: the loop goes on
             call.fail(error)
         else:
-            call.succeed(value)
-        self._tasks.discard(asyncio.current_task())
+            if stream is None:
+                call.succeed(value)
+            else:
+                call.end()
+        del self._tasks[call.task_id]
         if self._lane.leave():
             self._begin()
+
+
+async def _drain(values):
+    return [value async for value in values]
+
+
+async def _stream(values, stream) -> None:
+    """Make items of what an async generator yields, and wait while as many are not taken as there may be."""
+    try:
+        async for value in values:
+            stream.push(value)
+            await _room(stream)
+    except (asyncio.CancelledError, AsyncioActorExit, SystemExit, KeyboardInterrupt) as error:
+        stream.fail(error)
+        raise
+    except BaseException as error:
+        stream.push_error(error)
+    stream.end()
+
+
+async def _room(stream) -> None:
+    awaited = future = None
+    while (ticket := stream.full_until()) is not None:
+        if ticket != awaited:
+            awaited, future = ticket, futures.as_future(ticket)
+        # The consumer may also go away, which no ticket tells.
+        await asyncio.wait([future], timeout=_TICK)
 
 
 class _Outcome:

@@ -496,6 +496,7 @@ _BY_KIND: dict[str, Callable[[str], RayError]] = {
     "HandleClosed": HandleClosedError,
     "Unsupported": UnsupportedError,
     "ChannelClosed": ChannelClosedError,
+    "Cancelled": lambda message: TaskCancelledError(None, message),
 }
 
 

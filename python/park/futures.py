@@ -87,6 +87,19 @@ def as_future(ref: _park.ObjectRef) -> asyncio.Future:
     return future
 
 
+def link_is_there(link: _park.ObjectRef) -> asyncio.Future:
+    """A future of this thread's event loop that is done when `link` is there, whatever it is."""
+    future = asyncio.get_event_loop().create_future()
+    loop = future.get_loop()
+
+    def tell(_):
+        loop.call_soon_threadsafe(lambda: future.done() or future.set_result(None))
+
+    if not _watch(link, tell):
+        future.set_result(None)
+    return future
+
+
 def concurrent_future(ref: _park.ObjectRef) -> concurrent.futures.Future:
     """A future of `concurrent.futures` that becomes the value, or raises the error, of `ref`."""
     future: concurrent.futures.Future = concurrent.futures.Future()

@@ -170,13 +170,13 @@ _COMMON = {
 
 TASK: dict[str, Option] = {
     **_COMMON,
-    "max_calls": _count("max_calls", 0, offered=_empty),
+    "max_calls": _count("max_calls", 0),
     "max_retries": _count("max_retries", -1),
     "num_returns": Option((int, str, NONE), _num_returns_wrong),
     "object_store_memory": Option((int, NONE), lambda value: None if value is None else _NO_MEMORY_FOR_TASKS),
     "retry_exceptions": Option((bool, list, tuple), _retry_wrong),
     "_generator_backpressure_num_objects": Option(
-        (int, NONE), lambda value: _NO_ZERO_BACKPRESSURE if value == 0 else None, lambda value: value in (None, -1)
+        (int, NONE), lambda value: _NO_ZERO_BACKPRESSURE if value == 0 else None
     ),
     "_num_objects_per_yield": Option(
         (int, NONE),
@@ -218,7 +218,7 @@ METHOD: dict[str, Option] = {
     "concurrency_group": Option((str, NONE)),
     "max_task_retries": _count("max_task_retries", -1),
     "retry_exceptions": Option((bool, list, tuple, NONE), _retry_wrong),
-    "_generator_backpressure_num_objects": Option((int, NONE), offered=lambda value: value in (None, -1)),
+    "_generator_backpressure_num_objects": Option((int, NONE)),
     "_num_objects_per_yield": Option((int, NONE), offered=lambda value: value in (None, 1)),
     "enable_task_events": Option((bool, NONE)),
     "tensor_transport": Option((str, NONE), offered=_empty),
@@ -297,6 +297,12 @@ def check_num_returns(value: int | str | None, generator: bool) -> None:
             f"num_returns='{value}' can only be used with generator functions (functions that use 'yield'). "
             "The decorated function is not a generator function."
         )
+    if value == "dynamic":
+        warnings.warn(
+            "num_returns='dynamic' is deprecated and will be removed in a future Ray release. Use num_returns='streaming' instead.",
+            DeprecationWarning,
+            stacklevel=4,
+        )
 
 
 def refuse_what_is_not_offered(table: dict[str, Option], options: dict[str, Any]) -> None:
@@ -306,9 +312,29 @@ def refuse_what_is_not_offered(table: dict[str, Option], options: dict[str, Any]
             raise NotImplementedError(f"park does not offer {name}={value!r} yet")
 
 
-def refuse_generators(what: str) -> NotImplementedError:
-    """The error for a generator that is run as a task: its results would have to be a stream."""
-    return NotImplementedError(f"park does not offer streaming generators yet: {what} is a generator function")
+BACKPRESSURE = "_generator_backpressure_num_objects"
+
+
+def number_of_results(number: int | str | None, generator: bool) -> int | str:
+    """How many results a function or method has that says this about them: one, or those of a generator as they come."""
+    if number is None:
+        return "streaming" if generator else 1
+    return number
+
+
+def yields(number: int | str, options: dict[str, Any]) -> int | tuple[str, int | None]:
+    """The same for the native half: a number, or which kind of stream and how many items may wait to be taken."""
+    if not isinstance(number, str):
+        return number
+    limit = options.get(BACKPRESSURE)
+    return number, limit if limit is not None and limit > 0 else None
+
+
+def refuse_async_generators(what: str) -> NotImplementedError:
+    """The error for an async generator that is run as a task, where no event loop runs."""
+    return NotImplementedError(
+        f"park does not offer async generators as tasks: {what} is one; a method of an async actor may be"
+    )
 
 
 def environment(options: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from park import _park, assignment, options, placing, signature
+from park import _park, assignment, options, placing, signature, streaming
+from park.retrying import Counted, Retrying, RetryingGenerator
 
 _session_id = _park.session_id
 _submit_task = _park.submit_task
@@ -51,31 +52,6 @@ _definitions: weakref.WeakValueDictionary[bytes, Definition] = weakref.WeakValue
 def definition_of(key: bytes) -> Definition:
     """The definition with this key; a new one if nobody in this process uses it."""
     return _definitions.setdefault(key, Definition())
-
-
-class Retrying:
-    """A function that is run again in the same worker while it raises: what `retry_exceptions` asks for.
-
-    A worker that dies is another matter, and another count: the head retries the task as a whole.
-    """
-
-    def __init__(self, function, retries: int, exceptions: tuple[type[Exception], ...]):
-        self.function = function
-        self.retries = retries
-        self.exceptions = exceptions
-        self.__qualname__ = function.__qualname__
-        self.__name__ = function.__name__
-        self.__module__ = function.__module__
-
-    def __call__(self, *args, **kwargs):
-        left = self.retries
-        while True:
-            try:
-                return self.function(*args, **kwargs)
-            except self.exceptions:
-                if left == 0:
-                    raise
-                left -= 1  # from -1 it never comes to 0: without end, as asked
 
 
 class RemoteFunction:
@@ -128,8 +104,8 @@ class RemoteFunction:
         # The function may be half made yet (a recursive one contains this object), so nothing may be asked of it here.
         vars(self).update(state)
         chosen = self._options
-        number = chosen.get("num_returns")
-        self._num_returns = 1 if number is None else number
+        self._num_returns = options.number_of_results(chosen.get("num_returns"), _is_generator(self._function))
+        self._yields = options.yields(self._num_returns, chosen)
         retries = chosen.get("max_retries")
         self._max_retries = 3 if retries is None else retries
         self._task_name = chosen.get("name") or self.__name__
@@ -156,11 +132,11 @@ class RemoteFunction:
             place = placing.captured(self._options, self._needs, self._repr())
         number = self._num_returns
         refs = _submit_task(
-            export.ref, self._task_name, args, kwargs, number, self._resources, self._max_retries, place
+            export.ref, self._task_name, args, kwargs, self._yields, self._resources, self._max_retries, place
         )
         if number == 1:
             return refs[0]
-        return refs or None
+        return streaming.results(number, refs)
 
     def options(self, **task_options) -> RemoteFunction:
         """This function with other options; the original keeps its own."""
@@ -173,18 +149,26 @@ class RemoteFunction:
 
     def _publish(self) -> Export:
         """Store the definition in the session that is open, and open one if there is none."""
-        if _is_generator(self._function):
-            raise options.refuse_generators(self.__qualname__)
+        if inspect.isasyncgenfunction(self._function):
+            raise options.refuse_async_generators(self.__qualname__)
         if self._definition.facts is None:
             self._definition.facts = signature.shape_of(self._function)
         self._shape = self._definition.facts
         function: Any = self._function
-        variant: Any = None
+        variant: Any = ()
         retry = self._options.get("retry_exceptions")
         if retry and self._max_retries != 0:
             exceptions = (Exception,) if retry is True else tuple(retry)
-            function = Retrying(function, self._max_retries, exceptions)
+            wrapper = RetryingGenerator if _is_generator(function) else Retrying
+            function = wrapper(function, self._max_retries, exceptions)
             variant = (self._max_retries, exceptions)
+        max_calls = self._options.get("max_calls")
+        if max_calls is None:
+            # What a process took of a GPU's memory is only given back with the process.
+            max_calls = 1 if self._options.get("num_gpus") else 0
+        if max_calls:
+            function = Counted(function, max_calls)
+            variant += (max_calls,)
 
         env = options.environment(self._options)
         if env:

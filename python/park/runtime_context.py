@@ -126,6 +126,12 @@ class RuntimeContext(Assigned):
         function = work[2]
         return work[1] if function is None else f"{function.__module__}.{function.__name__}"
 
+    def is_canceled(self) -> bool:
+        """Whether the task or call that asks was cancelled (`park.cancel`)."""
+        if _park.worker_participant() == 0:
+            raise RuntimeError("This method is only available when the process is a worker. Current mode: 0")
+        return _park.is_cancelled()
+
     def get_runtime_env_string(self) -> str:
         """The environment of the caller's process, as JSON."""
         import json

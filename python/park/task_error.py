@@ -11,7 +11,7 @@ import os
 import pickle
 import traceback
 
-from park.exceptions import RayError, RayTaskError, UnserializableException
+from park.exceptions import RayError, RayTaskError, TaskCancelledError, UnserializableException
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -24,6 +24,11 @@ def pack_task_error(exc: BaseException, what: str, pid: int) -> tuple[str, bytes
     pickled, problem = _pickle(cause)
     error = RayTaskError(what, text, None, pid=pid)
     return str(error), pickle.dumps((what, text, pid, pickled, problem))
+
+
+def cancelled(interrupt: KeyboardInterrupt, task_id: str) -> TaskCancelledError:
+    """What a task raises that was interrupted: where it was, and that it was cancelled."""
+    return TaskCancelledError(task_id).with_traceback(interrupt.__traceback__)
 
 
 def unpack_task_error(message: str, detail: bytes) -> RayTaskError:

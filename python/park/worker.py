@@ -7,7 +7,7 @@ import threading
 from typing import NamedTuple
 
 import park.serialization
-from park import _park, environment, runtime_context, session
+from park import _park, cancellation, environment, runtime_context, session
 
 #: How often this process's actor was restarted before; None in processes that are no actor.
 restarts = None
@@ -21,6 +21,7 @@ _PRELOADED = (park.serialization,)
 def main(control, arena, participant, hello):
     """Run jobs until the head says so. Returns the exit code."""
     session.enter_worker(hello)
+    cancellation.listen()
     # Forked workers would otherwise all draw the same numbers.
     random.seed()
     if "numpy" in sys.modules:

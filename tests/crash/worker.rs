@@ -149,6 +149,7 @@ fn work(session: &Session, folder: &Path) -> Fallible {
             ToWorker::Create { actor, .. } => session.report_actor(ToHead::ActorReady { actor: *actor })?,
             // Where the work runs makes no difference to it.
             ToWorker::Assign(_) => {}
+            ToWorker::Cancel { .. } => {}
             ToWorker::Retire => return Ok(()),
         }
         inbox.finish(&job)?;

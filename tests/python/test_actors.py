@@ -484,3 +484,25 @@ def test_an_actor_keeps_what_cannot_be_pickled():
                 return self.file.read()
 
     assert ray.get(Holder.remote().use.remote(), timeout=SOON) == ""
+
+
+def test_an_attribute_does_not_hide_a_method():
+    @ray.remote
+    class Shadows:
+        def __init__(self):
+            self.items = self.kind = self.fixed = [1]
+
+        def items(self):
+            return self.items
+
+        @classmethod
+        def kind(cls):
+            return cls.__name__
+
+        @staticmethod
+        def fixed(value):
+            return value
+
+    actor = Shadows.remote()
+    refs = [actor.items.remote(), actor.kind.remote(), actor.fixed.remote(3)]
+    assert ray.get(refs, timeout=SOON) == [[1], "Shadows", 3]

@@ -105,12 +105,6 @@ def test_where_an_actor_runs(sample):
 
 
 @pytest.mark.park_only
-def test_a_generator_method_is_not_offered_yet(sample):
-    with pytest.raises(NotImplementedError, match="stream"):
-        sample.stream.remote()
-
-
-@pytest.mark.park_only
 @pytest.mark.parametrize(
     "options",
     [{"lifetime": "detached"},

@@ -133,11 +133,9 @@ def test_remote_wants_a_function_or_a_class():
 @pytest.mark.parametrize(
     ("make", "what"),
     [
-        (lambda: ray.remote(num_returns="streaming")(lambda: (yield 1)).remote(), "stream|generator"),
-        (lambda: ray.remote(lambda: (yield 1)).remote(), "stream|generator"),
         (lambda: ray.remote(runtime_env={"pip": ["a"]})(function).remote(), "runtime_env"),
     ],
-    ids=["streaming", "generator", "runtime_env"],
+    ids=["runtime_env"],
 )
 def test_what_is_not_offered_yet_says_so(make, what):
     """Never accepted and then ignored."""

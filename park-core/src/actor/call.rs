@@ -145,7 +145,14 @@ fn returns_of(message: &ToWorker) -> &[ObjectId] {
 pub fn owned(message: &ToWorker, parcel: Option<ObjectId>) -> Vec<ObjectId> {
     match (message, parcel) {
         // Everything in it is the head's.
-        (ToWorker::Run { .. } | ToWorker::Create { .. } | ToWorker::Assign(_) | ToWorker::Retire, _) => Vec::new(),
+        (
+            ToWorker::Run { .. }
+            | ToWorker::Create { .. }
+            | ToWorker::Assign(_)
+            | ToWorker::Cancel { .. }
+            | ToWorker::Retire,
+            _,
+        ) => Vec::new(),
         (ToWorker::Call { .. }, Some(parcel)) => vec![parcel],
         (ToWorker::Call { .. }, None) => message.holds(),
     }
@@ -163,8 +170,11 @@ pub fn fail_call(store: &Arc<Store>, record: &[u8], error: &Error) {
     let Ok((_, message, parcel)) = parse(store, record) else {
         return;
     };
-    if let ToWorker::Call { returns, .. } = &message {
-        for id in returns {
+    if let ToWorker::Call { returns, stream, .. } = &message {
+        let link = stream
+            .and_then(|stream| stream.link)
+            .filter(|link| store.is_open(*link));
+        for id in returns.iter().chain(&link) {
             // A result that cannot be written stays open; the store's statistics show it.
             let _ = store.fail(*id, error);
         }

@@ -45,6 +45,16 @@ impl Args {
     }
 }
 
+/// That some work makes any number of items, which are read as they come: a stream, beside the one result that says how the work ended
+/// (store/stream.rs).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stream {
+    /// The first link (no hold: the stream lives as long as its consumer). Without one, the result holds all items together.
+    pub link: Option<ObjectId>,
+    /// How many items may wait for the consumer.
+    pub limit: Option<u32>,
+}
+
 /// To a worker process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToWorker {
@@ -60,6 +70,8 @@ pub enum ToWorker {
         returns: Vec<ObjectId>,
         /// Its name, for whoever asks while it runs.
         name: String,
+        /// The stream that it makes.
+        stream: Option<Stream>,
     },
     /// Become an actor. Its holds belong to the head.
     Create {
@@ -84,6 +96,10 @@ pub enum ToWorker {
         args: Args,
         /// Promised results, at least one.
         returns: Vec<ObjectId>,
+        /// The stream that it makes.
+        stream: Option<Stream>,
+        /// First result of the task or call that makes this call (no hold): cancelling that one cancels this one.
+        parent: Option<ObjectId>,
         /// Calls of one caller run in the order in which it made them, unless the actor was made otherwise.
         caller: ParticipantId,
         /// The concurrency group that it runs in; empty: the actor's own.
@@ -95,6 +111,11 @@ pub enum ToWorker {
     },
     /// What comes next runs with these resources, on this node. Sent when that differs from what the worker was told last.
     Assign(Assignment),
+    /// The call with this first result, which began here, was cancelled: for actors whose calls can be interrupted.
+    Cancel {
+        /// Its first result (no hold).
+        call: ObjectId,
+    },
     /// End once everything queued before is done: the actor's last handle is gone, or the worker is one too many.
     Retire,
 }
@@ -106,7 +127,7 @@ impl ToWorker {
             Self::Call {
                 actor, args, returns, ..
             } => args.holds().chain(returns.iter().copied()).chain([*actor]).collect(),
-            Self::Run { .. } | Self::Create { .. } | Self::Assign(_) | Self::Retire => Vec::new(),
+            Self::Run { .. } | Self::Create { .. } | Self::Assign(_) | Self::Cancel { .. } | Self::Retire => Vec::new(),
         }
     }
 }
@@ -123,6 +144,10 @@ pub struct Submission {
     pub args: Args,
     /// Promised results, at least one.
     pub returns: Vec<ObjectId>,
+    /// The stream that it makes.
+    pub stream: Option<Stream>,
+    /// First result of the task or call that submits it (no hold): cancelling that one cancels this one.
+    pub parent: Option<ObjectId>,
     /// What it needs while it runs.
     pub resources: Amounts,
     /// Where it may run, if not anywhere.
@@ -208,6 +233,17 @@ pub enum ToHead {
         /// A promised object.
         reply: ObjectId,
     },
+    /// Cancel the task that is to make this object.
+    Cancel {
+        /// One of its results (no hold).
+        object: ObjectId,
+        /// Whether to kill the process that runs it.
+        force: bool,
+        /// Whether to cancel the work that it submitted, too.
+        recursive: bool,
+    },
+    /// This worker has run as many tasks of one function as it may: it ends, and is to be sent no more.
+    Leave,
     /// How is scheduling going? Answered by sealing `reply` with encoded statistics.
     Stats {
         /// A promised object.
@@ -252,6 +288,8 @@ impl ToHead {
             | Self::ActorReleased { .. }
             | Self::KillActor { .. }
             | Self::Free { .. }
+            | Self::Cancel { .. }
+            | Self::Leave
             | Self::Blocked
             | Self::Unblocked => Vec::new(),
         }
@@ -318,6 +356,11 @@ mod tests {
             method: "add".into(),
             args,
             returns: vec![id],
+            stream: Some(Stream {
+                link: Some(id),
+                limit: Some(2),
+            }),
+            parent: Some(id),
             caller: ParticipantId(9),
             group: "io".into(),
             retries: -1,

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 
 use super::attendance::Attendance;
 use crate::actor::call::{Caller, owned, parse};
+use crate::actor::cancel::cancelled;
 use crate::actor::order::CallOrder;
 use crate::error::{ErrorKind, Result};
 use crate::id::{ObjectId, ParticipantId, TaskId};
@@ -142,7 +143,7 @@ impl Inbox {
         self.store.participant(self.store.me()).doorbell.ring();
     }
 
-    /// For a thread that looks for calls in place of the one in `next`: passes every call that has come to `take`. `seen` is the
+    /// For a thread that looks for calls in place of the one in `next`: passes every call that has come, and what cancels calls, to `take`. `seen` is the
     /// thread's own, 0 at first: it says whether a look is worth while. False if nothing came.
     ///
     /// With `patient` the thread is about to sleep elsewhere: it looks for a short while longer, and if nothing comes the one in `next`
@@ -158,7 +159,7 @@ impl Inbox {
             if ticket != *seen {
                 *seen = ticket;
                 while let Some(job) = self.poll()? {
-                    if !matches!(job.message, ToWorker::Call { .. }) {
+                    if !matches!(job.message, ToWorker::Call { .. } | ToWorker::Cancel { .. }) {
                         // The last thing that this process is told, and for the thread in `next`.
                         self.state.lock().ready.push_front(job);
                         self.attendance.end();
@@ -260,15 +261,21 @@ impl Inbox {
                 });
                 state.ready.push_back(job);
             }
-            ToWorker::Run { .. } | ToWorker::Assign(_) | ToWorker::Retire => state.ready.push_back(job),
+            ToWorker::Run { .. } | ToWorker::Assign(_) | ToWorker::Cancel { .. } | ToWorker::Retire => {
+                state.ready.push_back(job)
+            }
         }
         Ok(())
     }
 
     fn is_ready(&self, job: &Job) -> bool {
-        let ToWorker::Call { args, .. } = &job.message else {
+        let ToWorker::Call { args, returns, .. } = &job.message else {
             return true;
         };
+        // A call that is not to run waits for nothing.
+        if returns.first().is_some_and(|first| self.store.is_cancelled(*first)) {
+            return true;
+        }
         args.dependencies.iter().fold(true, |ready, id| {
             let sealed = self.store.contains(*id) || self.store.watch_as(*id, self.store.me()).unwrap_or(true);
             ready && sealed
@@ -298,6 +305,24 @@ impl Inbox {
         self.pass_on(actor, &again, job.attempt.saturating_add(1))?;
         self.put_away(job)?;
         Ok(true)
+    }
+
+    /// Whether the job is to be run. A call that was cancelled before is not: its results are raised here, and its record is put away.
+    pub fn begin(&self, job: &Job) -> Result<bool> {
+        let ToWorker::Call { returns, stream, .. } = &job.message else {
+            return Ok(true);
+        };
+        let Some(first) = returns.first().filter(|first| !self.store.begin_call(**first)) else {
+            return Ok(true);
+        };
+        let error = cancelled(*first);
+        let link = stream.and_then(|stream| stream.link);
+        returns
+            .iter()
+            .chain(&link)
+            .try_for_each(|id| self.store.fail(*id, &error))?;
+        self.finish(job)?;
+        Ok(false)
     }
 
     /// The job's results are sealed: its record may go, and a task is reported to the head.

@@ -18,7 +18,7 @@ pub enum Role {
     Tasks,
     /// Is this actor.
     Actor(ObjectId),
-    /// Was told to end: there are more idle workers than CPUs.
+    /// Is about to end: it was told to, as there are more idle workers than CPUs, or it said so.
     Surplus,
 }
 
@@ -123,6 +123,14 @@ impl WorkerPool {
         self.idle.push(id);
     }
 
+    /// The worker is not to be given anything any more.
+    pub fn leaves(&mut self, id: ParticipantId) {
+        self.idle.retain(|idle| *idle != id);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.role = Role::Surplus;
+        }
+    }
+
     /// How many workers have nothing to do.
     pub fn idle(&self) -> usize {
         self.idle.len()
@@ -159,7 +167,9 @@ impl WorkerPool {
 
     /// The worker leasing `shape` that has the fewest tasks ahead, if one has room and is not blocked.
     pub fn least_loaded(&self, shape: ShapeId) -> Option<ParticipantId> {
-        let open = |worker: &&Worker| worker.leases(shape) && !worker.blocked && worker.sent.len() < DEPTH;
+        let open = |worker: &&Worker| {
+            worker.leases(shape) && !worker.blocked && worker.sent.len() < DEPTH && worker.role == Role::Tasks
+        };
         self.workers
             .iter()
             .filter(|(_, w)| open(w))

@@ -3,15 +3,18 @@
 //! The order is: declare it dead (others may take over its locks, its ring is closed), read what it left undone, give back what it
 //! held, then decide about each piece of work. Work is retried if its policy allows and raised otherwise; nothing is dropped.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use crate::actor::call::{owned, parse};
+use crate::actor::call::{fail_call, owned, parse};
+use crate::actor::cancel::cancelled;
 use crate::actor::registry::Life;
 use crate::error::{Error, ErrorKind};
 use crate::id::{ObjectId, ParticipantId, TaskId};
-use crate::ipc::message::ToWorker;
+use crate::ipc::message::{ToWorker, decode, encode};
+use crate::ipc::parcel::{pack, unpack};
 use crate::proc::pool::Role;
 use crate::proc::zygote::Zygote;
+use crate::store::promise::Origin;
 use crate::store::{Orphan, Place};
 use crate::sys::process;
 
@@ -22,6 +25,9 @@ const FRUITLESS: u32 = 16;
 
 /// Looks at the ring of a living process before it counts as empty.
 const LOOKS: u32 = 100;
+
+/// Where a stream ends, by the first result of the work that makes it.
+type Tails = HashMap<ObjectId, ObjectId>;
 
 /// `wait` status in words.
 fn reason(status: i32) -> String {
@@ -41,6 +47,10 @@ impl State {
         {
             self.kill_worker(id);
         }
+        // Cancelled before it was known whom to tell.
+        let sent = self.pool.get(id).into_iter().flat_map(|worker| &worker.sent);
+        let cancelled: Vec<_> = sent.filter_map(|task| self.tasks.get(task)?.cancelled).collect();
+        cancelled.into_iter().for_each(|how| self.interrupt(id, how));
     }
 
     /// A worker process ended.
@@ -60,6 +70,7 @@ impl State {
         }
         worker.parcels.iter().for_each(|id| self.store.drop_hold(*id));
         let orphans = self.store.recover(id);
+        let tails = self.tails(&orphans);
         let what = format!(
             "worker process {} died: {}",
             pid.map_or("(not started)".into(), |pid| pid.to_string()),
@@ -80,7 +91,7 @@ impl State {
         let mut kept: HashSet<ObjectId> = HashSet::new();
         let mut claimed = false;
         for task in worker.sent.iter().rev() {
-            claimed |= self.task_lost_its_worker(*task, &what, &mut kept);
+            claimed |= self.task_lost_its_worker(*task, &what, &tails, &mut kept);
         }
         if role == Role::Tasks && !claimed && pid.is_some() {
             self.fruitless += 1;
@@ -90,7 +101,7 @@ impl State {
             self.remove_groups_of(id);
         }
         for record in undone {
-            self.call_lost_its_actor(&record);
+            self.call_lost_its_actor(&record, &tails, &mut kept);
         }
         for orphan in self.without_heirs(orphans) {
             if self.store.producer_of(orphan.id) == Some(ParticipantId::HEAD) && !kept.contains(&orphan.id) {
@@ -110,8 +121,17 @@ impl State {
         self.pump();
     }
 
+    /// Where the streams end that a dead process was making. Of each, one link is open and without a maker.
+    fn tails(&self, orphans: &[Orphan]) -> Tails {
+        let tail = |orphan: &Orphan| match self.store.origin(orphan.id) {
+            Some(Origin::Link { first, .. }) => Some((first, orphan.id)),
+            _ => None,
+        };
+        orphans.iter().filter_map(tail).collect()
+    }
+
     /// True if the worker had started it.
-    fn task_lost_its_worker(&mut self, id: TaskId, what: &str, kept: &mut HashSet<ObjectId>) -> bool {
+    fn task_lost_its_worker(&mut self, id: TaskId, what: &str, tails: &Tails, kept: &mut HashSet<ObjectId>) -> bool {
         let Some(task) = self.tasks.get_mut(&id) else {
             return false;
         };
@@ -120,15 +140,32 @@ impl State {
             self.end_task(id);
             return true;
         }
+        let tail = task.returns.first().and_then(|first| tails.get(first)).copied();
+        if let Some(tail) = tail {
+            task.stream = Some(tail);
+            kept.insert(tail);
+        }
         let started = !task
             .returns
             .first()
             .is_some_and(|first| self.store.take_back(*first, task.attempt));
         if started && !task.use_retry() {
-            let error = Error::new(ErrorKind::WorkerDied, format!("task {} failed: {what}", task.name));
+            let error = match task.cancelled {
+                Some(_) => Error::new(ErrorKind::Cancelled, ""),
+                None => Error::new(ErrorKind::WorkerDied, format!("task {} failed: {what}", task.name)),
+            };
             self.fail_task(id, &error);
             return true;
         }
+        if let Some(tail) = tail
+            && let Err(error) = self.resume_at(id, tail)
+        {
+            self.fail_task(id, &error);
+            return true;
+        }
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return true;
+        };
         task.attempt += 1;
         task.worker = None;
         kept.extend(&task.returns);
@@ -136,6 +173,24 @@ impl State {
         self.counts.retried += u64::from(started);
         self.ready.push_front(shape, id);
         started
+    }
+
+    /// The next attempt of a task goes on with its stream at this link.
+    fn resume_at(&mut self, id: TaskId, tail: ObjectId) -> crate::error::Result<()> {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return Ok(());
+        };
+        let mut message: ToWorker = decode(&unpack(&self.store, &task.body)?.0)?;
+        if let ToWorker::Run {
+            stream: Some(stream), ..
+        } = &mut message
+        {
+            stream.link = Some(tail);
+        }
+        let (body, parcel) = pack(&self.store, &encode(&message)?, &[])?;
+        task.body = body;
+        task.holds.extend(parcel);
+        Ok(())
     }
 
     fn actor_lost_its_process(&mut self, id: ObjectId, started: bool, what: &str) {
@@ -164,20 +219,38 @@ impl State {
     }
 
     /// A call that was queued or running. Callers are told by the rule of the actor's place; retries apply if it comes back.
-    fn call_lost_its_actor(&mut self, record: &[u8]) {
+    fn call_lost_its_actor(&mut self, record: &[u8], tails: &Tails, kept: &mut HashSet<ObjectId>) {
         let Ok((attempt, mut message, parcel)) = parse(&self.store, record) else {
             return;
         };
         // What the record owned is the head's from here on.
         self.store.adopt(&owned(&message, parcel));
-        let ToWorker::Call { actor, retries, .. } = &mut message else {
+        let ToWorker::Call {
+            actor,
+            retries,
+            returns,
+            stream,
+            ..
+        } = &mut message
+        else {
             return;
         };
         let actor = *actor;
+        let first = returns.first().copied();
+        let tail = first.and_then(|first| tails.get(&first)).copied();
+        if let (Some(stream), Some(tail)) = (stream, tail) {
+            // Whatever becomes of the call, this is where its consumer waits.
+            stream.link = Some(tail);
+            kept.insert(tail);
+        }
+        if let Some(first) = first.filter(|first| self.store.is_cancelled(*first)) {
+            self.fail_lost(record, tail, &cancelled(first));
+            return;
+        }
         if self.actors.get_mut(actor).is_some() {
             if *retries == 0 {
                 let text = "the actor's process died during the call, or before it began; the actor is being restarted";
-                crate::actor::call::fail_call(&self.store, record, &Error::new(ErrorKind::ActorUnavailable, text));
+                self.fail_lost(record, tail, &Error::new(ErrorKind::ActorUnavailable, text));
                 return;
             }
             *retries -= i32::from(*retries > 0);
@@ -194,6 +267,11 @@ impl State {
             return;
         }
         let _ = self.caller.call_again(actor, &message, attempt);
+    }
+
+    fn fail_lost(&self, record: &[u8], tail: Option<ObjectId>, error: &Error) {
+        fail_call(&self.store, record, error);
+        tail.into_iter().for_each(|tail| self.raise(tail, error));
     }
 
     /// Results of calls that a dead process made and that lie in an actor's ring are the actor's to make from now on. Returns the others.
@@ -227,7 +305,7 @@ impl State {
         let undone = self.store.ring(id).unfinished().unwrap_or_default();
         let orphans = self.store.recover(id);
         for record in undone {
-            self.call_lost_its_actor(&record);
+            self.call_lost_its_actor(&record, &Tails::new(), &mut HashSet::new());
         }
         for orphan in self.without_heirs(orphans) {
             self.raise(

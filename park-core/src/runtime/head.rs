@@ -27,6 +27,7 @@ use crate::store::{IdleTrim, ObjectRef, Spec, Store, never};
 use crate::sync::RingReader;
 use crate::sync::atomic::Ordering;
 
+use super::cancel::Families;
 use super::describe::Description;
 use super::lineage::Lineage;
 
@@ -110,6 +111,7 @@ pub(super) struct State {
     /// Objects whose bytes on disk are gone.
     lost: Arc<Mutex<Vec<(ObjectId, Error)>>>,
     pub(super) lineage: Lineage,
+    pub(super) families: Families,
     pub(super) counts: HeadStats,
     /// The worker that was sent the last task.
     pub(super) hot: Option<ParticipantId>,
@@ -164,6 +166,7 @@ impl Head {
             released: Arc::default(),
             lost: Arc::default(),
             lineage: Lineage::default(),
+            families: Families::default(),
             counts: HeadStats::default(),
             hot: None,
             fruitless: 0,
@@ -221,6 +224,15 @@ impl Head {
         let mut state = self.lock();
         state.drain()?;
         state.kill_actor(actor, no_restart);
+        Ok(())
+    }
+
+    /// Cancels the task that is to make this object, if one is.
+    pub fn cancel(&self, object: ObjectId, force: bool, recursive: bool) -> Result<()> {
+        let mut state = self.lock();
+        state.drain()?;
+        state.cancel(object, force, recursive);
+        state.pump();
         Ok(())
     }
 
@@ -352,6 +364,12 @@ impl State {
             ToHead::Stats { reply } => self.reply(reply, &encode(&self.stats()).unwrap_or_default(), &[]),
             ToHead::Describe { reply } => self.reply(reply, &encode(&self.describe()).unwrap_or_default(), &[]),
             ToHead::Placement { request, reply } => self.placement_request(from, request, reply),
+            ToHead::Cancel {
+                object,
+                force,
+                recursive,
+            } => self.cancel(object, force, recursive),
+            ToHead::Leave => self.worker_leaves(from),
             ToHead::Blocked => self.worker_blocked(from),
             ToHead::Unblocked => self.worker_unblocked(from),
             ToHead::Free { object } => self.store.finish_freeing(object),

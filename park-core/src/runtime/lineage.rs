@@ -136,6 +136,9 @@ mod tests {
             shape: ReadyQueue::default().shape(&Demand::default()),
             name: String::new(),
             worker: None,
+            stream: None,
+            parent: None,
+            cancelled: None,
         }
     }
 

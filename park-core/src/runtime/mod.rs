@@ -11,6 +11,7 @@
 //! | `place` | which worker gets which task; sending ahead and taking back |
 //! | `placement` | nodes and placement groups |
 //! | `actors` | creating, placing, finding and ending actors |
+//! | `cancel` | cancelling tasks, and what they submitted |
 //! | `lineage` | how objects were made, and making them again |
 //! | `describe` | who is there, for people and tests |
 //! | `death` | what happens when a process ends |
@@ -18,6 +19,7 @@
 
 mod actors;
 mod audit;
+mod cancel;
 mod death;
 mod describe;
 mod head;

@@ -32,6 +32,10 @@ impl State {
         let (task, dependencies) = Task::new(&self.store, id, shape, submission)?;
         let open = self.open_among(&dependencies);
         self.ready.retain(shape);
+        if let Some(first) = task.returns.first() {
+            self.store.note_task(*first, id);
+        }
+        self.families.add(task.parent, id);
         self.tasks.insert(id, task);
         if open.is_empty() {
             self.enqueue(id);
@@ -160,7 +164,8 @@ impl State {
                     .get(id)
                     .is_none_or(|task| task.returns.iter().all(|id| self.store.contains(*id)))
             };
-            worker.leases(shape) && !worker.blocked && worker.sent.len() < 4 && worker.sent.iter().all(sealed)
+            let open = worker.role == Role::Tasks && !worker.blocked;
+            worker.leases(shape) && open && worker.sent.len() < 4 && worker.sent.iter().all(sealed)
         })
     }
 
@@ -262,7 +267,7 @@ impl State {
     }
 
     /// Gives a worker's resources back if it has no tasks.
-    fn settle_lease(&mut self, id: ParticipantId) {
+    pub(super) fn settle_lease(&mut self, id: ParticipantId) {
         let Some(worker) = self.pool.get_mut(id) else { return };
         if !worker.sent.is_empty() || worker.role != Role::Tasks {
             return;
@@ -319,6 +324,7 @@ impl State {
     /// The task's results are sealed: whoever waits for them may start, and its holds go back.
     pub(super) fn end_task(&mut self, id: TaskId) {
         let Some(task) = self.tasks.remove(&id) else { return };
+        self.families.remove(task.parent, id);
         self.counts.finished += 1;
         self.fruitless = 0;
         if !self.waiting.is_empty() {
@@ -334,7 +340,8 @@ impl State {
 
     pub(super) fn fail_task(&mut self, id: TaskId, error: &Error) {
         if let Some(task) = self.tasks.get(&id) {
-            task.returns.iter().for_each(|id| self.raise(*id, error));
+            let link = task.stream.filter(|link| self.store.is_open(*link));
+            task.returns.iter().chain(&link).for_each(|id| self.raise(*id, error));
         }
         self.end_task(id);
     }
@@ -419,6 +426,14 @@ impl State {
             self.nodes.give(lease.spot.pool, &amounts);
         }
         self.take_back(id, usize::MAX);
+    }
+
+    /// The worker ends by itself. What was sent ahead to it goes to others; its lease is given back with it.
+    pub(super) fn worker_leaves(&mut self, id: ParticipantId) {
+        if self.pool.get(id).is_some_and(|worker| worker.role == Role::Tasks) {
+            self.take_back(id, usize::MAX);
+            self.pool.leaves(id);
+        }
     }
 
     pub(super) fn worker_unblocked(&mut self, id: ParticipantId) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::actor::call::Caller;
+use crate::actor::cancel::cancel_call;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::{GroupId, ObjectId, ParticipantId};
@@ -17,6 +18,7 @@ use crate::ipc::message::{ActorSpec, Submission, ToHead, ToWorker, decode};
 use crate::ipc::placement::{GroupSpec, NodeSpec, PlacementReport, PlacementRequest};
 use crate::proc::inbox::Inbox;
 use crate::sched::native::NativePool;
+use crate::store::promise::Origin;
 use crate::store::{Interrupt, Object, ObjectRef, Store};
 use crate::sys::socket;
 
@@ -224,6 +226,38 @@ impl Session {
                 .store
                 .send_head(ToHead::KillActor { actor, no_restart }, true),
         }
+    }
+
+    /// Cancels the work that is to make `object`; nothing happens if it is made already, or nobody was asked to. `link` is the current
+    /// link of its stream, if the work makes one.
+    pub fn cancel(&self, object: ObjectId, link: Option<ObjectId>, force: bool, recursive: bool) -> Result<()> {
+        let store = &self.inner.store;
+        store.check_writable()?;
+        let Some(origin) = store.origin(object) else {
+            return Ok(());
+        };
+        if let Origin::Call { first, .. } = origin {
+            let results: Vec<ObjectId> = [object].into_iter().chain(link).collect();
+            if !cancel_call(store, first, &results)? || !recursive {
+                return Ok(());
+            }
+        }
+        match &self.inner.role {
+            Role::Head { head, .. } => head.cancel(object, force, recursive),
+            _ => {
+                let message = ToHead::Cancel {
+                    object,
+                    force,
+                    recursive,
+                };
+                store.send_head(message, true)
+            }
+        }
+    }
+
+    /// This worker process is about to end by itself.
+    pub fn leave(&self) -> Result<()> {
+        self.inner.store.send_head(ToHead::Leave, true)
     }
 
     /// Handle object and class object of the actor with this namespace and name.

@@ -45,6 +45,22 @@ impl<Work: Copy + Eq + Hash> DependencyTable<Work> {
         ready
     }
 
+    /// Work that is not to start any more; `objects` are what it was added with, and perhaps others. False if it does not wait.
+    pub fn remove(&mut self, work: Work, objects: impl IntoIterator<Item = ObjectId>) -> bool {
+        if self.open.remove(&work).is_none() {
+            return false;
+        }
+        for object in objects {
+            if let Some(waiters) = self.waiters.get_mut(&object) {
+                waiters.retain(|waiter| *waiter != work);
+                if waiters.is_empty() {
+                    self.waiters.remove(&object);
+                }
+            }
+        }
+        true
+    }
+
     /// The objects that somebody waits for.
     pub fn objects(&self) -> impl Iterator<Item = ObjectId> + '_ {
         self.waiters.keys().copied()
@@ -86,6 +102,16 @@ mod tests {
         assert_eq!(table.sealed(id(2)), vec!['b']);
         assert_eq!(table.sealed(id(2)), Vec::<char>::new());
         assert_eq!(table.sealed(id(1)), vec!['a']);
+        assert!(table.is_empty());
+    }
+    #[test]
+    fn work_that_was_removed_never_starts() {
+        let mut table = DependencyTable::default();
+        table.add('a', [id(1), id(2)]);
+        table.add('b', [id(2)]);
+        assert!(table.remove('a', [id(1), id(2), id(3)]) && !table.remove('a', [id(1)]));
+        assert_eq!(table.objects().collect::<Vec<_>>(), [id(2)]);
+        assert_eq!(table.sealed(id(2)), vec!['b']);
         assert!(table.is_empty());
     }
 }

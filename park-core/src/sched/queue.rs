@@ -127,6 +127,17 @@ impl ReadyQueue {
         Some(task)
     }
 
+    /// Takes a task out of the line. False if it is not in it.
+    pub fn remove(&mut self, shape: ShapeId, task: TaskId) -> bool {
+        let ready = &mut self.shapes[shape.0].ready;
+        let Some(at) = ready.iter().position(|other| *other == task) else {
+            return false;
+        };
+        ready.remove(at);
+        self.len -= 1;
+        true
+    }
+
     /// Shapes with ready tasks, the one with the oldest first.
     pub fn waiting_shapes(&mut self) -> Vec<ShapeId> {
         let shapes = &self.shapes;
@@ -173,6 +184,8 @@ mod tests {
         queue.push(gpu, TaskId(5));
         queue.push(cpu, TaskId(7));
         queue.push_front(cpu, TaskId(2));
+        queue.push(cpu, TaskId(8));
+        assert!(queue.remove(cpu, TaskId(8)) && !queue.remove(cpu, TaskId(8)) && !queue.remove(gpu, TaskId(2)));
         assert_eq!(queue.waiting_shapes(), vec![cpu, gpu]);
         assert_eq!(
             (queue.pop(cpu), queue.pop(cpu), queue.pop(cpu)),

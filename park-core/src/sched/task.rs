@@ -31,6 +31,21 @@ pub struct Task {
     pub name: String,
     /// Where it was sent.
     pub worker: Option<ParticipantId>,
+    /// First link of the stream that it makes.
+    pub stream: Option<ObjectId>,
+    /// First result of the task or call that submitted it.
+    pub parent: Option<ObjectId>,
+    /// It is not wanted any more: not to be repeated, and its process to be told.
+    pub cancelled: Option<Interruption>,
+}
+
+/// How a task that runs is made to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interruption {
+    /// Its process is told, and may go on.
+    Signal,
+    /// Its process is killed.
+    Kill,
 }
 
 impl Task {
@@ -45,6 +60,8 @@ impl Task {
             function,
             args,
             returns,
+            stream,
+            parent,
             resources: _,
             place: _,
             max_retries,
@@ -63,6 +80,7 @@ impl Task {
                 args,
                 returns: returns.clone(),
                 name: name.clone(),
+                stream,
             })?,
             &[],
         )?;
@@ -78,6 +96,9 @@ impl Task {
                 shape,
                 name,
                 worker: None,
+                stream: stream.and_then(|stream| stream.link),
+                parent,
+                cancelled: None,
             },
             dependencies,
         ))
@@ -85,6 +106,9 @@ impl Task {
 
     /// Whether a death of its worker may be followed by another attempt; uses one up.
     pub fn use_retry(&mut self) -> bool {
+        if self.cancelled.is_some() {
+            return false;
+        }
         if self.retries_left > 0 {
             self.retries_left -= 1;
             return true;

@@ -468,6 +468,8 @@ impl Store {
         let generation = slot.state()?.generation;
         // The caller's, and the hold that the promise's message will own.
         self.start_references(index, 2);
+        slot.offer_first(generation);
+        slot.forget_origin();
         slot.assign(State {
             generation,
             owner: producer,
@@ -528,7 +530,7 @@ impl Store {
     }
 
     /// An ERROR object by itself.
-    pub(crate) fn put_error(self: &Arc<Self>, error: &Error) -> Result<ObjectRef> {
+    pub fn put_error(self: &Arc<Self>, error: &Error) -> Result<ObjectRef> {
         let bytes = encode_error(error);
         let spec = Spec {
             len: bytes.len() as u64,

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use super::Store;
 use super::slot::{PROMISED, Phase, State};
 use crate::id::{ObjectId, ParticipantId};
-use crate::sync::atomic::Ordering;
 use crate::sys::failpoint::fail_point;
 
 /// A promised object whose producer died before it was sealed. It is PENDING by the head now: to be retried or failed.
@@ -129,46 +128,4 @@ impl Store {
             }
         }
     }
-
-    /// Task attempt `attempt` may be claimed now. Written by the head; the slot is the task's first result.
-    pub(crate) fn offer(&self, id: ObjectId, attempt: u32) {
-        if let Ok(slot) = self.checked_slot(id) {
-            slot.claim.store(offered(id, attempt), Ordering::Release);
-            fail_point!("task.offered");
-        }
-    }
-
-    /// Claims attempt `attempt` for execution. False if the head took it back, or the task is long over.
-    pub(crate) fn claim(&self, id: ObjectId, attempt: u32) -> bool {
-        let Ok(slot) = self.checked_slot(id) else { return false };
-        let open = offered(id, attempt);
-        let claimed = slot
-            .claim
-            .compare_exchange(open, open | 1, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok();
-        if claimed {
-            fail_point!("task.claimed");
-        }
-        claimed
-    }
-
-    /// Takes an attempt that was not claimed yet back and offers the next one instead. False if it is running.
-    pub(crate) fn take_back(&self, id: ObjectId, attempt: u32) -> bool {
-        let Ok(slot) = self.checked_slot(id) else { return false };
-        let next = offered(id, attempt + 1);
-        let taken = slot
-            .claim
-            .compare_exchange(offered(id, attempt), next, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok();
-        if taken {
-            fail_point!("task.taken_back");
-        }
-        taken
-    }
-}
-
-/// The claim word of an attempt that nobody has claimed. The generation keeps a record that lay in a blocked worker's ring while its
-/// task moved on, ended and left its slot to another task from claiming that other one.
-fn offered(id: ObjectId, attempt: u32) -> u64 {
-    u64::from(id.generation) << 32 | u64::from(attempt << 1)
 }

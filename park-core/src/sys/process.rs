@@ -51,6 +51,16 @@ pub fn kill(pidfd: impl AsFd) {
     let _ = pidfd_send_signal(pidfd, Signal::KILL);
 }
 
+/// What tells a worker process to look whether the work that it runs was cancelled. User code has hardly a use for SIGURG, and a
+/// process that does not handle it ignores it.
+pub const CANCEL_SIGNAL: i32 = Signal::URG.as_raw();
+
+/// Sends `CANCEL_SIGNAL`.
+pub fn tell_cancelled(pidfd: impl AsFd) {
+    // A process that has ended needs no telling.
+    let _ = pidfd_send_signal(pidfd, Signal::URG);
+}
+
 /// SIGKILL by number, for a child that is not reaped yet (so that its number cannot be reused).
 pub fn kill_child(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {

@@ -11,12 +11,14 @@ use pyo3::exceptions::{PyAttributeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::Worker;
-use super::job::{Outcome, blob, ends_process, keep, load_args, pack};
+use super::job::{Outcome, blob, ends_process, keep, load_args, pack, results};
 use super::lane::Lane;
+use crate::cancel;
 use crate::gate::{self, OrRaise};
+use crate::method::method_of;
 use crate::work;
 
 /// The actor that a process has become.
@@ -90,9 +92,12 @@ impl Worker {
         Ok(actor.place(self, job))
     }
 
-    /// Runs a call and puts it away.
-    pub(super) fn perform(&self, py: Python<'_>, job: &Job) -> PyResult<()> {
-        let _now = work::begin(&job.message);
+    /// Runs a call, unless it was cancelled before, and puts it away. `on_main`: on the main thread, which runs nothing beside it.
+    pub(super) fn perform(&self, py: Python<'_>, job: &Job, on_main: bool) -> PyResult<()> {
+        if !self.inbox().and_then(|inbox| inbox.begin(job)).or_raise(py)? {
+            return Ok(());
+        }
+        let _now = work::begin(&job.message, on_main);
         let mut began = false;
         let outcome = self
             .begin_call(py, job, &mut began)
@@ -114,27 +119,46 @@ impl Worker {
         bound.call(args, Some(&kwargs))
     }
 
+    /// Seals the results of a call that returned; of one that was cancelled meanwhile, whatever it returned, not.
     pub(super) fn keep_results(&self, py: Python<'_>, job: &Job, value: &Bound<'_, PyAny>) -> Outcome {
-        let ToWorker::Call { returns, .. } = &job.message else {
+        if cancel::error_of_call(self.store(), results(job).0).is_some() {
             return Ok(());
-        };
-        keep(py, self.store(), value, returns)
+        }
+        keep(py, self.store(), value, &self.call_name(job), results(job))
     }
 
-    /// As `conclude`, under the method's name. A call that never began is not repeated.
+    /// As `conclude`, under the method's name. A call that never began is not repeated, and one that was cancelled is raised as that.
     pub(super) fn conclude_call(&self, py: Python<'_>, job: &Job, outcome: Outcome, began: bool) -> PyResult<()> {
+        let ends = outcome.as_ref().is_err_and(|raised| ends_process(py, raised));
+        if let Some(error) = cancel::error_of_call(self.store(), results(job).0).filter(|_| !ends) {
+            self.fail(py, job, &error)?;
+            return self.leave(py)?.map_or(Ok(()), Err);
+        }
         let Err(raised) = outcome else {
             return self.conclude(py, job, Ok(()), "");
         };
         if began && !ends_process(py, &raised) && self.repeat(py, job, &raised)? {
             return Ok(());
         }
+        self.conclude(py, job, Err(raised), &self.call_name(job))
+    }
+
+    /// Under which name an error of the call is told.
+    pub(super) fn call_name(&self, job: &Job) -> String {
         let class = self.actor.get().map_or("actor", |actor| actor.class.as_str());
-        let what = match &job.message {
+        match &job.message {
             ToWorker::Call { method, .. } => format!("{class}.{method}"),
             _ => class.to_owned(),
-        };
-        self.conclude(py, job, Err(raised), &what)
+        }
+    }
+
+    /// A call that runs here was cancelled. Those of plain and threaded actors run on, and see it if they ask.
+    pub(super) fn interrupt_call(&self, py: Python<'_>, job: &Job) -> PyResult<()> {
+        if let (ToWorker::Cancel { call }, Some(actor)) = (&job.message, self.actor.get()) {
+            let lanes = actor.lanes.read();
+            lanes.values().try_for_each(|lane| lane.interrupt(py, *call))?;
+        }
+        self.inbox().and_then(|inbox| inbox.finish(job)).or_raise(py)
     }
 
     /// Makes the call again if it is to be repeated after this exception and may be.
@@ -170,7 +194,7 @@ impl Worker {
             }
             Err(raised) if ends_process(py, &raised) => Err(raised),
             Err(raised) => {
-                let packed = pack(py, raised, &constructor)?;
+                let packed = pack(py, raised, &constructor, &[])?;
                 let error = Error::new(ErrorKind::ActorDied, packed.message()).with_detail(packed.detail().to_vec());
                 self.report_end(py, *id, &error)?;
                 Ok(false)
@@ -190,16 +214,14 @@ impl Worker {
         else {
             return Err(PyAttributeError::new_err("not a constructor's call"));
         };
-        let loaded = py
-            .import("park.worker")?
-            .call_method1(
-                "load_actor",
-                (
-                    blob(py, self.store(), *class)?,
-                    *restarts,
-                    PyBytes::new(py, &actor.to_bytes()),
-                ),
-            )?;
+        let loaded = py.import("park.worker")?.call_method1(
+            "load_actor",
+            (
+                blob(py, self.store(), *class)?,
+                *restarts,
+                PyBytes::new(py, &actor.to_bytes()),
+            ),
+        )?;
         let (class, modes): (Bound<'_, PyAny>, Modes) = loaded.extract()?;
         *constructor = format!("{}.__init__", class.getattr("__qualname__")?);
         let (args, kwargs) = load_args(py, self.store(), args)?;
@@ -227,7 +249,7 @@ impl Worker {
 impl Actor {
     fn method<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let instance = self.instance.bind(py);
-        if let Ok(bound) = instance.getattr(PyString::new(py, name)) {
+        if let Ok(bound) = method_of(instance, name) {
             return Ok(bound);
         }
         // What every actor has.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use park_core::ipc::message::Stream;
 use park_core::ipc::{Args, Payload, ToWorker};
 use park_core::proc::inbox::Job;
 use park_core::{Error, ErrorKind, ObjectId, Store};
-use pyo3::exceptions::{PySystemExit, PyValueError};
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -15,6 +16,7 @@ use super::{Worker, left};
 use crate::decode::{decode, unpickle};
 use crate::encode::encode;
 use crate::gate::{self, OrRaise};
+use crate::stream::{produce, produce_fixed};
 
 /// What became of user code: its results are sealed, or this was raised.
 pub(super) type Outcome = PyResult<()>;
@@ -31,7 +33,7 @@ impl Worker {
                 self.fail(py, job, &left())?;
                 return Err(leaving);
             }
-            let error = pack(py, raised, what)?;
+            let error = pack(py, raised, what, results(job).0)?;
             self.fail(py, job, &error)?;
         } else {
             self.inbox().and_then(|inbox| inbox.finish(job)).or_raise(py)?;
@@ -42,15 +44,23 @@ impl Worker {
 
     /// Raises an error in every result, and puts the record away.
     pub(super) fn fail(&self, py: Python<'_>, job: &Job, error: &Error) -> PyResult<()> {
-        let returns = match &job.message {
-            ToWorker::Run { returns, .. } | ToWorker::Call { returns, .. } => returns.as_slice(),
-            _ => &[],
-        };
+        let (returns, stream) = results(job);
+        // The first link, if the generator never began; later ones were told already.
+        let link = stream.and_then(|stream| stream.link);
         returns
             .iter()
+            .chain(&link)
             .try_for_each(|id| self.store().fail(*id, error))
             .or_raise(py)?;
         self.inbox().and_then(|inbox| inbox.finish(job)).or_raise(py)
+    }
+}
+
+/// What a job promised.
+pub(super) fn results(job: &Job) -> (&[ObjectId], Option<Stream>) {
+    match &job.message {
+        ToWorker::Run { returns, stream, .. } | ToWorker::Call { returns, stream, .. } => (returns, *stream),
+        _ => (&[], None),
     }
 }
 
@@ -67,8 +77,15 @@ pub(super) fn ends_process(py: Python<'_>, raised: &PyErr) -> bool {
             .is_ok_and(|class| raised.matches(py, class).unwrap_or(false))
 }
 
-/// An exception as it travels.
-pub(super) fn pack(py: Python<'_>, raised: PyErr, what: &str) -> PyResult<Error> {
+/// An exception as it travels. A KeyboardInterrupt of work that promised results is its cancellation.
+pub(crate) fn pack(py: Python<'_>, raised: PyErr, what: &str, returns: &[ObjectId]) -> PyResult<Error> {
+    let raised = match returns.first() {
+        Some(first) if raised.is_instance_of::<PyKeyboardInterrupt>(py) => {
+            let cancelled = py.import("park.task_error")?.getattr("cancelled")?;
+            PyErr::from_value(cancelled.call1((raised.into_value(py), first.to_string()))?)
+        }
+        _ => raised,
+    };
     static PACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let pack = PACK.get_or_try_init(py, || {
         py.import("park.exceptions")?
@@ -80,8 +97,22 @@ pub(super) fn pack(py: Python<'_>, raised: PyErr, what: &str) -> PyResult<Error>
     Ok(Error::new(ErrorKind::TaskFailed, message).with_detail(detail))
 }
 
-/// Seals the results of a function that returned.
-pub(super) fn keep(py: Python<'_>, store: &Arc<Store>, value: &Bound<'_, PyAny>, returns: &[ObjectId]) -> PyResult<()> {
+/// Seals the results of a function that returned, under whose name errors of a generator are told.
+pub(super) fn keep(
+    py: Python<'_>,
+    store: &Arc<Store>,
+    value: &Bound<'_, PyAny>,
+    what: &str,
+    (returns, stream): (&[ObjectId], Option<Stream>),
+) -> PyResult<()> {
+    if let (Some(stream), Some(first)) = (stream, returns.first()) {
+        return produce(py, store, value, *first, stream, |raised| {
+            pack(py, raised, what, returns)
+        });
+    }
+    if value.is_instance(generator_type(py)?)? {
+        return produce_fixed(py, store, value, returns);
+    }
     if let [only] = returns {
         // Also for tasks that promise no result: the one object says that they ended.
         return encode(value)?.fulfil(py, store, *only);
@@ -102,6 +133,12 @@ pub(super) fn keep(py: Python<'_>, store: &Arc<Store>, value: &Bound<'_, PyAny>,
         .iter()
         .zip(returns)
         .try_for_each(|(part, id)| part.fulfil(py, store, *id))
+}
+
+fn generator_type(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static TYPE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let found = TYPE.get_or_try_init(py, || py.import("types")?.getattr("GeneratorType").map(Bound::unbind))?;
+    Ok(found.bind(py))
 }
 
 pub(super) fn blob<'py>(py: Python<'py>, store: &Arc<Store>, id: ObjectId) -> PyResult<Bound<'py, PyBytes>> {

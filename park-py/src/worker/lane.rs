@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use park_core::ObjectId;
 use park_core::ipc::ToWorker;
 use park_core::proc::inbox::Job;
 use parking_lot::{Condvar, Mutex};
@@ -22,7 +23,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::Worker;
+use super::job::results;
+use crate::encode::encode;
 use crate::gate::OrRaise;
+use crate::stream::Producer;
 
 /// Of threads or of an event loop.
 pub(super) enum Lane {
@@ -83,6 +87,18 @@ impl Lane {
         match self {
             Self::Threads(pool) => std::mem::take(&mut pool.get().crew.lock().waiting),
             Self::Loop(lane) => std::mem::take(&mut lane.get().queue.lock().waiting),
+        }
+    }
+
+    /// Interrupts a call, if it is a coroutine that runs here.
+    pub(super) fn interrupt(&self, py: Python<'_>, call: ObjectId) -> PyResult<()> {
+        match self {
+            Self::Threads(_) => Ok(()),
+            Self::Loop(lane) => lane
+                .get()
+                .home
+                .call_method1(py, "cancel", (call.to_string(),))
+                .map(drop),
         }
     }
 
@@ -161,7 +177,7 @@ impl Pool {
         let mut first = true;
         loop {
             let job = py.detach(|| self.take(std::mem::take(&mut first)));
-            let done = self.worker.perform(py, &job);
+            let done = self.worker.perform(py, &job, false);
             self.worker.closed();
             if let Err(ending) = done {
                 self.worker.end_with(ending);
@@ -211,14 +227,22 @@ impl LoopLane {
 
 #[pymethods]
 impl LoopLane {
-    /// The calls that may start now. On the loop's thread.
-    fn admit(&self) -> Vec<Call> {
+    /// The calls that may start now, without those that were cancelled before. On the loop's thread.
+    fn admit(&self, py: Python<'_>) -> PyResult<Vec<Call>> {
         let mut queue = self.queue.lock();
         queue.woken = false;
-        let most = (self.limit - queue.running).min(queue.waiting.len());
-        queue.running += most;
-        let started = queue.waiting.drain(..most);
-        started.map(|job| Call::new(&self.worker, job)).collect()
+        let mut started = Vec::new();
+        while queue.running < self.limit
+            && let Some(job) = queue.waiting.pop_front()
+        {
+            if self.worker.inbox().and_then(|inbox| inbox.begin(&job)).or_raise(py)? {
+                queue.running += 1;
+                started.push(Call::new(&self.worker, job));
+            } else {
+                self.worker.closed();
+            }
+        }
+        Ok(started)
     }
 
     /// Takes the calls that have come, on the loop's thread. True if any may start. `patient` if the loop is about to sleep.
@@ -230,6 +254,12 @@ impl LoopLane {
         let came = py.detach(|| {
             let mut seen = self.seen.lock();
             self.worker.inbox()?.attend(&mut seen, patient, |job| {
+                if matches!(job.message, ToWorker::Cancel { .. }) {
+                    if let Err(error) = Python::attach(|py| self.worker.interrupt_call(py, &job)) {
+                        self.worker.end_with(error);
+                    }
+                    return;
+                }
                 self.worker.opened();
                 self.queue.lock().waiting.push_back(job);
             })
@@ -304,6 +334,24 @@ impl Call {
         let value = self.worker.begin_call(py, &self.job, &mut began);
         self.began.store(began, Ordering::Relaxed);
         value
+    }
+
+    /// The producing end of the stream that the call makes; None if it makes none.
+    fn stream(&self) -> Option<Producer> {
+        let (returns, stream) = results(&self.job);
+        let name = self.worker.call_name(&self.job);
+        Producer::new(self.worker.store(), *returns.first()?, stream?, name)
+    }
+
+    /// The stream has come to its end: so has the call.
+    fn end(&self, py: Python<'_>) {
+        let outcome = match results(&self.job).0.first() {
+            Some(first) => {
+                encode(&py.None().into_bound(py)).and_then(|none| none.fulfil(py, self.worker.store(), *first))
+            }
+            None => Ok(()),
+        };
+        self.conclude(py, outcome);
     }
 
     /// Seals the results.

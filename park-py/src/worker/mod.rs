@@ -33,6 +33,7 @@ mod job;
 mod lane;
 mod task;
 
+pub(crate) use self::job::pack;
 pub(crate) use self::lane::{Call, LoopLane, Pool};
 
 use self::actor::Actor;
@@ -98,6 +99,9 @@ pub(crate) fn worker_main(py: Python<'_>, control: i32, arena: i32, participant:
         if !worker.run(py, job, &mut functions)? {
             return Ok(());
         }
+        if functions.worn_out {
+            return worker.session.leave().or_raise(py);
+        }
     }
     worker.settle_lanes(py)
 }
@@ -148,7 +152,7 @@ impl Worker {
             }
             ToWorker::Call { .. } => {
                 if let Some(job) = self.give_to_lane(py, job)? {
-                    self.perform(py, &job)?;
+                    self.perform(py, &job, true)?;
                 }
                 Ok(true)
             }
@@ -160,6 +164,10 @@ impl Worker {
             ToWorker::Assign(assignment) => {
                 assume(py, assignment)?;
                 self.inbox().and_then(|inbox| inbox.finish(&job)).or_raise(py)?;
+                Ok(true)
+            }
+            ToWorker::Cancel { .. } => {
+                self.interrupt_call(py, &job)?;
                 Ok(true)
             }
             ToWorker::Retire => {

@@ -1,0 +1,315 @@
+//! Streams of results: what a worker does with a generator, and what its consumer holds.
+//!
+//! The protocol is the core's (park-core/src/store/stream.rs). Here values become items, exceptions become the item that raises them,
+//! and user code between two items is interruptible.
+
+use std::sync::Arc;
+
+use park_core::ipc::message::Stream;
+use park_core::store::stream::{Link, StreamWriter};
+use park_core::{Error, ObjectId, Store};
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use crate::cancel::interruptible;
+use crate::encode::encode;
+use crate::gate::{self, OrRaise, block, block_idle};
+use crate::object::ObjectRef;
+use crate::worker::pack;
+
+/// The consuming end of a stream.
+///
+/// `park.ObjectRefGenerator` is this and the rules of iteration. Not for two threads at a time.
+#[pyclass(frozen, subclass, weakref, module = "park._park")]
+pub(crate) struct StreamReader {
+    result: Py<ObjectRef>,
+    place: Mutex<Place>,
+}
+
+/// Where a consumer is.
+struct Place {
+    link: park_core::ObjectRef,
+    /// The error that ended the stream was given out.
+    raised: bool,
+}
+
+impl StreamReader {
+    /// The link that it waits for.
+    pub(crate) fn link(&self) -> park_core::ObjectRef {
+        self.place.lock().link.clone()
+    }
+}
+
+#[pymethods]
+impl StreamReader {
+    /// The stream of the work with this result, from this link on.
+    #[new]
+    fn new(result: Py<ObjectRef>, link: &ObjectRef) -> Self {
+        Self {
+            result,
+            place: Mutex::new(Place {
+                link: link.inner.clone(),
+                raised: false,
+            }),
+        }
+    }
+
+    /// The result that says how the generator ended.
+    #[getter]
+    fn _generator_ref(&self, py: Python<'_>) -> Py<ObjectRef> {
+        self.result.clone_ref(py)
+    }
+
+    /// An object that is there once the next item is, or the end.
+    #[getter]
+    fn _link(&self) -> ObjectRef {
+        ObjectRef { inner: self.link() }
+    }
+
+    /// Whether the next item, or the end, is there.
+    fn _is_ready(&self) -> bool {
+        self.place.lock().link.is_sealed()
+    }
+
+    /// The next item, which must be there; None at the end. A stream that broke gives the result that says why, and then ends.
+    fn _take(&self, py: Python<'_>) -> PyResult<Option<Py<ObjectRef>>> {
+        let store = gate::store(py)?;
+        let mut place = self.place.lock();
+        match store.take_link(&place.link).or_raise(py)? {
+            Link::Item { item, next } => {
+                place.link = next;
+                ObjectRef::wrap(py, item).map(Some)
+            }
+            Link::End => Ok(None),
+            Link::Broken if std::mem::replace(&mut place.raised, true) => Ok(None),
+            Link::Broken => Ok(Some(self.result.clone_ref(py))),
+        }
+    }
+
+    /// Whether everything was taken and nothing will come.
+    fn is_finished(&self, py: Python<'_>) -> PyResult<bool> {
+        let place = self.place.lock();
+        let link = &place.link;
+        if !link.is_sealed() || (link.is_error() && !place.raised) {
+            return Ok(false);
+        }
+        Ok(link.is_error() || link.open().and_then(|open| open.nested()).or_raise(py)?.is_empty())
+    }
+}
+
+/// The producing end of the stream of an async generator, which its event loop drives (python/park/event_loop.py).
+#[pyclass(frozen, module = "park._park")]
+pub(crate) struct Producer {
+    store: Arc<Store>,
+    writer: Mutex<StreamWriter>,
+    first: ObjectId,
+    /// Under which errors are told.
+    name: String,
+}
+
+impl Producer {
+    /// None for the older kind of generator, whose items are given out together.
+    pub(crate) fn new(store: &Arc<Store>, first: ObjectId, stream: Stream, name: String) -> Option<Self> {
+        let limit = stream.limit.map(|limit| limit as usize);
+        stream.link.map(|link| Self {
+            store: store.clone(),
+            writer: Mutex::new(StreamWriter::new(store, first, link, limit)),
+            first,
+            name,
+        })
+    }
+}
+
+#[pymethods]
+impl Producer {
+    /// The next item.
+    fn push(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut writer = self.writer.lock();
+        if !writer.wants_item() {
+            return Ok(());
+        }
+        let item = encode(value)?.put(value.py(), &self.store)?;
+        writer.push(&item).or_raise(value.py())
+    }
+
+    /// The last item: it raises this exception.
+    fn push_error(&self, raised: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = raised.py();
+        let mut writer = self.writer.lock();
+        if writer.wants_item() {
+            let error = pack(py, PyErr::from_value(raised.clone()), &self.name, &[self.first])?;
+            let item = self.store.put_error(&error).or_raise(py)?;
+            writer.push(&item).or_raise(py)?;
+        }
+        Ok(())
+    }
+
+    /// What is there once another item may be made; None if it may be made now.
+    fn full_until(&self, py: Python<'_>) -> PyResult<Option<Py<ObjectRef>>> {
+        let ticket = self.writer.lock().full_until();
+        ticket.map(|ticket| ObjectRef::wrap(py, ticket)).transpose()
+    }
+
+    /// There are no more items.
+    fn end(&self, py: Python<'_>) -> PyResult<()> {
+        self.writer.lock().end().or_raise(py)
+    }
+
+    /// There will be no more items, because of this exception.
+    fn fail(&self, raised: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = raised.py();
+        let error = pack(py, PyErr::from_value(raised.clone()), &self.name, &[self.first])?;
+        self.writer.lock().fail(&error).or_raise(py)
+    }
+}
+
+/// Makes items of what an iterator yields. `pack` turns an exception into what travels. What is returned as an error has broken the
+/// stream, and is to be raised in the work's first result.
+pub(crate) fn produce(
+    py: Python<'_>,
+    store: &Arc<Store>,
+    values: &Bound<'_, PyAny>,
+    first: ObjectId,
+    stream: Stream,
+    pack: impl Fn(PyErr) -> PyResult<Error>,
+) -> PyResult<()> {
+    let Some(link) = stream.link else {
+        return together(py, store, values, first, pack);
+    };
+    let limit = stream.limit.map(|limit| limit as usize);
+    let mut writer = StreamWriter::new(store, first, link, limit);
+    let outcome = fill(py, store, values, first, &mut writer, &pack);
+    match outcome {
+        Ok(()) => {
+            writer.end().or_raise(py)?;
+            encode(&py.None().into_bound(py))?.fulfil(py, store, first)
+        }
+        // The process is about to end: the head says what becomes of the stream.
+        Err(exit) if exit.is_instance_of::<PySystemExit>(py) => Err(exit),
+        Err(raised) => {
+            let error = pack(raised.clone_ref(py))?;
+            writer.fail(&error).or_raise(py)?;
+            Err(raised)
+        }
+    }
+}
+
+fn fill(
+    py: Python<'_>,
+    store: &Arc<Store>,
+    values: &Bound<'_, PyAny>,
+    first: ObjectId,
+    writer: &mut StreamWriter,
+    pack: &impl Fn(PyErr) -> PyResult<Error>,
+) -> PyResult<()> {
+    let mut values = values.try_iter()?;
+    loop {
+        let Some(next) = interruptible(store, first, || Ok(values.next()))? else {
+            break;
+        };
+        let item = match next {
+            Ok(_) if !writer.wants_item() => continue,
+            Ok(value) => encode(&value).and_then(|encoded| encoded.put(py, store)),
+            Err(raised) => Err(raised),
+        };
+        match item {
+            Ok(item) => writer.push(&item).or_raise(py)?,
+            Err(raised) if ends_stream(py, &raised) => return Err(raised),
+            Err(raised) => {
+                if writer.wants_item() {
+                    writer
+                        .push(&store.put_error(&pack(raised)?).or_raise(py)?)
+                        .or_raise(py)?;
+                }
+                return Ok(());
+            }
+        }
+        if writer.is_full() {
+            let wait = || block_idle(py, |interrupt| writer.wait_for_room(interrupt));
+            interruptible(store, first, wait)?;
+        }
+    }
+    match writer.missing() {
+        0 => Ok(()),
+        missing => {
+            let class = py
+                .import("park.exceptions")?
+                .getattr("StreamingGeneratorReplayInconsistentError")?;
+            let text = format!("the generator was run again and yielded {missing} objects less than before");
+            Err(PyErr::from_value(class.call1((text,))?))
+        }
+    }
+}
+
+/// A cancellation, and what ends the process, is no item.
+fn ends_stream(py: Python<'_>, raised: &PyErr) -> bool {
+    raised.is_instance_of::<PyKeyboardInterrupt>(py) || raised.is_instance_of::<PySystemExit>(py)
+}
+
+/// The one result holds references to all items.
+fn together(
+    py: Python<'_>,
+    store: &Arc<Store>,
+    values: &Bound<'_, PyAny>,
+    first: ObjectId,
+    pack: impl Fn(PyErr) -> PyResult<Error>,
+) -> PyResult<()> {
+    let items = PyList::empty(py);
+    let mut values = values.try_iter()?;
+    while let Some(next) = interruptible(store, first, || Ok(values.next()))? {
+        let item = match next.and_then(|value| encode(&value)?.put(py, store)) {
+            Ok(item) => item,
+            Err(raised) if ends_stream(py, &raised) => return Err(raised),
+            Err(raised) => {
+                let error = pack(raised)?;
+                items.append(ObjectRef::wrap(py, store.put_error(&error).or_raise(py)?)?)?;
+                break;
+            }
+        };
+        items.append(ObjectRef::wrap(py, item)?)?;
+    }
+    let all = py
+        .import("park.streaming")?
+        .getattr("DynamicObjectRefGenerator")?
+        .call1((items,))?;
+    encode(&all)?.fulfil(py, store, first)
+}
+
+/// The results of a generator that promised how many there are: each is there as soon as it is yielded. More are left out.
+pub(crate) fn produce_fixed(
+    py: Python<'_>,
+    store: &Arc<Store>,
+    values: &Bound<'_, PyAny>,
+    returns: &[ObjectId],
+) -> PyResult<()> {
+    let Some(first) = returns.first() else { return Ok(()) };
+    let mut values = values.try_iter()?;
+    for (made, result) in returns.iter().enumerate() {
+        let Some(value) = interruptible(store, *first, || values.next().transpose())? else {
+            return Err(pyo3::exceptions::PyValueError::new_err(format!(
+                "Task returned {made} objects, but num_returns={}.",
+                returns.len()
+            )));
+        };
+        encode(&value)?.fulfil(py, store, *result)?;
+    }
+    Ok(())
+}
+
+/// Waits until the next item, or the end, is there; false after `timeout` seconds.
+#[pyfunction]
+pub(crate) fn wait_for_item(py: Python<'_>, reader: &StreamReader, timeout: Option<f64>) -> PyResult<bool> {
+    let timeout = crate::object::timeout_of(timeout, "get")?;
+    let store = gate::store(py)?;
+    let link = reader.link();
+    let ready = if link.is_sealed() {
+        1
+    } else {
+        gate::wait_for(py, &store, &[&link], 1, timeout)?
+    };
+    // A signal may have come in a wait that was too short for it to be seen.
+    block(py, |interrupt| interrupt())?;
+    Ok(ready > 0)
+}
