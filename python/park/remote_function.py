@@ -71,6 +71,9 @@ class RemoteFunction:
                 "at:https://docs.ray.io/en/latest/ray-core/actors/async_api.html "
             )
         options.check_task(task_options, override=False, generator=_is_generator(function))
+        if task_options.get("max_calls") is None and task_options.get("num_gpus"):
+            # What a process took of a GPU's memory is only given back with the process.
+            task_options = {**task_options, "max_calls": 1}
         self.__setstate__(
             {
                 "_function": function,
@@ -144,7 +147,10 @@ class RemoteFunction:
         merged = {name: value for name, value in self._options.items() if name != "max_calls"} | task_options
         options.check_task(merged, override=True, generator=generator)
         changed = RemoteFunction.__new__(RemoteFunction)
-        changed.__setstate__({**self.__getstate__(), "_options": merged})
+        # The function's own, whatever its other options.
+        changed.__setstate__(
+            {**self.__getstate__(), "_options": merged | {"max_calls": self._options.get("max_calls")}}
+        )
         return changed
 
     def _publish(self) -> Export:
@@ -163,12 +169,8 @@ class RemoteFunction:
             function = wrapper(function, self._max_retries, exceptions)
             variant = (self._max_retries, exceptions)
         max_calls = self._options.get("max_calls")
-        if max_calls is None:
-            # What a process took of a GPU's memory is only given back with the process.
-            max_calls = 1 if self._options.get("num_gpus") else 0
         if max_calls:
             function = Counted(function, max_calls)
-            variant += (max_calls,)
 
         env = options.environment(self._options)
         if env:

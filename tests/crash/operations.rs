@@ -118,6 +118,8 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     alone("overflow", &[Role::Peer, Role::Task], Given::Nothing, scripts::overflow),
     alone("channel", EVERYWHERE, Given::Channel, scripts::channel),
     alone("table", EVERYWHERE, Given::Nothing, scripts::table),
+    alone("stream", EVERYWHERE, Given::Nothing, scripts::stream),
+    alone("cancel", EVERYWHERE, Given::Nothing, scripts::cancel),
     alone("ask", EVERYWHERE, Given::Nothing, scripts::ask),
     alone("submit", EVERYWHERE, Given::Objects, scripts::submit),
     alone("parcel", EVERYWHERE, Given::Objects, scripts::parcel),

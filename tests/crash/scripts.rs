@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use park_core::channel::{Channel, ChannelSpec};
 use park_core::store::never;
+use park_core::store::promise::Work;
+use park_core::store::stream::{Link, StreamWriter};
 use park_core::{Error, ErrorKind, ObjectId, ObjectRef, ParticipantId, Spec};
 
 use crate::Fallible;
@@ -46,6 +48,46 @@ pub(crate) fn read(stage: &Stage) -> Fallible {
         if view.bytes() != again.bytes() {
             return Err("two views differ".into());
         }
+    }
+    Ok(())
+}
+
+/// Both ends of a stream with room for two items, of which the second is never taken.
+pub(crate) fn stream(stage: &Stage) -> Fallible {
+    let store = stage.session.store();
+    let [result] = &store.promise_results(store.me(), Work::Call, 1)?[..] else {
+        return Err("one result was asked for".into());
+    };
+    let mut link = store.promise_stream(store.me(), result.id())?;
+    let mut writer = StreamWriter::new(store, result.id(), link.id(), Some(2));
+    for number in 0..2 {
+        writer.push(&store.put(&pattern(number, 400))?)?;
+    }
+    if let Link::Item { next, .. } = store.take_link(&link)? {
+        link = next;
+    }
+    writer.wait_for_room(&mut never)?;
+    writer.end()?;
+    drop(link);
+    store.drop_hold(result.id());
+    Ok(())
+}
+
+/// A call that is cancelled before it begins, and one that is while it runs in this process.
+pub(crate) fn cancel(stage: &Stage) -> Fallible {
+    let store = stage.session.store();
+    for begins in [false, true] {
+        let [result] = &store.promise_results(store.me(), Work::Call, 1)?[..] else {
+            return Err("one result was asked for".into());
+        };
+        if begins {
+            store.begin_call(result.id());
+        }
+        stage.session.cancel(result.id(), None, false, false)?;
+        if !store.is_cancelled(result.id()) || result.is_error() == begins {
+            return Err("a call was not cancelled".into());
+        }
+        store.drop_hold(result.id());
     }
     Ok(())
 }

@@ -41,6 +41,15 @@ def test_workers_that_end_by_themselves_did_not_die():
     assert ray.available_resources()["CPU"] == 2
 
 
+def test_other_options_keep_it():
+    @ray.remote(max_calls=1)
+    def pid():
+        return os.getpid()
+
+    pids = [ray.get(pid.options(name=name).remote(), timeout=SOON) for name in "abc"]
+    assert len(set(pids)) == 3
+
+
 def test_max_calls_is_the_decorators():
     with pytest.raises(ValueError, match="Setting 'max_calls' is not supported in '.options"):
         ray.remote(lambda: 1).options(max_calls=1)

@@ -55,13 +55,16 @@ impl State {
 
     /// A worker process ended.
     pub(super) fn worker_ended(&mut self, id: ParticipantId, status: i32) {
-        let Some(worker) = self.pool.get(id) else { return };
-        let (pid, role) = (worker.pid, worker.role);
+        if self.pool.get(id).is_none() {
+            return;
+        }
         // What it reported before it died counts.
         if let Err(error) = self.drain() {
             self.abandon(&error);
             return;
         }
+        let Some(worker) = self.pool.get(id) else { return };
+        let (pid, role) = (worker.pid, worker.role);
         self.store.declare_dead(id);
         let undone = self.store.ring(id).unfinished().unwrap_or_default();
         let Some(worker) = self.pool.remove(id) else { return };
