@@ -50,7 +50,7 @@ enum Role {
         threads: Mutex<Option<(Watcher, JoinHandle<()>)>>,
     },
     /// The head started this process.
-    Worker { inbox: Inbox },
+    Worker { inbox: Box<Inbox> },
     /// This process joined by itself.
     Peer { address: String },
 }
@@ -124,7 +124,7 @@ impl Session {
     pub fn join_as_worker(control: OwnedFd, arena: OwnedFd, participant: ParticipantId) -> Result<Self> {
         let store = Arc::new(Store::join(control, arena, participant, None, None)?);
         Ok(Self::joined(store, |store, caller| Role::Worker {
-            inbox: Inbox::new(store, caller),
+            inbox: Box::new(Inbox::new(store, caller)),
         }))
     }
 
