@@ -343,6 +343,14 @@ typedef park_status (*park_task_function)(park_task_call *call, void *user_data,
 
 // The work was cancelled.
 #define PARK_CANCELLED 30
+// As PARK_UNSCHEDULABLE, for an actor.
+#define PARK_ACTOR_UNSCHEDULABLE 40
+
+// The placement group that the task was to run in is gone.
+#define PARK_GROUP_REMOVED 41
+
+// The placement group that the actor was to live in is gone.
+#define PARK_ACTOR_GROUP_REMOVED 42
 
 // The user's bytes.
 #define PARK_FORMAT_RAW 0

@@ -473,6 +473,12 @@ def nodes() -> list[dict[str, Any]]:
     return node_resources.rows(_park.placement_report())
 
 
+def available_resources_per_node() -> dict[str, dict[str, float]]:
+    """What each node has left of each resource, by the node's id."""
+    require()
+    return node_resources.available_by_node(_park.placement_report())
+
+
 def store_stats() -> dict[str, int]:
     """Numbers about the object store, for the whole session: bytes in use and promised, objects, and how bytes moved.
 

@@ -83,8 +83,18 @@ def test_spread_goes_round(cluster):
     places = ray.get([home.where.remote() for home in homes], timeout=SOON)
     assert sorted(places) == sorted(nodes * 2)
     del homes
+    wait_until(lambda: ray.available_resources().get("CPU") == 6)
     spread = where.options(scheduling_strategy="SPREAD")
     assert {ray.get(spread.remote(), timeout=SOON) for _ in range(6)} == set(nodes)
+
+
+@pytest.mark.park_only
+def test_what_is_left_of_each_node(cluster):
+    first, second = connect(cluster, {"num_cpus": 1}, {"num_cpus": 2})
+    home = Home.options(num_cpus=1).remote()
+    assert ray.get(home.where.remote(), timeout=SOON) == first
+    left = ray.session.available_resources_per_node()
+    assert list(left) == [first, second] and "CPU" not in left[first] and left[second]["CPU"] == 2
 
 
 def test_what_no_single_node_has_waits_until_one_has(cluster, capfd):
@@ -109,7 +119,8 @@ def test_label_selectors(cluster):
     )
 
     def place(**options):
-        return ray.get(where.options(**options).remote(), timeout=SOON)
+        # Without CPUs, so that a worker that has only just finished is in nobody's way.
+        return ray.get(where.options(num_cpus=0, **options).remote(), timeout=SOON)
 
     assert place(label_selector={"kind": "A100"}) == a
     assert place(label_selector={"kind": "!A100", "market": "spot"}) == b
@@ -134,7 +145,8 @@ def test_node_label_strategies(cluster):
 
     def places(hard, soft=None):
         strategy = NodeLabelSchedulingStrategy(hard, soft=soft)
-        return {ray.get(where.options(scheduling_strategy=strategy).remote(), timeout=SOON) for _ in range(3)}
+        task = where.options(num_cpus=0, scheduling_strategy=strategy)
+        return {ray.get(task.remote(), timeout=SOON) for _ in range(3)}
 
     assert places({"gpu": In("A100")}) == {a}
     assert places({"ray.io/node-id": In(c)}) == {c}

@@ -135,8 +135,8 @@ impl State {
     }
 
     fn worker_for(&mut self, shape: ShapeId, ahead: bool) -> Option<ParticipantId> {
-        let spreads = self.ready.demand(shape).spreads();
-        if !spreads && let Some(hot) = self.hot.filter(|hot| self.is_just_done(*hot, shape)) {
+        let follows = self.ready.demand(shape).may_follow();
+        if follows && let Some(hot) = self.hot.filter(|hot| self.is_just_done(*hot, shape)) {
             return Some(hot);
         }
         if let Some(spot) = self.nodes.place(self.ready.demand(shape)) {
@@ -148,7 +148,7 @@ impl State {
                 self.nodes.leave(&spot, &self.ready.demand(shape).amounts);
             }
         }
-        if ahead && !spreads {
+        if ahead && follows {
             self.pool.least_loaded(shape)
         } else {
             None

@@ -39,7 +39,7 @@ impl Head {
         Ok(())
     }
 
-    /// Seals `reply` with what `value` holds once the group is placed. Both holds are the head's from here on, also if this fails.
+    /// Seals `reply` with what `value` holds once the group is placed. Both holds are the head's from here on, unless this fails.
     pub fn await_group(&self, group: GroupId, value: ObjectId, reply: ObjectId) -> Result<()> {
         let mut state = self.lock();
         state.check_open()?;

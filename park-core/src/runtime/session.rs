@@ -361,15 +361,15 @@ impl Session {
         let reply = store
             .promise(ParticipantId::HEAD)
             .inspect_err(|_| store.drop_hold(value.id()))?;
-        if let Role::Head { head, .. } = &self.inner.role {
-            head.await_group(group, value.id(), reply.id())?;
-            return Ok(reply);
-        }
         let (value, id) = (value.id(), reply.id());
-        let request = PlacementRequest::Await { group, value };
-        store
-            .send_head(ToHead::Placement { request, reply: id }, true)
-            .inspect_err(|_| [value, id].iter().for_each(|id| store.drop_hold(*id)))?;
+        let asked = match &self.inner.role {
+            Role::Head { head, .. } => head.await_group(group, value, id),
+            _ => {
+                let request = PlacementRequest::Await { group, value };
+                store.send_head(ToHead::Placement { request, reply: id }, true)
+            }
+        };
+        asked.inspect_err(|_| [value, id].iter().for_each(|id| store.drop_hold(*id)))?;
         Ok(reply)
     }
 

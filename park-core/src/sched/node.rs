@@ -38,10 +38,18 @@ impl Demand {
     }
 
     /// Whether the next of its kind belongs onto another node.
-    pub fn spreads(&self) -> bool {
+    fn spreads(&self) -> bool {
         self.place
             .as_deref()
             .is_some_and(|place| place.target == Target::Spread)
+    }
+
+    /// Whether it may go to a worker that has work of its kind already, wherever that is: not if each is to be placed anew.
+    pub fn may_follow(&self) -> bool {
+        let anew = |place: &Where| {
+            place.target == Target::Spread || place.patience == Patience::None || place.selectors.len() > 1
+        };
+        !self.place.as_deref().is_some_and(anew)
     }
 }
 

@@ -40,6 +40,12 @@ static SESSION: LazyLock<Session> = LazyLock::new(|| {
         full_timeout_ms: 1,
         max_objects: 1024,
         native_threads: 1,
+        reserve: 0,
+        prefault: 0,
+        huge_pages: 0,
+        no_spill: 1,
+        spill_directory: null(),
+        spill_limit: 0,
     };
     let mut session = null_mut();
     // SAFETY: live values, and a place for the handle.

@@ -77,6 +77,7 @@ fn the_first_alternative_with_room_is_taken_or_the_first_feasible_one_waited_for
     assert_eq!(nodes.place(&eager).unwrap().pool, PoolId::Node(1));
     assert!(nodes.place(&patient).is_none());
     assert_eq!(nodes.place(&eager).unwrap().pool, PoolId::Node(0));
+    assert!(!eager.may_follow() && anywhere(&[]).may_follow());
 }
 
 #[test]
