@@ -113,8 +113,7 @@ def test_a_generator_method_is_not_offered_yet(sample):
 @pytest.mark.park_only
 @pytest.mark.parametrize(
     "options",
-    [{"lifetime": "detached"},
-     {"placement_group": "group"}, {"label_selector": {"a": "b"}}, {"accelerator_type": "H100"}],
+    [{"lifetime": "detached"}, {"enable_tensor_transport": True}],
     ids=str,
 )  # fmt: skip
 def test_an_option_that_is_not_offered_is_named(options):

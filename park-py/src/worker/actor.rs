@@ -190,16 +190,14 @@ impl Worker {
         else {
             return Err(PyAttributeError::new_err("not a constructor's call"));
         };
-        let loaded = py
-            .import("park.worker")?
-            .call_method1(
-                "load_actor",
-                (
-                    blob(py, self.store(), *class)?,
-                    *restarts,
-                    PyBytes::new(py, &actor.to_bytes()),
-                ),
-            )?;
+        let loaded = py.import("park.worker")?.call_method1(
+            "load_actor",
+            (
+                blob(py, self.store(), *class)?,
+                *restarts,
+                PyBytes::new(py, &actor.to_bytes()),
+            ),
+        )?;
         let (class, modes): (Bound<'_, PyAny>, Modes) = loaded.extract()?;
         *constructor = format!("{}.__init__", class.getattr("__qualname__")?);
         let (args, kwargs) = load_args(py, self.store(), args)?;
