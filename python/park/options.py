@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from park import labels
+from park import _park, labels
 from park.util.placement_group import PlacementGroup
 from park.util.scheduling_strategies import (
     NodeAffinitySchedulingStrategy,

@@ -184,7 +184,6 @@ class RuntimeContext(Assigned):
         found = self.get_actor_id()
         return None if found is None else ActorID.from_hex(found)
 
-
     @property
     def current_placement_group_id(self) -> PlacementGroupID:
         """As `get_placement_group_id()`, as an object; nil in none."""

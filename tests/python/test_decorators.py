@@ -107,8 +107,7 @@ def test_where_an_actor_runs(sample):
 @pytest.mark.park_only
 @pytest.mark.parametrize(
     "options",
-    [{"lifetime": "detached"},
-     {"placement_group": "group"}, {"label_selector": {"a": "b"}}, {"accelerator_type": "H100"}],
+    [{"lifetime": "detached"}, {"enable_tensor_transport": True}],
     ids=str,
 )  # fmt: skip
 def test_an_option_that_is_not_offered_is_named(options):

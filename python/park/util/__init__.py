@@ -1,12 +1,11 @@
-"""What programs build on tasks and actors, under the names of `ray.util`."""
+"""What programs build on tasks and actors, under the names of `ray.util`.
 
-from park.util import accelerators
-from park.util.actor_pool import ActorPool
-from park.util.addresses import get_node_instance_id, get_node_ip_address
-from park.util.check_serialize import inspect_serializability
-from park.util.debug import disable_log_once_globally, enable_periodic_logging, log_once
-from park.util.helpers import as_completed, map_unordered
-from park.util.named_actors import list_named_actors
+`park.options` needs placement groups, so this package is imported with park itself: all that is more than those is imported when
+somebody asks for it.
+"""
+
+from importlib import import_module
+
 from park.util.placement_group import (
     get_current_placement_group,
     get_placement_group,
@@ -14,25 +13,37 @@ from park.util.placement_group import (
     placement_group_table,
     remove_placement_group,
 )
-from park.util.serialization import deregister_serializer, register_serializer
+
+#: Where the other names are.
+_HOMES = {
+    "ActorPool": "actor_pool",
+    "as_completed": "helpers",
+    "deregister_serializer": "serialization",
+    "disable_log_once_globally": "debug",
+    "enable_periodic_logging": "debug",
+    "get_node_instance_id": "addresses",
+    "get_node_ip_address": "addresses",
+    "inspect_serializability": "check_serialize",
+    "list_named_actors": "named_actors",
+    "log_once": "debug",
+    "map_unordered": "helpers",
+    "register_serializer": "serialization",
+}
 
 __all__ = [
-    "ActorPool",
     "accelerators",
-    "as_completed",
-    "deregister_serializer",
-    "disable_log_once_globally",
-    "enable_periodic_logging",
     "get_current_placement_group",
-    "get_node_instance_id",
-    "get_node_ip_address",
     "get_placement_group",
-    "inspect_serializability",
-    "list_named_actors",
-    "log_once",
-    "map_unordered",
     "placement_group",
     "placement_group_table",
-    "register_serializer",
     "remove_placement_group",
+    *_HOMES,
 ]
+
+
+def __getattr__(name):
+    if name in _HOMES:
+        return getattr(import_module(f"park.util.{_HOMES[name]}"), name)
+    if name in ("accelerators", "collective", "state"):
+        return import_module(f"park.util.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from park import _park, session
+from park import _park, node_resources, session
 from park.ids import ActorID, JobID, TaskID, WorkerID
 
 __all__ = [
@@ -18,12 +18,14 @@ __all__ = [
     "get_job",
     "get_node",
     "get_objects",
+    "get_placement_group",
     "get_task",
     "get_worker",
     "list_actors",
     "list_jobs",
     "list_nodes",
     "list_objects",
+    "list_placement_groups",
     "list_runtime_envs",
     "list_tasks",
     "list_workers",
@@ -174,6 +176,21 @@ def _jobs() -> list[Row]:
     return [Row(job_id=job_id().hex(), status="RUNNING", type="DRIVER", entrypoint="", error_type=None)]
 
 
+def _placement_groups() -> list[Row]:
+    from park.util.placement_group import placement_group_table
+
+    return [
+        Row(
+            placement_group_id=row["placement_group_id"],
+            name=row["name"],
+            state=row["state"],
+            bundles=row["bundles"],
+            stats=row.get("stats"),
+        )
+        for row in placement_group_table().values()
+    ]
+
+
 def _describe() -> dict[str, Any]:
     _park.session_id()  # opens a session as the rest of the interface does
     return _park.describe_session()
@@ -181,7 +198,8 @@ def _describe() -> dict[str, Any]:
 
 def available_per_node() -> dict[str, dict[str, float]]:
     """What each living node has left of each resource, by the node's id."""
-    return {session.node_id(): session.available_resources()}
+    session.nodes()  # which says so if there is no session
+    return node_resources.available_by_node(_park.placement_report())
 
 
 # --- asking -------------------------------------------------------------------------------------------------------------------------
@@ -234,6 +252,7 @@ list_workers, get_worker = _table(_workers, "worker_id")
 list_nodes, get_node = _table(_nodes, "node_id")
 list_objects, get_objects = _table(_objects, "object_id")
 list_jobs, get_job = _table(_jobs, "job_id")
+list_placement_groups, get_placement_group = _table(_placement_groups, "placement_group_id")
 list_runtime_envs, _ = _table(list, "runtime_env")
 
 
