@@ -4,9 +4,11 @@ The native half of `park`. Import `park` instead.
 
 from _typeshed import Incomplete, SupportsGetItem
 from os import PathLike
-from typing import Any, SupportsFloat, SupportsIndex, final
+from typing import Any, Final, SupportsFloat, SupportsIndex, final
+from typing_extensions import disjoint_base
 
 __all__ = [
+    "CANCEL_SIGNAL",
     "Buffer",
     "Call",
     "CallOptions",
@@ -20,6 +22,7 @@ __all__ = [
     "Placement",
     "Pool",
     "Resources",
+    "StreamReader",
     "TensorView",
     "Watch",
     "add_node",
@@ -27,6 +30,8 @@ __all__ = [
     "audit",
     "await_group",
     "call_actor",
+    "cancel",
+    "cancel_is_due",
     "create_actor",
     "create_channel",
     "create_group",
@@ -40,6 +45,7 @@ __all__ = [
     "get",
     "head_stats",
     "init",
+    "is_cancelled",
     "is_initialized",
     "kill_actor",
     "leave_actor",
@@ -66,9 +72,15 @@ __all__ = [
     "value_of",
     "view",
     "wait",
+    "wait_for_item",
     "worker_main",
     "worker_participant",
 ]
+
+CANCEL_SIGNAL: Final[int]
+"""
+The signal on which a worker process asks `cancel_is_due`.
+"""
 
 @final
 class Buffer:
@@ -102,6 +114,10 @@ class Call:
         """
         Loads the arguments and calls the method: what it returns, or the coroutine that it is.
         """
+    def end(self, /) -> None:
+        """
+        The stream has come to its end: so has the call.
+        """
     def fail(self, /, error: Any) -> None:
         """
         Raises the exception in the results, makes the call again, or ends the process, whichever it is to be.
@@ -110,6 +126,10 @@ class Call:
     def method(self, /) -> str:
         """
         The method's name.
+        """
+    def stream(self, /) -> Any | None:
+        """
+        The producing end of the stream that the call makes; None if it makes none.
         """
     def succeed(self, /, value: Any) -> None:
         """
@@ -129,7 +149,7 @@ class CallOptions:
     def __new__(
         cls,
         /,
-        num_returns: SupportsIndex,
+        yields: SupportsIndex | tuple[str, SupportsIndex | None],
         max_task_retries: SupportsIndex,
         group: str,
         retry_on: SupportsGetItem[int, SupportsIndex] | None,
@@ -201,7 +221,7 @@ class LoopLane:
     """
     def admit(self, /) -> list[Call]:
         """
-        The calls that may start now. On the loop's thread.
+        The calls that may start now, without those that were cancelled before. On the loop's thread.
         """
     def attend(self, /, patient: bool) -> bool:
         """
@@ -322,6 +342,40 @@ class Resources:
     def __new__(cls, /, amounts: dict) -> Resources: ...
     def __repr__(self, /) -> str: ...
 
+@disjoint_base
+class StreamReader:
+    """
+    The consuming end of a stream.
+
+    `park.ObjectRefGenerator` is this and the rules of iteration. Not for two threads at a time.
+    """
+    def __new__(cls, /, result: ObjectRef, link: ObjectRef) -> StreamReader:
+        """
+        The stream of the work with this result, from this link on.
+        """
+    @property
+    def _generator_ref(self, /) -> ObjectRef:
+        """
+        The result that says how the generator ended.
+        """
+    def _is_ready(self, /) -> bool:
+        """
+        Whether the next item, or the end, is there.
+        """
+    @property
+    def _link(self, /) -> ObjectRef:
+        """
+        An object that is there once the next item is, or the end.
+        """
+    def _take(self, /) -> ObjectRef | None:
+        """
+        The next item, which must be there; None at the end. A stream that broke gives the result that says why, and then ends.
+        """
+    def is_finished(self, /) -> bool:
+        """
+        Whether everything was taken and nothing will come.
+        """
+
 @final
 class TensorView:
     """
@@ -424,7 +478,17 @@ def await_group(group: SupportsIndex, value: ObjectRef) -> ObjectRef:
 
 def call_actor(handle: ObjectRef, method: str, args: tuple, kwargs: dict, options: CallOptions) -> list:
     """
-    Calls a method; returns references to its results.
+    Calls a method; returns references to its results, or to the result and the first link of its stream.
+    """
+
+def cancel(object: ObjectRef, link: ObjectRef | None, force: bool, recursive: bool) -> None:
+    """
+    Cancels the work that is to make an object; `link` is the current link of its stream, if it makes one.
+    """
+
+def cancel_is_due() -> bool:
+    """
+    Asked by the signal handler: whether the task that the main thread runs is to be interrupted.
     """
 
 def create_actor(
@@ -522,6 +586,11 @@ def init(
 ) -> str:
     """
     Opens a session with worker processes and returns its address.
+    """
+
+def is_cancelled() -> bool:
+    """
+    Whether the work of this thread was cancelled.
     """
 
 def is_initialized() -> bool:
@@ -639,13 +708,13 @@ def submit_task(
     name: str,
     args: tuple,
     kwargs: dict,
-    num_returns: SupportsIndex,
+    num_returns: SupportsIndex | tuple[str, SupportsIndex | None],
     resources: Resources,
     max_retries: SupportsIndex,
     place: Placement | None,
 ) -> list:
     """
-    Submits a task; returns references to its results.
+    Submits a task; returns references to its results, or to the result and the first link of its stream.
     """
 
 def trim() -> int:
@@ -674,6 +743,11 @@ def wait(
     Waits until `num_returns` of the objects are ready, at most `timeout` seconds.
 
     Returns a list of those that are ready (at most `num_returns`) and a list of the others, both in the order given.
+    """
+
+def wait_for_item(reader: StreamReader, timeout: SupportsFloat | SupportsIndex | None) -> bool:
+    """
+    Waits until the next item, or the end, is there; false after `timeout` seconds.
     """
 
 def worker_main(control: SupportsIndex, arena: SupportsIndex, participant: SupportsIndex) -> None:
