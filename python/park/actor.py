@@ -65,15 +65,16 @@ class ActorMethod:
     It holds the reference rather than the handle, which keeps it: in a circle the actor would live until the collector came by.
     """
 
-    __slots__ = ("_call_options", "_chosen", "_generator", "_name", "_num_returns", "_pending", "_ref", "_shape")
+    __slots__ = ("_call_options", "_chosen", "_generator", "_limit", "_name", "_num_returns", "_ref", "_shape")
 
-    def __init__(self, ref, name: str, shape: signature.Shape, chosen: dict[str, Any], generator: bool, pending):
+    def __init__(self, ref, name: str, shape: signature.Shape, chosen: dict[str, Any], generator: bool, limit: int):
         self._ref = ref
         self._name = name
         self._shape = shape
         self._chosen = chosen
         self._generator = generator
-        self._pending = pending
+        #: How many calls of a process may be under way: the actor's `max_pending_calls`.
+        self._limit = limit
         self._num_returns = options.number_of_results(chosen.get("num_returns"), generator)
         self._call_options = self._made(chosen)
 
@@ -90,8 +91,11 @@ class ActorMethod:
             chosen.get("max_task_retries") or 0,
             chosen.get("concurrency_group") or "",
             retry_on,
-            self._pending,
+            _pending_calls(self._ref, self._limit),
         )
+
+    def __reduce__(self):
+        return ActorMethod, (self._ref, self._name, self._shape, self._chosen, self._generator, self._limit)
 
     def remote(self, *args, **kwargs):
         """Call the method. Returns a reference to its result, or a list of them, or None for none."""
@@ -114,8 +118,13 @@ class ActorMethod:
         options.refuse_what_is_not_offered(options.CALL, call_options)
         changed = {name: value for name, value in call_options.items() if value is not None}
         return ActorMethod(
-            self._ref, self._name, self._shape, {**self._chosen, **changed}, self._generator, self._pending
+            self._ref, self._name, self._shape, {**self._chosen, **changed}, self._generator, self._limit
         )
+
+    def _remote(self, args=(), kwargs=None, **call_options):
+        """As `.options(...).remote(...)`, with the arguments in a list and a dictionary."""
+        chosen = self.options(**call_options) if call_options else self
+        return chosen.remote(*args, **(kwargs or {}))
 
     def bind(self, *args, **kwargs):
         """Ray makes a node of a graph here."""
@@ -147,8 +156,7 @@ class ActorHandle:
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'") from None
         if chosen.get("max_task_retries") is None:
             chosen = {**chosen, "max_task_retries": meta["max_task_retries"]}
-        pending = _pending_calls(self._park_ref, meta["max_pending_calls"])
-        made = ActorMethod(self._park_ref, name, shape, chosen, generator, pending)
+        made = ActorMethod(self._park_ref, name, shape, chosen, generator, meta["max_pending_calls"])
         vars(self)[name] = made
         return made
 

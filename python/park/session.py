@@ -213,15 +213,11 @@ def _open(
     try:
         if output is not None:
             hello["output"] = output.theirs.fileno()
-            output.theirs.set_inheritable(True)
         _park.init(command, threads, json.dumps(hello), node_id, labels, total, prestart, store)
     except BaseException:
         if output is not None:
             output.stop()
         raise
-    finally:
-        if output is not None:
-            output.theirs.close()
     _output = output
     _namespace, _node_id = namespace, node_id
     set_runtime_env(env)

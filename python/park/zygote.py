@@ -139,7 +139,7 @@ class _Zygote:
         try:
             socket.send_fds(self.output, [struct.pack("<I", pid)], [read for read, _ in pipes])
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the driver is about to end; the worker with it
+            pass  # the driver is about to end, and the worker with it
         for pair in pipes:
             for fd in pair:
                 os.close(fd)

@@ -190,3 +190,18 @@ def test_a_definition_that_captures_too_much_is_refused(session, monkeypatch):
         function.remote()
     with pytest.raises(ValueError, match="The actor Actor is too large"):
         Actor.remote()
+
+
+def test_a_method_of_an_actor_can_be_passed_and_called_with_arguments_in_a_list(session):
+    @ray.remote
+    class Adder:
+        def add(self, a, b=0):
+            return a + b
+
+    @ray.remote
+    def call(method):
+        return ray.get(method.remote(1, b=2))
+
+    adder = Adder.remote()
+    assert ray.get(call.remote(adder.add)) == 3
+    assert ray.get(adder.add._remote([1], {"b": 4})) == 5

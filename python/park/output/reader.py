@@ -68,11 +68,10 @@ class Reader:
 
     def __init__(self):
         self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        #: The zygote's end: to be inherited by it, then closed here.
+        #: The zygote's end, which it inherits; kept for the next one, should it die.
         self.theirs = theirs
+        theirs.set_inheritable(True)
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        #: Whether the zygote still holds the other end.
-        self._linked = True
         self._pipes: dict[int, _Pipe] = {}
         self._dedup = Dedup()
         self._poll = select.poll()
@@ -109,6 +108,7 @@ class Reader:
             for fd in (*self._pipes, self._wake_read, self._wake_write):
                 os.close(fd)
             self._link.close()
+            self.theirs.close()
 
     def _step(self):
         """Wait for something and see to it; False when it is time to end."""
@@ -136,19 +136,12 @@ class Reader:
 
     def _accept_all(self):
         """Workers that died young may have printed: their pipes are still in the link."""
-        while self._linked and any(fd == self._link.fileno() for fd, _ in self._poll.poll(0)):
+        while any(fd == self._link.fileno() for fd, _ in self._poll.poll(0)):
             self._accept()
 
     def _accept(self):
-        """A new worker's pipes; or the zygote has hung up."""
-        try:
-            text, ancillary, _, _ = self._link.recvmsg(64, socket.CMSG_SPACE(2 * 4))
-        except ConnectionResetError:
-            text = b""
-        if not text:
-            self._poll.unregister(self._link)
-            self._linked = False
-            return
+        """A new worker's pipes."""
+        text, ancillary, _, _ = self._link.recvmsg(64, socket.CMSG_SPACE(2 * 4))
         fds = array.array("i")
         for _, _, data in ancillary:
             fds.frombytes(data)

@@ -76,7 +76,7 @@ def init_collective_group(
     gloo_timeout: int = 30_000,
 ) -> None:
     """Join a group: called by each of its `world_size` members with a rank of its own; returns when all have."""
-    kind = Backend(backend)
+    kind: Any = Backend(backend)  # a plain string
     if not group_name:
         raise ValueError(f"group_name '{group_name}' needs to be a string.")
     if group_name in _groups:
