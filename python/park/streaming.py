@@ -6,7 +6,6 @@ The native `StreamReader` knows where the stream is and how to wait for it; here
 
 from __future__ import annotations
 
-import asyncio
 import collections
 
 from park import _park
@@ -36,6 +35,8 @@ class ObjectRefGenerator(_park.StreamReader):
         return self
 
     async def __anext__(self) -> _park.ObjectRef:
+        import asyncio  # whoever comes here has it; nobody else is to pay for it
+
         while not self._is_ready():
             await asyncio.to_thread(_park.wait_for_item, self, _TICK)
         item = self._take()
