@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 
-from park import _park, futures
+from park import _park
 
 
 class ObjectRefGenerator(_park.StreamReader):
@@ -32,6 +32,8 @@ class ObjectRefGenerator(_park.StreamReader):
         return self
 
     async def __anext__(self) -> _park.ObjectRef:
+        from park import futures  # whoever comes here has asyncio; nobody else is to pay for it
+
         if not self._is_ready():
             await futures.link_is_there(self._link)
         item = self._take()
