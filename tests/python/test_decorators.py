@@ -113,8 +113,7 @@ def test_a_generator_method_is_not_offered_yet(sample):
 @pytest.mark.park_only
 @pytest.mark.parametrize(
     "options",
-    [{"max_concurrency": 16}, {"lifetime": "detached"}, {"concurrency_groups": {"io": 2}}, {"max_pending_calls": 5}, {"runtime_env": {"pip": ["x"]}},
-     {"placement_group": "group"}, {"label_selector": {"a": "b"}}, {"accelerator_type": "H100"}],
+    [{"max_concurrency": 16}, {"lifetime": "detached"}, {"concurrency_groups": {"io": 2}}, {"max_pending_calls": 5}, {"runtime_env": {"pip": ["x"]}}],
     ids=str,
 )  # fmt: skip
 def test_an_option_that_is_not_offered_is_named(options):
