@@ -92,6 +92,12 @@ def _strategy_wrong(value: Any) -> str | None:
     )
 
 
+def _group_wrong(value: Any) -> str | None:
+    if not isinstance(value, str) or value == "default":
+        return None
+    return f"placement_group must be a placement group, None or 'default', got {value!r}"
+
+
 def _num_returns_wrong(value: int | str | None) -> str | None:
     if value is None or value in ("dynamic", "streaming") or (isinstance(value, int) and value >= 0):
         return None
@@ -157,7 +163,7 @@ _COMMON = {
     "num_cpus": _quantity("num_cpus"),
     "num_gpus": _quantity("num_gpus"),
     "object_store_memory": _count("object_store_memory", 0),
-    "placement_group": Option((NONE, str, PlacementGroup)),
+    "placement_group": Option((NONE, str, PlacementGroup), _group_wrong),
     "placement_group_bundle_index": Option(int),
     "placement_group_capture_child_tasks": Option((bool, NONE)),
     "resources": Option((dict, NONE), _resources_wrong),

@@ -227,6 +227,8 @@ def test_groups_in_tasks_and_captured_work(fresh):
 
 @pytest.mark.filterwarnings("default:placement_group")
 def test_the_deprecated_options_still_work(fresh):
+    with pytest.raises(ValueError, match="must be a placement group"):
+        current.options(placement_group="group")
     fresh(num_cpus=2)
     group = placement_group([{"CPU": 1}])
     with pytest.warns(DeprecationWarning, match="placement_group parameter is deprecated"):
