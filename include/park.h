@@ -342,15 +342,16 @@ typedef park_status (*park_task_function)(park_task_call *call, void *user_data,
 #define PARK_CHANNEL_CLOSED 25
 
 // The work was cancelled.
-#define PARK_CANCELLED 30
+#define PARK_CANCELLED 26
+
 // As PARK_UNSCHEDULABLE, for an actor.
-#define PARK_ACTOR_UNSCHEDULABLE 40
+#define PARK_ACTOR_UNSCHEDULABLE 27
 
 // The placement group that the task was to run in is gone.
-#define PARK_GROUP_REMOVED 41
+#define PARK_GROUP_REMOVED 28
 
 // The placement group that the actor was to live in is gone.
-#define PARK_ACTOR_GROUP_REMOVED 42
+#define PARK_ACTOR_GROUP_REMOVED 29
 
 // The user's bytes.
 #define PARK_FORMAT_RAW 0

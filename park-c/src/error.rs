@@ -64,13 +64,13 @@ pub const PARK_UNSUPPORTED: park_status = 24;
 /// The channel was closed, or whoever is at its other end is gone.
 pub const PARK_CHANNEL_CLOSED: park_status = 25;
 /// The work was cancelled.
-pub const PARK_CANCELLED: park_status = 30;
+pub const PARK_CANCELLED: park_status = 26;
 /// As PARK_UNSCHEDULABLE, for an actor.
-pub const PARK_ACTOR_UNSCHEDULABLE: park_status = 40;
+pub const PARK_ACTOR_UNSCHEDULABLE: park_status = 27;
 /// The placement group that the task was to run in is gone.
-pub const PARK_GROUP_REMOVED: park_status = 41;
+pub const PARK_GROUP_REMOVED: park_status = 28;
 /// The placement group that the actor was to live in is gone.
-pub const PARK_ACTOR_GROUP_REMOVED: park_status = 42;
+pub const PARK_ACTOR_GROUP_REMOVED: park_status = 29;
 
 /// An error: a status, and a message that names what was asked and what was found. Shared. Free it with park_error_free().
 pub struct park_error {

@@ -81,13 +81,13 @@ kinds! {
     /// The channel was closed, or whoever is at its other end is gone.
     ChannelClosed = 25,
     /// The work was cancelled.
-    Cancelled = 30,
+    Cancelled = 26,
     /// As `Unschedulable`, for an actor.
-    ActorUnschedulable = 40,
+    ActorUnschedulable = 27,
     /// The placement group that the task was to run in is gone.
-    GroupRemoved = 41,
+    GroupRemoved = 28,
     /// The placement group that the actor was to live in is gone.
-    ActorGroupRemoved = 42,
+    ActorGroupRemoved = 29,
 }
 
 /// An error: a kind, and a message that names what was asked and what was found.

@@ -51,21 +51,21 @@ unsafe fn stream(source: *const u8, target: *mut u8, len: usize) {
         for line in (at..at + PAGE).step_by(LINE) {
             for line in [line, line + PAGE, line + 2 * PAGE, line + 3 * PAGE] {
                 // SAFETY: the line lies inside the four pages from `at` on, which are part of both ranges.
-                unsafe { stream_line(source.add(line), target.add(line)) };
+                unsafe { stream_line(source.wrapping_add(line), target.wrapping_add(line)) };
             }
         }
         at += PAGES * PAGE;
     }
     while len - at >= LINE {
         // SAFETY: a line from `at` on is part of both ranges.
-        unsafe { stream_line(source.add(at), target.add(at)) };
+        unsafe { stream_line(source.wrapping_add(at), target.wrapping_add(at)) };
         at += LINE;
     }
     // Stores of this kind are ordered by nothing else, not even by the release store that seals the object.
     // SAFETY: every processor of x86-64 has it.
     unsafe { std::arch::x86_64::_mm_sfence() };
     // SAFETY: the rest of both ranges.
-    unsafe { std::ptr::copy_nonoverlapping(source.add(at), target.add(at), len - at) };
+    unsafe { std::ptr::copy_nonoverlapping(source.wrapping_add(at), target.wrapping_add(at), len - at) };
 }
 
 /// # Safety
@@ -73,16 +73,16 @@ unsafe fn stream(source: *const u8, target: *mut u8, len: usize) {
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 unsafe fn stream_line(source: *const u8, target: *mut u8) {
-    use std::arch::x86_64::{__m128i, _MM_HINT_NTA, _mm_loadu_si128, _mm_prefetch, _mm_stream_si128};
+    use std::arch::x86_64::{__m128i, _MM_HINT_NTA, _mm_prefetch, _mm_stream_si128};
 
-    let (from, to) = (source.cast::<__m128i>(), target.cast::<__m128i>());
-    // SAFETY: the caller's promise; a prefetch may name any address.
-    unsafe {
-        _mm_prefetch::<_MM_HINT_NTA>(source.wrapping_add(AHEAD).cast());
-        let words = [from, from.add(1), from.add(2), from.add(3)].map(|word| _mm_loadu_si128(word));
-        for (word, value) in words.into_iter().enumerate() {
-            _mm_stream_si128(to.add(word), value);
-        }
+    // SAFETY: a prefetch may name any address.
+    unsafe { _mm_prefetch::<_MM_HINT_NTA>(source.wrapping_add(AHEAD).cast()) };
+    // SAFETY: 64 bytes are readable at `source`, by the caller's promise.
+    let words = unsafe { source.cast::<[__m128i; 4]>().read_unaligned() };
+    let to = target.cast::<__m128i>();
+    for (word, value) in words.into_iter().enumerate() {
+        // SAFETY: a quarter of the line at `target`, which is writable and aligned, by the caller's promise.
+        unsafe { _mm_stream_si128(to.wrapping_add(word), value) };
     }
 }
 
@@ -110,15 +110,15 @@ pub(super) unsafe fn copy(source: *const u8, target: *mut u8, len: usize) {
     } else {
         cgroup::cpus().min(MOST_THREADS)
     };
-    // SAFETY: the caller's promise.
-    unsafe {
-        if len < PASSES_BY_THE_CACHES {
-            std::ptr::copy_nonoverlapping(source, target, len);
-        } else if threads == 1 {
-            stream(source, target, len);
-        } else {
-            copy_with(source, target, len, threads);
-        }
+    if len < PASSES_BY_THE_CACHES {
+        // SAFETY: the caller's promise.
+        unsafe { std::ptr::copy_nonoverlapping(source, target, len) };
+    } else if threads == 1 {
+        // SAFETY: the caller's promise.
+        unsafe { stream(source, target, len) };
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { copy_with(source, target, len, threads) };
     }
 }
 
@@ -163,8 +163,9 @@ mod tests {
         for (from, to) in [(0, 0), (0, 1), (1, 0), (7, 63), (64, 3)] {
             for len in [0, 1, 15, 16, 63, 64, 65, 127, 128, 900] {
                 let mut target = vec![255; 1000];
+                let (first, second) = (source.as_ptr().wrapping_add(from), target.as_mut_ptr().wrapping_add(to));
                 // SAFETY: both ranges lie inside vectors of 1000 bytes.
-                unsafe { stream(source.as_ptr().add(from), target.as_mut_ptr().add(to), len) };
+                unsafe { stream(first, second, len) };
                 assert_eq!(target[to..to + len], source[from..from + len]);
                 assert!(target[..to].iter().chain(&target[to + len..]).all(|byte| *byte == 255));
             }
