@@ -55,13 +55,11 @@ impl Store {
                 self.checked_slot(object.id())?;
             }
         }
-        // Whoever takes a thousand results one at a time looks past the first few only when none of them is there.
-        let found = refs.iter().filter(|object| object.is_sealed()).take(need).count();
-        if found == need || timeout == Some(Duration::ZERO) {
-            return Ok(found);
-        }
         let mut open: Vec<&ObjectRef> = refs.iter().copied().filter(|object| !object.is_sealed()).collect();
         let ready = |open: &[&ObjectRef]| refs.len() - open.len();
+        if ready(&open) >= need || timeout == Some(Duration::ZERO) {
+            return Ok(ready(&open));
+        }
         self.check_open()?;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         if open.len() <= 16 {

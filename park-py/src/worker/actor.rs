@@ -155,8 +155,16 @@ impl Worker {
     /// A call that runs here was cancelled. Those of plain and threaded actors run on, and see it if they ask.
     pub(super) fn interrupt_call(&self, py: Python<'_>, job: &Job) -> PyResult<()> {
         if let (ToWorker::Cancel { call }, Some(actor)) = (&job.message, self.actor.get()) {
-            let lanes = actor.lanes.read();
-            lanes.values().try_for_each(|lane| lane.interrupt(py, *call))?;
+            // Not under the lock: Python code may give the interpreter to a thread that wants it.
+            let loops: Vec<_> = actor
+                .lanes
+                .read()
+                .values()
+                .filter_map(|lane| lane.event_loop(py))
+                .collect();
+            for event_loop in loops {
+                event_loop.call_method1(py, intern!(py, "cancel"), (call.to_string(),))?;
+            }
         }
         self.inbox().and_then(|inbox| inbox.finish(job)).or_raise(py)
     }

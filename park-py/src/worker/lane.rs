@@ -15,7 +15,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use park_core::ObjectId;
 use park_core::ipc::ToWorker;
 use park_core::proc::inbox::Job;
 use parking_lot::{Condvar, Mutex};
@@ -90,15 +89,11 @@ impl Lane {
         }
     }
 
-    /// Interrupts a call, if it is a coroutine that runs here.
-    pub(super) fn interrupt(&self, py: Python<'_>, call: ObjectId) -> PyResult<()> {
+    /// Where its calls run, if they are coroutines.
+    pub(super) fn event_loop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         match self {
-            Self::Threads(_) => Ok(()),
-            Self::Loop(lane) => lane
-                .get()
-                .home
-                .call_method1(py, "cancel", (call.to_string(),))
-                .map(drop),
+            Self::Threads(_) => None,
+            Self::Loop(lane) => Some(lane.get().home.clone_ref(py)),
         }
     }
 
