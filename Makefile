@@ -80,7 +80,7 @@ test: $(STAMPS)/extension ## all tests: Rust, a kill at every step, loom, shuttl
 	  loom 600 '$(LOOM)' \
 	  shuttle 600 '$(SHUTTLE)' \
 	  c-and-c++ 600 'PYTHON="$(CURDIR)/$(PY)" bash tests/c/run.sh' \
-	  python 900 '$(PY) -m pytest tests/python'
+	  python 1200 '$(PY) -m pytest tests/python'
 
 quick: $(STAMPS)/extension ## the core's tests and the fast Python tests
 	@$(STAGES) \
