@@ -100,7 +100,8 @@ check: $(STAMPS)/extension ## format, lints, stubs, header drift, import table, 
 crash: ## kill a process at every fail point of the core, in every role (about 80 s)
 	$(CRASH)
 
-soak: ## eight processes, random sizes, random deaths for MINUTES (default 5) in memory and again on disk, then random schedules
+soak: ## an hour's worth of allocations; eight processes, random sizes, random deaths for MINUTES (default 5) in memory and again on disk, then random schedules
+	cargo test -p park-core --release --lib an_hours_worth -- --ignored --nocapture
 	cargo test -p park-tests --release --test soak -- --minutes "$(MINUTES)" --seed "$$RANDOM"
 	cargo test -p park-tests --release --test soak -- --minutes "$(MINUTES)" --seed "$$RANDOM" --capacity-mb 256 --largest-mb 64 --keep 2.5
 	PARK_SHUTTLE=$$(awk -v m="$(MINUTES)" 'BEGIN { printf "%d", m * 1000 }') $(SHUTTLE)

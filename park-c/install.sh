@@ -20,7 +20,7 @@ fi
 private="-lstdc++ -lgcc_s -lpthread -lm -ldl"
 
 install -d "$prefix/include" "$prefix/lib/pkgconfig" "$prefix/lib/cmake/park"
-install -m 644 "$here/../include/park.h" "$here/../include/park.hpp" "$here/../include/park_values.hpp" "$prefix/include/"
+install -m 644 "$here"/../include/park.h "$here"/../include/*.hpp "$prefix/include/"
 install -m 644 "$built/libpark_c.a" "$prefix/lib/libpark.a"
 install -m 755 "$built/libpark_c.so" "$prefix/lib/libpark.so.$version"
 ln -sfn "libpark.so.$version" "$prefix/lib/libpark.so.$soversion"

@@ -12,6 +12,7 @@ park-core/src/channel/README.md.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,7 +59,7 @@ class Channel:
         return f"Channel({self._ref.hex()})"
 
 
-class _End:
+class _End(ABC):
     """What both ends have in common: the native end is made when it is first needed, and a pickle is a handle without one."""
 
     _native: Any
@@ -79,8 +80,9 @@ class _End:
     def __exit__(self, *exc):
         self.close()
 
+    @abstractmethod
     def close(self) -> None:
-        raise NotImplementedError
+        """Give this end back."""
 
     def __reduce__(self):
         return type(self), (self._channel,)

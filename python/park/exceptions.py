@@ -18,21 +18,13 @@ logger = logging.getLogger(__name__)
 
 
 class RayError(Exception):
-    """The base of every error that park raises of its own."""
+    """The base of every error that park raises of its own.
+
+    Some make their text from fields: `args` must stay what the constructor was given, so that the error pickles.
+    """
 
     #: The name of the core's error kind, where the error came from the core.
     kind: str | None = None
-
-
-class _OwnText(RayError):
-    """An error whose text is made from its fields rather than from `args`, which must stay what the constructor was given so that
-    the error pickles."""
-
-    def _text(self) -> str:
-        raise NotImplementedError
-
-    def __str__(self) -> str:
-        return self._text()
 
 
 # --- tasks ------------------------------------------------------------------------------------------------------------------------
@@ -141,36 +133,36 @@ def _dual(error: RayTaskError) -> RayTaskError:
     return error.as_instanceof_cause()
 
 
-class TaskCancelledError(_OwnText):
+class TaskCancelledError(RayError):
     """The task was cancelled."""
 
     def __init__(self, task_id=None, error_message=None):
         self.task_id = task_id
         self.error_message = error_message
 
-    def _text(self):
+    def __str__(self):
         task = f"Task: {self.task_id} was cancelled. " if self.task_id else ""
         return task + (self.error_message or "")
 
 
-class WorkerCrashedError(_OwnText):
+class WorkerCrashedError(RayError):
     """The process that ran the task died, and the task had no retries left."""
 
     def __init__(self, message=""):
         self.message = message
 
-    def _text(self):
+    def __str__(self):
         text = "The worker died unexpectedly while executing this task."
         return f"{text} {self.message}" if self.message else text
 
 
-class TaskUnschedulableError(_OwnText):
+class TaskUnschedulableError(RayError):
     """No machine of the session can ever have the resources that the task asks for."""
 
     def __init__(self, error_message):
         self.error_message = error_message
 
-    def _text(self):
+    def __str__(self):
         return f"The task is not schedulable: {self.error_message}"
 
 
@@ -182,20 +174,20 @@ class UserCodeException(RayError):
     """An exception of user code, wrapped by a library that wants it told apart from its own."""
 
 
-class UnserializableException(_OwnText):
+class UnserializableException(RayError):
     """The exception of a task could not be read back; the text is what it printed where it was raised."""
 
     def __init__(self, original_stack_trace):
         self.original_stack_trace = original_stack_trace
 
-    def _text(self):
+    def __str__(self):
         return f"Failed to deserialize exception.\nOriginal exception:\n{self.original_stack_trace}"
 
 
 # --- actors -----------------------------------------------------------------------------------------------------------------------
 
 
-class RayActorError(_OwnText):
+class RayActorError(RayError):
     """An actor could not finish a call: it is dead, or its process is being started again."""
 
     BASE_ERROR_MSG = "The actor experienced an error before finishing this task."
@@ -206,7 +198,7 @@ class RayActorError(_OwnText):
         self.actor_init_failed = actor_init_failed
         self.preempted = preempted
 
-    def _text(self):
+    def __str__(self):
         return self.error_msg
 
 
@@ -239,13 +231,13 @@ class ActorUnavailableError(RayActorError):
         )
 
 
-class ActorUnschedulableError(_OwnText):
+class ActorUnschedulableError(RayError):
     """No machine of the session can ever have the resources that the actor asks for."""
 
     def __init__(self, error_message):
         self.error_message = error_message
 
-    def _text(self):
+    def __str__(self):
         return f"The actor is not schedulable: {self.error_message}"
 
 
@@ -300,7 +292,7 @@ class OutOfMemoryError(RayError):
     """The machine is about to run out of memory."""
 
 
-class ObjectLostError(_OwnText):
+class ObjectLostError(RayError):
     """The object existed and its bytes are gone."""
 
     def __init__(self, object_ref_hex, owner_address=None, call_site="", message=""):
@@ -309,7 +301,7 @@ class ObjectLostError(_OwnText):
         self.call_site = call_site
         self.message = message
 
-    def _text(self):
+    def __str__(self):
         return self.message or f"Failed to retrieve object {self.object_ref_hex}."
 
 
@@ -360,7 +352,7 @@ class PlasmaObjectNotAvailable(RayError):
 # --- the system -------------------------------------------------------------------------------------------------------------------
 
 
-class RaySystemError(_OwnText):
+class RaySystemError(RayError):
     """The runtime itself failed, or is not in a state in which it could do what was asked."""
 
     def __init__(self, client_exc, traceback_str=None):
@@ -369,7 +361,7 @@ class RaySystemError(_OwnText):
         # Python would set this by itself, but for subclasses that are OSErrors too.
         self.args = (client_exc, traceback_str)
 
-    def _text(self):
+    def __str__(self):
         text = f"System error: {self.client_exc}"
         return f"{text}\ntraceback: {self.traceback_str}" if self.traceback_str else text
 
@@ -414,13 +406,13 @@ class UnsupportedError(RayError, NotImplementedError):
     """The operation is not offered here."""
 
 
-class RuntimeEnvSetupError(_OwnText):
+class RuntimeEnvSetupError(RayError):
     """The environment of a worker could not be set up."""
 
     def __init__(self, error_message=None):
         self.error_message = error_message
 
-    def _text(self):
+    def __str__(self):
         return "\n".join(["Failed to set up runtime environment.", *filter(None, [self.error_message])])
 
 

@@ -68,7 +68,7 @@ fn most_of_what_is_free_can_be_lent_in_one_block() {
 }
 
 #[test]
-#[ignore = "an hour's worth of operations: a minute, and 2 GiB of memory"]
+#[ignore = "an hour's worth of operations, a minute long and with 2 GiB of memory: `make soak` runs it"]
 fn an_hours_worth_leaves_most_of_what_is_free_in_one_block() {
     for seed in [1, 2, 3].map(|n: u64| n * 104_729) {
         let (worst, mean) = run(2 << 30, 1_000_000, seed);
