@@ -19,6 +19,7 @@ pub mod config;
 pub mod error;
 pub mod id;
 pub mod ipc;
+pub mod kv;
 pub mod proc;
 pub mod runtime;
 pub mod sched;

@@ -1,0 +1,362 @@
+//! Blocks for tokens to come, and what becomes of them when the tokens are there.
+
+use super::sequence::SequenceId;
+use super::{Cache, find};
+use crate::error::{Result, bail};
+use crate::kv::group::left_behind;
+use crate::kv::{BlockId, Event};
+
+/// A sequence has got a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Placed {
+    /// The sequence.
+    pub sequence: SequenceId,
+    /// The group.
+    pub group: u8,
+    /// Where in the sequence's table, counted in blocks.
+    pub position: u32,
+    /// The block.
+    pub block: BlockId,
+}
+
+/// A block's content is to be copied before anything of this step is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Copy {
+    /// From this block,
+    pub from: BlockId,
+    /// to this one.
+    pub to: BlockId,
+}
+
+/// What an engine has to do to its memory and its block tables, in the order of the lists.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Contents to copy, all before the first token is written.
+    pub copies: Vec<Copy>,
+    /// Blocks that tables have got.
+    pub placed: Vec<Placed>,
+}
+
+impl Changes {
+    /// Empties the lists and keeps their memory.
+    pub fn clear(&mut self) {
+        self.copies.clear();
+        self.placed.clear();
+    }
+}
+
+impl Cache {
+    /// How many free blocks [`grow`](Self::grow) would take.
+    ///
+    /// # Errors
+    /// `NotFound` for a sequence that has ended.
+    pub fn blocks_to_grow(&self, id: SequenceId, tokens: u32) -> Result<u32> {
+        let sequence = self.get(id)?;
+        let wanted = tokens.div_ceil(self.config.block_size);
+        let full = self.groups.full.len();
+        let more = wanted.saturating_sub(sequence.positions(full)) * self.groups.kinds.len() as u32;
+        let at = sequence.computed / self.config.block_size;
+        let copied = if tokens > sequence.computed {
+            (0..full)
+                .filter(|group| self.must_copy(self.own_block(id, at, *group)))
+                .count()
+                + sequence
+                    .windows
+                    .iter()
+                    .filter(|window| self.must_copy(window.get(at)))
+                    .count()
+        } else {
+            0
+        };
+        Ok(more + copied as u32)
+    }
+
+    /// Makes room for the first `tokens` tokens of a sequence, known or to come. Blocks behind a window are given back first; a block
+    /// that is to be written to and that others can see is replaced by a copy of its own. False, with nothing taken, if there are not
+    /// enough free blocks or the tenant may not have them.
+    ///
+    /// # Errors
+    /// `NotFound` for a sequence that has ended, `InvalidArgument` for fewer tokens than are computed or more than 2^31 - 1.
+    pub fn grow(&mut self, id: SequenceId, tokens: u32, changes: &mut Changes) -> Result<bool> {
+        let block_size = self.config.block_size;
+        let sequence = find(&mut self.sequences, id)?;
+        if tokens < sequence.computed || tokens > i32::MAX as u32 {
+            bail!(
+                InvalidArgument,
+                "room for {tokens} tokens was asked for, and {} are computed",
+                sequence.computed
+            );
+        }
+        let (computed, tenant) = (sequence.computed, sequence.tenant);
+        if !self.groups.windows.is_empty() {
+            self.leave_behind(id)?;
+        }
+        let needed = self.blocks_to_grow(id, tokens)?;
+        if needed == 0 {
+            return Ok(true);
+        }
+        let mut taken = std::mem::take(&mut self.scratch);
+        if !self.pool.allocate(needed, tenant, &mut taken) {
+            self.scratch = taken;
+            return Ok(false);
+        }
+        let mut blocks = taken.drain(..);
+        let mut next = || blocks.next().expect("as many were allocated as are placed");
+
+        let full = self.groups.full.len();
+        let at = computed / block_size;
+        let sequence = &mut self.sequences[id];
+        let had = sequence.positions(full);
+        let wanted = tokens.div_ceil(block_size).max(had);
+        let own_at = (at.max(sequence.base_blocks) - sequence.base_blocks) as usize * full;
+        let writes = tokens > computed;
+        // Groups side by side: room first, then one group after the other.
+        sequence
+            .own
+            .resize((wanted - sequence.base_blocks) as usize * full, BlockId::NULL);
+        for (nth, group) in self.groups.full.iter().enumerate() {
+            if writes && at < had {
+                let place = &mut sequence.own[own_at + nth];
+                if self.pool.is_visible(*place) {
+                    let copy = Copy {
+                        from: *place,
+                        to: next(),
+                    };
+                    *place = copy.to;
+                    changes.copies.push(copy);
+                    changes.placed.push(Placed {
+                        sequence: id,
+                        group: *group,
+                        position: at,
+                        block: copy.to,
+                    });
+                    self.in_flight.push(copy.from);
+                }
+            }
+            for position in had..wanted {
+                let block = next();
+                sequence.own[(position - sequence.base_blocks) as usize * full + nth] = block;
+                changes.placed.push(Placed {
+                    sequence: id,
+                    group: *group,
+                    position,
+                    block,
+                });
+            }
+        }
+        for ((group, _), window) in self.groups.windows.iter().zip(&mut sequence.windows) {
+            if writes
+                && let Some(place) = at
+                    .checked_sub(window.behind)
+                    .and_then(|at| window.live.get_mut(at as usize))
+                && self.pool.is_visible(*place)
+            {
+                let copy = Copy {
+                    from: *place,
+                    to: next(),
+                };
+                *place = copy.to;
+                changes.copies.push(copy);
+                changes.placed.push(Placed {
+                    sequence: id,
+                    group: *group,
+                    position: at,
+                    block: copy.to,
+                });
+                self.in_flight.push(copy.from);
+            }
+            for position in window.len()..wanted {
+                let block = next();
+                window.live.push_back(block);
+                changes.placed.push(Placed {
+                    sequence: id,
+                    group: *group,
+                    position,
+                    block,
+                });
+            }
+        }
+        debug_assert!(blocks.next().is_none(), "more was allocated than placed");
+        drop(blocks);
+        self.scratch = taken;
+        Ok(true)
+    }
+
+    /// The copies of the plan in flight are done: their sources are given back.
+    ///
+    /// # Errors
+    /// None but those of a cache that does not add up.
+    pub fn settle(&mut self) -> Result<()> {
+        let in_flight = std::mem::take(&mut self.in_flight);
+        let released = self.pool.release(&in_flight);
+        self.in_flight = in_flight;
+        self.in_flight.clear();
+        released
+    }
+
+    /// The first `computed` tokens of a sequence are computed, or will be by work that is given out already: their full blocks can be
+    /// found from now on.
+    ///
+    /// # Errors
+    /// `NotFound` for a sequence that has ended, `InvalidArgument` for fewer tokens than before, more than known, or more than there is
+    /// room for.
+    pub fn advance(&mut self, id: SequenceId, computed: u32) -> Result<()> {
+        let full = self.groups.full.len();
+        let sequence = find(&mut self.sequences, id)?;
+        let room = sequence.positions(full) * self.config.block_size;
+        if computed < sequence.computed || computed > sequence.known.min(room) {
+            bail!(
+                InvalidArgument,
+                "{computed} tokens were said to be computed: {} were before, {} are known, and there is room for {room}",
+                sequence.computed,
+                sequence.known
+            );
+        }
+        let (first, end) = (
+            sequence.computed / self.config.block_size,
+            computed / self.config.block_size,
+        );
+        sequence.computed = computed;
+        if self.config.caching && first < end {
+            self.register(id, first, end)?;
+        }
+        Ok(())
+    }
+
+    /// Work that was given out has failed: only the first `computed` tokens are computed, and what was registered of the others cannot be
+    /// found any more. Blocks stay.
+    ///
+    /// # Errors
+    /// `NotFound` for a sequence that has ended, `InvalidArgument` for more tokens than are computed, or fewer than are shared by a fork.
+    pub fn rewind(&mut self, id: SequenceId, computed: u32) -> Result<()> {
+        let full = self.groups.full.len();
+        let block_size = self.config.block_size;
+        let sequence = find(&mut self.sequences, id)?;
+        if computed > sequence.computed || computed < sequence.base_blocks * block_size {
+            bail!(
+                InvalidArgument,
+                "{computed} tokens were to remain of {} computed ones, {} of which are shared with a fork",
+                sequence.computed,
+                sequence.base_blocks * block_size
+            );
+        }
+        let first = computed / block_size;
+        let own = (first - sequence.base_blocks) as usize * full;
+        for block in sequence.own.get(own..).unwrap_or_default() {
+            self.pool.forget(*block)?;
+        }
+        for window in &sequence.windows {
+            for block in window.live.iter().skip(first.saturating_sub(window.behind) as usize) {
+                self.pool.forget(*block)?;
+            }
+        }
+        sequence.computed = computed;
+        Ok(())
+    }
+
+    /// Gives back blocks past those that known tokens need: room for drafts that were not accepted.
+    ///
+    /// # Errors
+    /// `NotFound` for a sequence that has ended.
+    pub fn trim(&mut self, id: SequenceId) -> Result<()> {
+        let full = self.groups.full.len();
+        let sequence = find(&mut self.sequences, id)?;
+        let needed = sequence.known.div_ceil(self.config.block_size);
+        let keep = (needed.max(sequence.base_blocks) - sequence.base_blocks) as usize * full;
+        let mut left = std::mem::take(&mut self.scratch);
+        left.extend(sequence.own.drain(keep.min(sequence.own.len())..).rev());
+        for window in &mut sequence.windows {
+            let keep = needed.saturating_sub(window.behind) as usize;
+            left.extend(window.live.drain(keep.min(window.live.len())..).rev());
+        }
+        let released = self.pool.release(&left);
+        left.clear();
+        self.scratch = left;
+        released
+    }
+
+    /// Gives back what lies behind windows, the latest first.
+    fn leave_behind(&mut self, id: SequenceId) -> Result<()> {
+        let block_size = self.config.block_size;
+        let sequence = &mut self.sequences[id];
+        let mut left = std::mem::take(&mut self.scratch);
+        let mut released = Ok(());
+        for ((_, tokens), window) in self.groups.windows.iter().zip(&mut sequence.windows) {
+            let behind = left_behind(*tokens, sequence.computed, block_size);
+            let leaving = (behind.saturating_sub(window.behind) as usize).min(window.live.len());
+            left.extend(window.live.drain(..leaving).rev());
+            window.behind += leaving as u32;
+            released = released.and(self.pool.release(&left));
+            left.clear();
+        }
+        self.scratch = left;
+        released
+    }
+
+    /// Full blocks at these positions can be found from now on.
+    fn register(&mut self, id: SequenceId, first: u32, end: u32) -> Result<()> {
+        let full = self.groups.full.len();
+        let block_size = self.config.block_size as usize;
+        let masks = self.masks_of(self.sequences[id].epoch).into_owned();
+        let sequence = &self.sequences[id];
+        let epoch = sequence.epoch;
+        let keys = &sequence.keys[(first - sequence.base_blocks) as usize..(end - sequence.base_blocks) as usize];
+        let parent = match first.checked_sub(sequence.base_blocks + 1) {
+            Some(before) => sequence.keys[before as usize],
+            None => self
+                .segments
+                .path(sequence.base)
+                .find_map(|segment| segment.keys.last().copied())
+                .unwrap_or(sequence.root),
+        };
+        let tokens = |position: usize| &sequence.tokens[position * block_size..(position + 1) * block_size];
+        for (nth, group) in self.groups.full.iter().enumerate() {
+            let mask = masks[*group as usize];
+            let mut before = parent;
+            for (position, key) in (first..end).zip(keys) {
+                let block = sequence.own[(position - sequence.base_blocks) as usize * full + nth];
+                self.pool.register(block, key.masked(mask), epoch, *group)?;
+                if let Some(contents) = &mut self.contents {
+                    contents.put(block, before.masked(mask), tokens(position as usize));
+                }
+                before = *key;
+            }
+        }
+        for ((group, _), window) in self.groups.windows.iter().zip(&sequence.windows) {
+            for (position, key) in (first..end).zip(keys) {
+                let block = window.get(position).unwrap_or(BlockId::NULL);
+                if !block.is_null() {
+                    self.pool
+                        .register(block, key.masked(masks[*group as usize]), epoch, *group)?;
+                    if let Some(contents) = &mut self.contents {
+                        contents.put(block, parent, tokens(position as usize));
+                    }
+                }
+            }
+        }
+        if self.pool.records_events() {
+            for group in 0..self.groups.kinds.len() {
+                let mask = masks[group];
+                self.pool.record(Event::Stored {
+                    keys: keys.iter().map(|key| key.masked(mask)).collect(),
+                    parent: (first > 0).then(|| parent.masked(mask)),
+                    tokens: sequence.tokens[first as usize * block_size..end as usize * block_size].to_vec(),
+                    block_size: self.config.block_size,
+                    group: group as u8,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A sequence's block of the `nth` full group, if it is not a shared one before its own.
+    fn own_block(&self, id: SequenceId, position: u32, nth: usize) -> Option<BlockId> {
+        let sequence = &self.sequences[id];
+        let own = position.checked_sub(sequence.base_blocks)? as usize * self.groups.full.len() + nth;
+        sequence.own.get(own).copied()
+    }
+
+    fn must_copy(&self, block: Option<BlockId>) -> bool {
+        block.is_some_and(|block| self.pool.is_visible(block))
+    }
+}

@@ -1,0 +1,208 @@
+//! The longest cached prefix of a sequence.
+//!
+//! A prefix can be used if every group has what the next token attends to: a full group all blocks, a group with a window those in the
+//! window before the next token. The end is found from the full groups first, then moved back until every window agrees.
+
+use super::contents::Part;
+use super::sequence::{Sequence, SequenceId};
+use super::{Cache, find};
+use crate::error::{Result, bail};
+use crate::kv::group::left_behind;
+use crate::kv::{BlockId, Key};
+
+/// A cached prefix that was found. It is good until the next call that changes the cache.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Hit {
+    /// Tokens of the prefix.
+    pub tokens: u32,
+    /// Of its blocks, those that nobody uses now: as many free blocks fewer there are once it is attached.
+    pub free: u32,
+    /// Whole blocks of the full groups, those of one position side by side.
+    full: Vec<BlockId>,
+    /// Of each window group: blocks left behind, and those in the window.
+    windows: Vec<(u32, Vec<BlockId>)>,
+    /// A block whose beginning is used.
+    part: Option<Part>,
+}
+
+impl Cache {
+    /// Looks up the longest cached prefix of a sequence that has no blocks, of at most `limit` tokens and short of its last token: that
+    /// one has to be computed, for its output.
+    ///
+    /// # Errors
+    /// `NotFound` for a sequence that has ended, `InvalidArgument` for one that has blocks.
+    pub fn lookup(&self, id: SequenceId, limit: u32) -> Result<Hit> {
+        let sequence = self.get(id)?;
+        if sequence.has_blocks() {
+            bail!(
+                InvalidArgument,
+                "{id:?} has {} computed tokens already",
+                sequence.computed
+            );
+        }
+        if !self.config.caching {
+            return Ok(Hit::default());
+        }
+        let limit = limit.min(sequence.known - 1);
+        let masks = self.masks_of(sequence.epoch);
+        let most = (limit / self.config.block_size) as usize;
+        let mut full = Vec::with_capacity(most * self.groups.full.len());
+        let mut blocks = if self.groups.full.is_empty() {
+            most
+        } else {
+            self.match_full(sequence, &masks, most, &mut full)
+        };
+        let mut windows = Vec::new();
+        loop {
+            let before = blocks;
+            windows.clear();
+            for (group, window) in &self.groups.windows {
+                let (end, run) = self.match_window(sequence, masks[*group as usize], *window, blocks);
+                blocks = end;
+                windows.push(run);
+            }
+            if blocks == before {
+                break;
+            }
+        }
+        full.truncate(blocks * self.groups.full.len());
+        let mut hit = Hit {
+            tokens: blocks as u32 * self.config.block_size,
+            free: 0,
+            full,
+            windows,
+            part: None,
+        };
+        if let Some(contents) = &self.contents
+            && self.config.partial
+        {
+            let parent = match blocks {
+                0 => sequence.root,
+                _ => sequence.keys[blocks - 1],
+            };
+            let wanted = &sequence.tokens[hit.tokens as usize..limit as usize];
+            hit.part = contents.longest_part(&self.pool, parent.masked(masks[0]), sequence.epoch, wanted);
+            hit.tokens += hit.part.map_or(0, |part| part.tokens);
+        }
+        hit.free = self.unused(&hit);
+        Ok(hit)
+    }
+
+    /// Gives a sequence the prefix that was found for it: these tokens are computed.
+    ///
+    /// # Errors
+    /// `NotFound` for a sequence that has ended, `InvalidArgument` for one that has blocks or if a block of the hit is not what it was,
+    /// `StoreFull` if the tenant's quota has no room.
+    pub fn attach(&mut self, id: SequenceId, hit: &Hit) -> Result<()> {
+        let sequence = find(&mut self.sequences, id)?;
+        if sequence.has_blocks() {
+            bail!(
+                InvalidArgument,
+                "{id:?} has {} computed tokens already",
+                sequence.computed
+            );
+        }
+        let tenant = sequence.tenant;
+        let stale = |block: BlockId| !block.is_null() && self.pool.key_of(block).is_none();
+        if hit.blocks().any(stale) {
+            bail!(InvalidArgument, "the cache has changed since the hit was found");
+        }
+        if hit.free > self.pool.available_to(tenant) {
+            bail!(
+                StoreFull,
+                "tenant {} holds {} blocks of its {}, and the prefix has {} more",
+                tenant.0,
+                self.pool.held_by(tenant),
+                self.pool.limit_of(tenant),
+                hit.free
+            );
+        }
+        let mut blocks = std::mem::take(&mut self.scratch);
+        blocks.extend(hit.blocks());
+        let touched = self.pool.touch(&blocks, tenant);
+        if touched.is_ok() {
+            self.pool.hit(&blocks);
+        }
+        blocks.clear();
+        self.scratch = blocks;
+        touched?;
+        sequence.own.clone_from(&hit.full);
+        sequence.own.extend(hit.part.map(|part| part.block));
+        for (window, (behind, live)) in sequence.windows.iter_mut().zip(&hit.windows) {
+            window.behind = *behind;
+            window.live.extend(live);
+        }
+        sequence.computed = hit.tokens;
+        let stats = &mut self.tenants[tenant.0 as usize];
+        stats.asked += u64::from(sequence.known);
+        stats.hit += u64::from(hit.tokens);
+        Ok(())
+    }
+
+    /// Appends the blocks of all full groups up to the first that is missing; returns how many positions.
+    fn match_full(&self, sequence: &Sequence, masks: &[u128], most: usize, found: &mut Vec<BlockId>) -> usize {
+        for (position, key) in sequence.keys[..most].iter().enumerate() {
+            for group in &self.groups.full {
+                match self.find_block(sequence, position, *key, masks[*group as usize]) {
+                    Some(block) => found.push(block),
+                    None => return position,
+                }
+            }
+        }
+        most
+    }
+
+    /// The last position, at most `most`, before which the group has all blocks in the window; and what its table is then.
+    fn match_window(&self, sequence: &Sequence, mask: u128, window: u32, most: usize) -> (usize, (u32, Vec<BlockId>)) {
+        let needed = (window - 1).div_ceil(self.config.block_size) as usize;
+        if needed == 0 {
+            return (most, (most as u32, Vec::new())); // the next token attends to itself only
+        }
+        let mut run = Vec::new();
+        let mut end = most;
+        for position in (0..most).rev() {
+            match self.find_block(sequence, position, sequence.keys[position], mask) {
+                Some(block) => run.push(block),
+                None => {
+                    run.clear();
+                    end = position;
+                }
+            }
+            if run.len() == needed {
+                break;
+            }
+        }
+        run.reverse();
+        let behind = left_behind(window, end as u32 * self.config.block_size, self.config.block_size);
+        // A run that reached the start may be shorter than the window; one that did not is as long as it.
+        let run = run.split_off((run.len() + behind as usize).saturating_sub(end));
+        (end, (behind, run))
+    }
+
+    fn find_block(&self, sequence: &Sequence, position: usize, key: Key, mask: u128) -> Option<BlockId> {
+        let block = self.pool.find(key.masked(mask), sequence.epoch)?;
+        match &self.contents {
+            Some(contents) if self.config.verify => contents.holds(block, position, &sequence.tokens).then_some(block),
+            _ => Some(block),
+        }
+    }
+
+    fn unused(&self, hit: &Hit) -> u32 {
+        hit.blocks()
+            .filter(|block| !block.is_null() && self.pool.references(*block) == 0)
+            .count() as u32
+    }
+}
+
+impl Hit {
+    fn blocks(&self) -> impl Iterator<Item = BlockId> {
+        let windows = self.windows.iter().flat_map(|(_, live)| live);
+        let part = self.part.iter().map(|part| &part.block);
+        self.full.iter().chain(part).chain(windows).copied()
+    }
+
+    /// Whether its end lies within a block, which the sequence then copies.
+    pub fn ends_within_block(&self) -> bool {
+        self.part.is_some()
+    }
+}

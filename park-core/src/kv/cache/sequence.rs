@@ -1,0 +1,72 @@
+//! A sequence: the tokens it knows, as keys; the blocks that hold what was computed of them.
+
+use std::collections::VecDeque;
+
+use slotmap::new_key_type;
+
+use super::segment::SegmentId;
+use crate::kv::pool::TenantId;
+use crate::kv::{BlockId, Key};
+
+new_key_type! {
+    /// A sequence of a cache. Ids are never used twice.
+    pub struct SequenceId;
+}
+
+/// The table of a sliding window: null blocks, then those of the window.
+#[derive(Clone, Default)]
+pub(super) struct Window {
+    /// How many of the first blocks are behind the window.
+    pub(super) behind: u32,
+    pub(super) live: VecDeque<BlockId>,
+}
+
+impl Window {
+    pub(super) fn len(&self) -> u32 {
+        self.behind + self.live.len() as u32
+    }
+
+    pub(super) fn get(&self, position: u32) -> Option<BlockId> {
+        match position.checked_sub(self.behind) {
+            Some(at) => self.live.get(at as usize).copied(),
+            None => Some(BlockId::NULL),
+        }
+    }
+}
+
+/// See the module. Positions count blocks from the start of the sequence.
+pub(super) struct Sequence {
+    pub(super) tenant: TenantId,
+    pub(super) epoch: u32,
+    /// Where its chain of keys begins.
+    pub(super) root: Key,
+    /// Blocks and keys that it has in common with the sequences it was forked from or with: those before `base_blocks`.
+    pub(super) base: Option<SegmentId>,
+    pub(super) base_blocks: u32,
+    /// Keys of the full blocks of known tokens, from `base_blocks` on.
+    pub(super) keys: Vec<Key>,
+    /// Known tokens after the last full block.
+    pub(super) tail: Vec<u32>,
+    /// Blocks of the full groups from `base_blocks` on, those of one position side by side.
+    pub(super) own: Vec<BlockId>,
+    /// Tables of the window groups.
+    pub(super) windows: Vec<Window>,
+    pub(super) known: u32,
+    pub(super) computed: u32,
+    /// All known tokens, if the cache keeps them.
+    pub(super) tokens: Vec<u32>,
+}
+
+impl Sequence {
+    /// Positions for which there are blocks.
+    pub(super) fn positions(&self, full_groups: usize) -> u32 {
+        match self.own.len().checked_div(full_groups) {
+            Some(own) => self.base_blocks + own as u32,
+            None => self.windows.first().map_or(0, Window::len),
+        }
+    }
+
+    pub(super) fn has_blocks(&self) -> bool {
+        self.base.is_some() || !self.own.is_empty() || self.windows.iter().any(|window| window.len() > 0)
+    }
+}

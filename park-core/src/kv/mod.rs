@@ -1,0 +1,40 @@
+//! The paged KV cache and its scheduler: which tokens' keys and values lie in which blocks, who shares them, and what is computed next.
+//!
+//! Logic only: no memory is touched here. An engine gets plans (blocks to write to, blocks to copy) and says what it has done. `README.md`
+//! beside this file tells the life of a block, a sequence and an epoch.
+//!
+//! Everything is owned by one thread (`&mut self`), ids are 32-bit numbers, and calls take batches. Three layers, each of use by itself:
+//!
+//! | layer | for whom |
+//! |---|---|
+//! | [`Pool`] | an engine with tables of its own: blocks, references, keys (vLLM's `BlockPool`) |
+//! | [`Cache`] | an engine with a scheduler of its own: sequences, prefixes, forks, windows |
+//! | [`Scheduler`] | an engine that only computes |
+//!
+//! | file | what |
+//! |---|---|
+//! | `block`, `pool` | ids; the pool |
+//! | `key/` | what blocks are found by |
+//! | `index` | from keys to blocks |
+//! | `evict/` | which free block is taken next |
+//! | `group` | full attention, sliding windows |
+//! | `cache/` | sequences over a pool |
+//! | `schedule/` | requests over a cache |
+//! | `event` | what can be found, for those who mirror it |
+
+mod block;
+mod cache;
+mod event;
+mod evict;
+mod group;
+mod index;
+mod key;
+mod pool;
+
+pub use block::BlockId;
+pub use cache::{Cache, CacheConfig, Changes, Copy, Hit, Placed, SequenceId, TenantStats};
+pub use event::Event;
+pub use evict::{Eviction, Retention};
+pub use group::Group;
+pub use key::{Algorithm, Key, Keyer, Media, Namespace};
+pub use pool::{Pool, PoolConfig, PoolStats, TenantId};
