@@ -30,6 +30,7 @@ mod group;
 mod index;
 mod key;
 mod pool;
+mod schedule;
 
 pub use block::BlockId;
 pub use cache::{Cache, CacheConfig, Changes, Copy, Hit, Placed, SequenceId, TenantStats};
@@ -38,3 +39,6 @@ pub use evict::{Eviction, Retention};
 pub use group::Group;
 pub use key::{Algorithm, Key, Keyer, Media, Namespace};
 pub use pool::{Pool, PoolConfig, PoolStats, TenantId};
+pub use schedule::{
+    OnEpoch, Outcome, Plan, Policy, Preempted, Request, Scheduler, SchedulerConfig, SchedulerStats, Swap, Work,
+};

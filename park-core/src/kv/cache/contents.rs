@@ -16,6 +16,8 @@ const WIDTH: usize = 4;
 pub(super) struct Part {
     pub(super) block: BlockId,
     pub(super) tokens: u32,
+    /// Whether nobody uses the block now.
+    pub(super) unused: bool,
 }
 
 pub(super) struct Contents {
@@ -25,6 +27,9 @@ pub(super) struct Contents {
     parents: Vec<Key>,
     /// Blocks by their parent's key, newest first; empty unless parts are used.
     followers: Vec<[BlockId; WIDTH]>,
+    /// Of each block, the step that computes it: copies come before what is computed, so one cannot be copied in its own step.
+    computed_in: Vec<u64>,
+    step: u64,
 }
 
 impl Contents {
@@ -36,6 +41,8 @@ impl Contents {
             tokens: vec![0; blocks * block_size],
             parents: vec![Key::NONE; if config.partial { blocks } else { 0 }],
             followers: vec![[BlockId::NULL; WIDTH]; places],
+            computed_in: vec![0; if config.partial { blocks } else { 0 }],
+            step: 0,
         }
     }
 
@@ -47,11 +54,17 @@ impl Contents {
             return;
         }
         self.parents[block.at()] = parent;
+        self.computed_in[block.at()] = self.step;
         let place = self.place(parent);
         let followers = &mut self.followers[place];
         let last = followers.iter().position(|other| *other == block).unwrap_or(WIDTH - 1);
         followers[..=last].rotate_right(1);
         followers[0] = block;
+    }
+
+    /// What was registered up to now is computed.
+    pub(super) fn settle(&mut self) {
+        self.step += 1;
     }
 
     /// Whether a block holds the tokens at this position of a sequence.
@@ -64,10 +77,12 @@ impl Contents {
     pub(super) fn longest_part(&self, pool: &Pool, parent: Key, epoch: u32, wanted: &[u32]) -> Option<Part> {
         self.followers[self.place(parent)]
             .iter()
-            .filter(|block| self.parents[block.at()] == parent && pool.is_cached_in(**block, epoch))
+            .filter(|block| self.parents[block.at()] == parent && self.computed_in[block.at()] < self.step)
+            .filter(|block| pool.is_cached_in(**block, epoch))
             .map(|block| Part {
                 block: *block,
                 tokens: self.of(*block).iter().zip(wanted).take_while(|(a, b)| a == b).count() as u32,
+                unused: pool.references(*block) == 0,
             })
             .filter(|part| part.tokens > 0)
             .max_by_key(|part| part.tokens)

@@ -22,6 +22,8 @@ pub struct Placed {
 /// A block's content is to be copied before anything of this step is computed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Copy {
+    /// Whose the copy is.
+    pub sequence: SequenceId,
     /// From this block,
     pub from: BlockId,
     /// to this one.
@@ -88,9 +90,7 @@ impl Cache {
             );
         }
         let (computed, tenant) = (sequence.computed, sequence.tenant);
-        if !self.groups.windows.is_empty() {
-            self.leave_behind(id)?;
-        }
+        self.leave_behind(id)?;
         let needed = self.blocks_to_grow(id, tokens)?;
         if needed == 0 {
             return Ok(true);
@@ -119,6 +119,7 @@ impl Cache {
                 let place = &mut sequence.own[own_at + nth];
                 if self.pool.is_visible(*place) {
                     let copy = Copy {
+                        sequence: id,
                         from: *place,
                         to: next(),
                     };
@@ -152,6 +153,7 @@ impl Cache {
                 && self.pool.is_visible(*place)
             {
                 let copy = Copy {
+                    sequence: id,
                     from: *place,
                     to: next(),
                 };
@@ -182,11 +184,14 @@ impl Cache {
         Ok(true)
     }
 
-    /// The copies of the plan in flight are done: their sources are given back.
+    /// A step is over: its copies are done, and their sources given back; its tokens are computed.
     ///
     /// # Errors
     /// None but those of a cache that does not add up.
     pub fn settle(&mut self) -> Result<()> {
+        if let Some(contents) = &mut self.contents {
+            contents.settle();
+        }
         let in_flight = std::mem::take(&mut self.in_flight);
         let released = self.pool.release(&in_flight);
         self.in_flight = in_flight;
@@ -224,12 +229,11 @@ impl Cache {
     }
 
     /// Work that was given out has failed: only the first `computed` tokens are computed, and what was registered of the others cannot be
-    /// found any more. Blocks stay.
+    /// found any more. Blocks past them are given back, as others may have found some of them already.
     ///
     /// # Errors
     /// `NotFound` for a sequence that has ended, `InvalidArgument` for more tokens than are computed, or fewer than are shared by a fork.
     pub fn rewind(&mut self, id: SequenceId, computed: u32) -> Result<()> {
-        let full = self.groups.full.len();
         let block_size = self.config.block_size;
         let sequence = find(&mut self.sequences, id)?;
         if computed > sequence.computed || computed < sequence.base_blocks * block_size {
@@ -240,8 +244,20 @@ impl Cache {
                 sequence.base_blocks * block_size
             );
         }
-        let first = computed / block_size;
-        let own = (first - sequence.base_blocks) as usize * full;
+        sequence.computed = computed;
+        self.forget_from(id, computed)?;
+        self.cut(id, computed.div_ceil(block_size))
+    }
+
+    /// From token `start` on, nothing of a sequence's own blocks can be found any more; the sequence itself goes on.
+    ///
+    /// # Errors
+    /// `NotFound` for a sequence that has ended.
+    pub(in crate::kv) fn forget_from(&mut self, id: SequenceId, start: u32) -> Result<()> {
+        let full = self.groups.full.len();
+        let sequence = find(&mut self.sequences, id)?;
+        let first = start / self.config.block_size;
+        let own = first.saturating_sub(sequence.base_blocks) as usize * full;
         for block in sequence.own.get(own..).unwrap_or_default() {
             self.pool.forget(*block)?;
         }
@@ -250,7 +266,6 @@ impl Cache {
                 self.pool.forget(*block)?;
             }
         }
-        sequence.computed = computed;
         Ok(())
     }
 
@@ -259,14 +274,19 @@ impl Cache {
     /// # Errors
     /// `NotFound` for a sequence that has ended.
     pub fn trim(&mut self, id: SequenceId) -> Result<()> {
+        let known = self.get(id)?.known;
+        self.cut(id, known.div_ceil(self.config.block_size))
+    }
+
+    /// Gives back a sequence's own blocks from a position on, the last first.
+    fn cut(&mut self, id: SequenceId, position: u32) -> Result<()> {
         let full = self.groups.full.len();
         let sequence = find(&mut self.sequences, id)?;
-        let needed = sequence.known.div_ceil(self.config.block_size);
-        let keep = (needed.max(sequence.base_blocks) - sequence.base_blocks) as usize * full;
+        let keep = position.saturating_sub(sequence.base_blocks) as usize * full;
         let mut left = std::mem::take(&mut self.scratch);
         left.extend(sequence.own.drain(keep.min(sequence.own.len())..).rev());
         for window in &mut sequence.windows {
-            let keep = needed.saturating_sub(window.behind) as usize;
+            let keep = position.saturating_sub(window.behind) as usize;
             left.extend(window.live.drain(keep.min(window.live.len())..).rev());
         }
         let released = self.pool.release(&left);
@@ -275,10 +295,16 @@ impl Cache {
         released
     }
 
-    /// Gives back what lies behind windows, the latest first.
-    fn leave_behind(&mut self, id: SequenceId) -> Result<()> {
+    /// Gives back what lies behind windows, the latest first: what [`grow`](Self::grow) begins with.
+    ///
+    /// # Errors
+    /// `NotFound` for a sequence that has ended.
+    pub fn leave_behind(&mut self, id: SequenceId) -> Result<()> {
         let block_size = self.config.block_size;
-        let sequence = &mut self.sequences[id];
+        let sequence = find(&mut self.sequences, id)?;
+        if self.groups.windows.is_empty() {
+            return Ok(());
+        }
         let mut left = std::mem::take(&mut self.scratch);
         let mut released = Ok(());
         for ((_, tokens), window) in self.groups.windows.iter().zip(&mut sequence.windows) {

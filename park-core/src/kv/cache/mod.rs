@@ -483,6 +483,51 @@ impl Cache {
         Ok(())
     }
 
+    /// The sequence starts again in the present epoch, and knows only its first `known` tokens: `tail` is those of them after their last
+    /// full block.
+    ///
+    /// # Errors
+    /// `NotFound` for a sequence that has ended; `InvalidArgument` for more tokens than it knows, or another number of them in the tail.
+    pub fn restart(&mut self, id: SequenceId, known: u32, tail: &[u32]) -> Result<()> {
+        let block_size = self.config.block_size;
+        let sequence = find(&mut self.sequences, id)?;
+        if known == 0 || known > sequence.known || tail.len() != (known % block_size) as usize {
+            bail!(
+                InvalidArgument,
+                "the first {known} tokens of {} were to remain, with {} after the last full block",
+                sequence.known,
+                tail.len()
+            );
+        }
+        self.renew(id)?;
+        let sequence = find(&mut self.sequences, id)?;
+        sequence.known = known;
+        sequence.keys.truncate((known / block_size) as usize);
+        sequence.tail.clear();
+        sequence.tail.extend_from_slice(tail);
+        sequence.tokens.truncate(known as usize);
+        Ok(())
+    }
+
+    /// How many blocks a sequence's tables have.
+    ///
+    /// # Errors
+    /// `NotFound` for a sequence that has ended.
+    pub fn positions(&self, id: SequenceId) -> Result<u32> {
+        Ok(self.get(id)?.positions(self.groups.full.len()))
+    }
+
+    /// How many blocks a sequence's tables have, null blocks not counted.
+    ///
+    /// # Errors
+    /// `NotFound` for a sequence that has ended.
+    pub fn blocks_held(&self, id: SequenceId) -> Result<u32> {
+        let sequence = self.get(id)?;
+        let shared = sequence.base_blocks as usize * self.groups.full.len();
+        let windows: usize = sequence.windows.iter().map(|window| window.live.len()).sum();
+        Ok((shared + sequence.own.len() + windows) as u32)
+    }
+
     /// Nothing can be found any more. False, and nothing happens, while a sequence has blocks.
     pub fn reset(&mut self) -> bool {
         self.pool.reset()

@@ -201,6 +201,19 @@ impl Hit {
         self.full.iter().chain(part).chain(windows).copied()
     }
 
+    /// Whole blocks of it, null blocks not counted.
+    pub fn blocks_held(&self) -> u32 {
+        (self.full.len() + self.windows.iter().map(|(_, live)| live.len()).sum::<usize>()) as u32
+    }
+
+    /// Leaves the part of a block at its end alone, and the copy that it takes.
+    pub(in crate::kv) fn leave_part(&mut self) {
+        if let Some(part) = self.part.take() {
+            self.tokens -= part.tokens;
+            self.free -= u32::from(part.unused);
+        }
+    }
+
     /// Whether its end lies within a block, which the sequence then copies.
     pub fn ends_within_block(&self) -> bool {
         self.part.is_some()

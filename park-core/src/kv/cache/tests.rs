@@ -111,6 +111,7 @@ fn a_fork_copies_the_last_block_only_and_only_when_it_writes() {
     assert_eq!(
         changes.copies,
         [Copy {
+            sequence: child,
             from: BlockId(3),
             to: BlockId(4)
         }]
