@@ -149,13 +149,13 @@ impl Pool {
         self.tenants.get(tenant.0 as usize).map_or(0, |tenant| tenant.held)
     }
 
-    /// How many blocks a tenant may hold at a time: its quota, or the whole pool.
+    /// How many blocks a tenant may hold at a time: its quota, or the whole pool; nothing for one that the pool does not know.
     pub fn limit_of(&self, tenant: TenantId) -> u32 {
         let whole = self.blocks() - 1;
-        self.tenants
-            .get(tenant.0 as usize)
-            .and_then(|tenant| tenant.quota)
-            .map_or(whole, |quota| quota.min(whole))
+        match self.tenants.get(tenant.0 as usize) {
+            Some(tenant) => tenant.quota.map_or(whole, |quota| quota.min(whole)),
+            None => 0,
+        }
     }
 
     /// How many blocks a tenant could take now.
@@ -165,8 +165,12 @@ impl Pool {
     }
 
     /// Takes `count` blocks for a tenant and appends them to `taken`, each with one reference. What was cached in them is given up.
-    /// False, and nothing happens, if there are not so many or the tenant may not hold them.
+    /// False, and nothing happens, if there are not so many or the tenant may not hold them; one that is unknown may hold none.
     pub fn allocate(&mut self, count: u32, tenant: TenantId, taken: &mut Vec<BlockId>) -> bool {
+        let Some(Tenant { held, .. }) = self.tenants.get(tenant.0 as usize) else {
+            return false;
+        };
+        let held = held + count;
         if count > self.available_to(tenant) {
             return false;
         }
@@ -182,17 +186,23 @@ impl Pool {
         }
         self.free -= count;
         self.stats.allocated += u64::from(count);
-        if let Some(tenant) = self.tenants.get_mut(tenant.0 as usize) {
-            tenant.held += count;
-        }
+        self.tenants[tenant.0 as usize].held = held;
         true
     }
 
     /// One more reference to each block, which is free or used. A free one counts for `tenant` from now on. The null block is passed over.
     ///
     /// # Errors
-    /// `InvalidArgument` for an id that is none of the pool's, `TableFull` if a count would overflow.
+    /// `InvalidArgument` for an id that is none of the pool's or a tenant that is unknown, `TableFull` if a count would overflow.
     pub fn touch(&mut self, blocks: &[BlockId], tenant: TenantId) -> Result<()> {
+        if tenant.0 as usize >= self.tenants.len() {
+            bail!(
+                InvalidArgument,
+                "tenant {} is unknown: there are {}",
+                tenant.0,
+                self.tenants.len()
+            );
+        }
         for block in blocks {
             self.check(*block)?;
         }
@@ -220,9 +230,7 @@ impl Pool {
         self.free -= self.cached.len() as u32;
         for block in self.cached.drain(..) {
             self.owners[block.at()] = tenant;
-            if let Some(tenant) = self.tenants.get_mut(tenant.0 as usize) {
-                tenant.held += 1;
-            }
+            self.tenants[tenant.0 as usize].held += 1;
         }
         Ok(())
     }
@@ -241,6 +249,9 @@ impl Pool {
     /// `InvalidArgument` for an id that is none of the pool's, or a block with fewer references than the list names it. Then no block
     /// has lost any.
     pub fn release(&mut self, blocks: &[BlockId]) -> Result<()> {
+        if self.release_plain(blocks) {
+            return Ok(());
+        }
         for (at, block) in blocks.iter().enumerate() {
             if block.is_null() {
                 continue;
@@ -268,17 +279,46 @@ impl Pool {
                 }
             }
         }
-        self.free += (self.plain.len() + self.cached.len()) as u32;
-        for block in self.plain.iter().chain(&self.cached) {
-            if let Some(tenant) = self.tenants.get_mut(self.owners[block.at()].0 as usize) {
-                tenant.held -= 1;
-            }
-        }
-        self.order.put_plain(&self.plain);
-        self.order.put_cached(&self.cached);
+        let (plain, cached) = (std::mem::take(&mut self.plain), std::mem::take(&mut self.cached));
+        self.freed(&plain);
+        self.freed(&cached);
+        self.order.put_plain(&plain);
+        self.order.put_cached(&cached);
+        (self.plain, self.cached) = (plain, cached);
         self.plain.clear();
         self.cached.clear();
         Ok(())
+    }
+
+    /// The frequent case of [`release`](Self::release): all blocks lose their last reference and have no key. False, and nothing
+    /// happens, in any other.
+    fn release_plain(&mut self, blocks: &[BlockId]) -> bool {
+        for (at, block) in blocks.iter().enumerate() {
+            match self.refs.get_mut(block.at()) {
+                Some(refs) if *refs == 1 && self.keys[block.at()] == Key::NONE => *refs = 0,
+                _ => {
+                    for block in &blocks[..at] {
+                        self.refs[block.at()] = 1;
+                    }
+                    return false;
+                }
+            }
+        }
+        self.freed(blocks);
+        self.order.put_plain(blocks);
+        true
+    }
+
+    /// Blocks have lost their last reference.
+    fn freed(&mut self, blocks: &[BlockId]) {
+        self.free += blocks.len() as u32;
+        if let [only] = &mut self.tenants[..] {
+            only.held -= blocks.len() as u32;
+            return;
+        }
+        for block in blocks {
+            self.tenants[self.owners[block.at()].0 as usize].held -= 1;
+        }
     }
 
     /// References to a block; 0 for an id that is none of the pool's.

@@ -361,14 +361,13 @@ impl Cache {
             }
         }
         if self.pool.records_events() {
-            for group in 0..self.groups.kinds.len() {
-                let mask = masks[group];
+            for (group, mask) in (0..).zip(masks) {
                 self.pool.record(Event::Stored {
                     keys: keys.iter().map(|key| key.masked(mask)).collect(),
                     parent: (first > 0).then(|| parent.masked(mask)),
                     tokens: sequence.tokens[first as usize * block_size..end as usize * block_size].to_vec(),
                     block_size: self.config.block_size,
-                    group: group as u8,
+                    group,
                 });
             }
         }

@@ -69,6 +69,7 @@ impl Rings {
     pub(super) fn take(&mut self, list: u32, count: usize, taken: &mut Vec<BlockId>) {
         let end = self.blocks + list;
         let mut next = self.links[end as usize].after;
+        taken.reserve(count);
         for _ in 0..count {
             if next == end {
                 break;

@@ -110,11 +110,9 @@ fn a_tenant_holds_no_more_than_its_quota() {
     assert_eq!((pool.held_by(tenant), pool.held_by(NOBODY)), (3, 0));
     pool.release(&taken).unwrap();
     assert_eq!(pool.held_by(tenant), 0);
-    assert_eq!(
-        pool.available_to(TenantId(7)),
-        9,
-        "a tenant that is not known has no quota"
-    );
+    assert_eq!(pool.available_to(TenantId(7)), 0);
+    assert!(!pool.allocate(1, TenantId(7), &mut taken));
+    assert!(pool.touch(&taken, TenantId(7)).is_err());
 }
 
 #[test]
