@@ -135,6 +135,16 @@ impl ObjectRef {
         self.inner.id() == other.inner.id()
     }
 
+    /// The reference itself, for `copy.copy`: what it names never changes.
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    /// As `__copy__`: programs make deep copies of what holds references.
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
         let py = slf.py();
         let met = NESTED.with(|nested| match &mut *nested.borrow_mut() {

@@ -227,14 +227,15 @@ class ActorClass:
         )
 
     def __getattr__(self, name):
-        # Programs read constants and call class methods of a class that was made an actor's, and look at its methods. Nothing of
-        # its own is looked for there: those names are asked for while it is half made.
-        if name.startswith("_"):
+        # Programs read constants and call class methods of a class that was made an actor's, and look at its methods, private ones
+        # too. Protocols of Python's are no part of it: its `__deepcopy__` copies instances. Half made, there is no class to ask yet.
+        class_ = vars(self).get("_class")
+        if class_ is None or (name.startswith("__") and name.endswith("__")):
             raise AttributeError(f"'ActorClass' object has no attribute '{name}'")
-        return getattr(self._class, name)
+        return getattr(class_, name)
 
     def __dir__(self):
-        return [*(name for name in dir(self._class) if not name.startswith("_")), "bind", "options", "remote"]
+        return [*dir(self._class), "bind", "options", "remote"]
 
     @property
     def _default_options(self) -> dict[str, Any]:
