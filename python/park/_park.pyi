@@ -262,6 +262,14 @@ class ObjectRef:
         """
         Waits for the value in a coroutine: `value = await ref`.
         """
+    def __copy__(self, /) -> ObjectRef:
+        """
+        The reference itself, for `copy.copy`: what it names never changes.
+        """
+    def __deepcopy__(self, /, _memo: Any) -> ObjectRef:
+        """
+        As `__copy__`: programs make deep copies of what holds references.
+        """
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self, /) -> int: ...
     def __new__(cls, /, id: bytes) -> ObjectRef:
@@ -583,9 +591,11 @@ def init(
     resources: dict[str, SupportsFloat | SupportsIndex],
     prestart: SupportsIndex,
     store: Incomplete,
+    ready: tuple[SupportsIndex, SupportsIndex, SupportsIndex] | None,
 ) -> str:
     """
-    Opens a session with worker processes and returns its address.
+    Opens a session with worker processes and returns its address. `ready` is a zygote that waits to be used (park.nursery): the socket
+    to it, its process and a pidfd of that, which are this call's from now on.
     """
 
 def is_cancelled() -> bool:

@@ -44,6 +44,9 @@ _NOT_OFFERED = {
 #: Modules that workers start with besides those that `init` was told: what must reach them however they come to be.
 PRELOADED: list[str] = []
 
+#: What zygotes are forked from, if the program was started with one (park.nursery).
+NURSERY: Any = None
+
 #: Whether what needs a session opens one.
 AUTO_INIT = os.environ.get("RAY_ENABLE_AUTO_CONNECT", "1") != "0"
 
@@ -151,7 +154,7 @@ def init(
             if name in _NOT_OFFERED and value:
                 raise NotImplementedError(f"park does not offer init({name}={value!r}) yet")
         check_namespace(namespace)
-        modules = _checked_preload(preload)
+        modules = checked_preload(preload)
         if cluster is None:
             total = node_resources.total_resources(
                 num_cpus, num_gpus, resources, object_store_memory, ray_arguments.get("_memory")
@@ -213,7 +216,8 @@ def _open(
     try:
         if output is not None:
             hello["output"] = output.theirs.fileno()
-        _park.init(command, threads, json.dumps(hello), node_id, labels, total, prestart, store)
+        ready = None if NURSERY is None else NURSERY.fork(hello["output"])
+        _park.init(command, threads, json.dumps(hello), node_id, labels, total, prestart, store, ready)
     except BaseException:
         if output is not None:
             output.stop()
@@ -412,7 +416,7 @@ def _checked_spilling(directory: str | None, limit: int | None) -> dict[str, Any
     return {"spill_directory": None if directory is None else os.fspath(directory), "spill_limit": limit}
 
 
-def _checked_preload(preload: collections.abc.Iterable[str]) -> list[str]:
+def checked_preload(preload: collections.abc.Iterable[str]) -> list[str]:
     if isinstance(preload, str):
         raise TypeError(f"preload must be a list of module names, got the string {preload!r}")
     modules = list(preload)

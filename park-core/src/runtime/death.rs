@@ -360,9 +360,9 @@ impl State {
     }
 
     pub(super) fn start_zygote(&mut self) -> crate::error::Result<()> {
-        let Some(setup) = &self.setup else { return Ok(()) };
+        let Some(setup) = &mut self.setup else { return Ok(()) };
         let prestart = setup.prestart;
-        self.zygote = Some(Zygote::start(&setup.command, self.store.fds())?);
+        self.zygote = Some(Zygote::start(&mut setup.command, self.store.fds())?);
         for _ in 0..prestart {
             self.spawn(Role::Tasks)?;
         }

@@ -32,7 +32,7 @@ use super::describe::Description;
 use super::lineage::Lineage;
 
 /// What a session with worker processes needs to know.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct WorkerSetup {
     /// How to start the interpreter that forks workers.
     pub command: ZygoteCommand,
