@@ -185,10 +185,17 @@ pub(crate) fn put(
     _tensor_transport: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<ObjectRef> {
     let py = value.py();
-    if _owner.is_some() || _tensor_transport.is_some() {
-        return Err(pyo3::exceptions::PyNotImplementedError::new_err(
-            "put() takes no _owner and no _tensor_transport: objects outlive their makers here",
-        ));
+    if let Some(owner) = _owner {
+        // Whoever it is, the object outlives it here.
+        let handle = py.import("park.actor")?.getattr("ActorHandle")?;
+        if !owner.is_instance(&handle)? {
+            return Err(type_error("Expect an `ray.actor.ActorHandle`", owner));
+        }
+    }
+    if let Some(transport) = _tensor_transport {
+        // Tensors lie in shared memory in any case.
+        py.import("park.options")?
+            .call_method1("check_put_transport", (transport,))?;
     }
     if value.is_instance_of::<ObjectRef>() {
         return Err(PyTypeError::new_err(

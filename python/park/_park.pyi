@@ -510,6 +510,7 @@ def create_actor(
     name: tuple[str, str] | None,
     in_order: bool,
     place: Placement | None,
+    detached: bool,
 ) -> ObjectRef:
     """
     Creates an actor; returns the reference that is its handle.

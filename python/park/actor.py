@@ -315,9 +315,20 @@ class ActorClass:
             place = placing.captured(self._options, self._needs, self.__name__)
         placement, lifetime = self._resources
         restarts = self._options.get("max_restarts") or 0
+        detached = (self._options.get("lifetime") or session.default_lifetime()) == "detached"
         try:
             ref = _park.create_actor(
-                export.ref, self.__name__, args, kwargs, placement, lifetime, restarts, full_name, in_order, place
+                export.ref,
+                self.__name__,
+                args,
+                kwargs,
+                placement,
+                lifetime,
+                restarts,
+                full_name,
+                in_order,
+                place,
+                detached,
             )
         except exceptions.ActorAlreadyExistsError:
             raise exceptions.ActorAlreadyExistsError(

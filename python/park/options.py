@@ -133,6 +133,25 @@ def _lifetime_wrong(value: str | None) -> str | None:
     return "actor `lifetime` argument must be one of 'detached', 'non_detached' and 'None'."
 
 
+#: Ways by which Ray moves tensors past its object store. Here they lie in shared memory already, so each means the store.
+_TRANSPORTS = {"NCCL": False, "GLOO": False, "NIXL": True, "CUDA_IPC": True}
+
+
+def _transport_wrong(value: str | None) -> str | None:
+    return None if value is None or value.upper() in _TRANSPORTS else f"Invalid tensor transport: {value.upper()}"
+
+
+def check_put_transport(value: str) -> None:
+    """Refuse for `put` what is no transport, or one in which a receiver takes part."""
+    if wrong := _transport_wrong(value):
+        raise ValueError(wrong)
+    if not _TRANSPORTS[value.upper()]:
+        raise ValueError(
+            f"ray.put() is not supported for two-sided RDT transport {value.upper()!r}. Return the value from an actor method and use "
+            f"the @ray.method(tensor_transport={value.upper()!r}) decorator instead."
+        )
+
+
 def _empty(value: Any) -> bool:
     return not value
 
@@ -198,8 +217,8 @@ TASK: dict[str, Option] = {
 ACTOR: dict[str, Option] = {
     **_COMMON,
     "concurrency_groups": Option((list, dict, NONE), _groups_wrong),
-    "enable_tensor_transport": Option((bool, NONE), offered=_empty),
-    "lifetime": Option((str, NONE), _lifetime_wrong, lambda value: value != "detached"),
+    "enable_tensor_transport": Option((bool, NONE)),
+    "lifetime": Option((str, NONE), _lifetime_wrong),
     "max_concurrency": _count("max_concurrency", 0),
     "max_restarts": _count("max_restarts", -1),
     "max_task_retries": _count("max_task_retries", -1),
@@ -227,7 +246,7 @@ METHOD: dict[str, Option] = {
     "_generator_backpressure_num_objects": Option((int, NONE)),
     "_num_objects_per_yield": Option((int, NONE), offered=lambda value: value in (None, 1)),
     "enable_task_events": Option((bool, NONE)),
-    "tensor_transport": Option((str, NONE), offered=_empty),
+    "tensor_transport": Option((str, NONE), _transport_wrong),
 }
 
 #: What a call's `.options()` takes; the name is for people who read it where the call is made.

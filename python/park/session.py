@@ -54,6 +54,8 @@ _lock = threading.RLock()
 _namespace: str | None = None
 _closes_at_exit = False
 _runtime_env: dict[str, Any] = {}
+#: Whether actors that do not say so are detached.
+_default_lifetime = "non_detached"
 #: Prints what workers print.
 _output: Reader | None = None
 #: The id of the first node, once it is known.
@@ -173,7 +175,9 @@ def init(
             **_checked_spilling(_object_spilling_directory, _object_spilling_limit),
         }
         env = _checked_runtime_env(runtime_env)
-        _open(first, namespace or str(uuid.uuid4()), modules, store, env, _checked_bool("log_to_driver", log_to_driver))
+        lifetime = getattr(job_config, "default_actor_lifetime", "non_detached")
+        show_output = _checked_bool("log_to_driver", log_to_driver)
+        _open(first, namespace or str(uuid.uuid4()), modules, store, env, lifetime, show_output)
         if cluster is not None:
             _clusters[OPEN] = cluster
             for node in cluster.worker_nodes:
@@ -187,10 +191,11 @@ def _open(
     modules: list[str],
     store: dict[str, Any],
     env: dict[str, Any],
+    lifetime: str,
     show_output: bool,
 ) -> None:
     """Start the session with this first node (id, labels, resources) and an object store made so."""
-    global _namespace, _node_id, _output
+    global _namespace, _node_id, _output, _default_lifetime
     node_id, labels, total = first
     if _park.role() != "none":
         # One that ended by itself: its host went away, or it belongs to the parent of this forked process.
@@ -205,6 +210,7 @@ def _open(
         "preload": [*modules, *PRELOADED],
         "namespace": namespace,
         "runtime_env": env,
+        "default_lifetime": lifetime,
         "output": None,
         "node_id": node_id,
         "visible_devices": assignment.visible_devices(),
@@ -223,7 +229,7 @@ def _open(
             output.stop()
         raise
     _output = output
-    _namespace, _node_id = namespace, node_id
+    _namespace, _node_id, _default_lifetime = namespace, node_id, lifetime
     set_runtime_env(env)
     _close_at_exit()
 
@@ -287,9 +293,9 @@ def is_initialized() -> bool:
 
 def enter_worker(hello: dict[str, Any]) -> None:
     """Make this process, which was just forked for the purpose, a worker of the session that `hello` describes."""
-    global _namespace, _node_id, _lock
+    global _namespace, _node_id, _lock, _default_lifetime
     _lock = threading.RLock()
-    _namespace, _node_id = hello["namespace"], hello["node_id"]
+    _namespace, _node_id, _default_lifetime = hello["namespace"], hello["node_id"], hello["default_lifetime"]
     assignment.enter_worker(hello["visible_devices"], hello["threads"])
 
 
@@ -299,6 +305,11 @@ def namespace() -> str:
     if _namespace is None:
         _namespace = str(uuid.uuid4())
     return _namespace
+
+
+def default_lifetime() -> str:
+    """The `lifetime` of actors that do not say one: the job's."""
+    return _default_lifetime
 
 
 def runtime_env() -> dict[str, Any]:
@@ -387,8 +398,6 @@ def _from_job_config(
     config: Any, namespace: str | None, env: dict[str, Any] | None
 ) -> tuple[str | None, dict[str, Any] | None]:
     """The namespace and environment that a `JobConfig` and the arguments beside it give; the arguments go first."""
-    if getattr(config, "default_actor_lifetime", "non_detached") != "non_detached":
-        raise NotImplementedError("park does not offer default_actor_lifetime='detached' yet")
     return namespace or config.ray_namespace, env or config.runtime_env
 
 
