@@ -15,6 +15,9 @@ from park.options import quantity_wrong
 
 NODE_IP = machine.NODE_IP
 
+#: Where Ray's sockets would be, below its folder of a session.
+_SOCKETS = "/tmp/ray/session_latest/sockets"
+
 
 def total_resources(
     num_cpus: int | None,
@@ -84,7 +87,10 @@ def default_labels(total: dict[str, float]) -> dict[str, str]:
 
 
 def rows(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """The nodes of a session as `ray.nodes()` shows them, removed ones too."""
+    """The nodes of a session as `ray.nodes()` shows them, removed ones too.
+
+    Nothing listens: ports are 0, and the sockets' paths, from which programs work out a folder, name no file.
+    """
     return [
         {
             "NodeID": node["name"],
@@ -92,6 +98,14 @@ def rows(report: dict[str, Any]) -> list[dict[str, Any]]:
             "alive": node["alive"],
             "NodeManagerAddress": NODE_IP,
             "NodeManagerHostname": os.uname().nodename,
+            "NodeManagerPort": 0,
+            "ObjectManagerPort": 0,
+            "ObjectStoreSocketName": f"{_SOCKETS}/plasma_store",
+            "RayletSocketName": f"{_SOCKETS}/raylet",
+            "MetricsExportPort": 0,
+            "RuntimeEnvAgentPort": 0,
+            "DeathReason": 0 if node["alive"] else 1,
+            "DeathReasonMessage": "",
             "NodeName": NODE_IP,
             "Resources": _amounts([node], 1) if node["alive"] else {},
             "Labels": dict(node["labels"]),
