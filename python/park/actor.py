@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import pickle
-import uuid
 import weakref
 from typing import Any
 
@@ -218,7 +218,7 @@ class ActorClass:
             {
                 "_class": class_,
                 "_options": actor_options,
-                "_key": uuid.uuid4().bytes,
+                "_key": os.urandom(16),
                 "__name__": class_.__name__,
                 "__qualname__": class_.__qualname__,
                 "__module__": class_.__module__,

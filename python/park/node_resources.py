@@ -5,7 +5,6 @@ RAY_OVERRIDE_RESOURCES, a JSON dictionary of names and amounts, wins over both: 
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from typing import Any
@@ -17,6 +16,16 @@ NODE_IP = machine.NODE_IP
 
 #: Where Ray's sockets would be, below its folder of a session.
 _SOCKETS = "/tmp/ray/session_latest/sockets"
+
+
+def _override() -> Any:
+    """What RAY_OVERRIDE_RESOURCES says."""
+    text = os.environ.get("RAY_OVERRIDE_RESOURCES")
+    if not text:
+        return {}
+    import json
+
+    return json.loads(text)
 
 
 def total_resources(
@@ -37,7 +46,7 @@ def total_resources(
             raise ValueError(
                 f"`{name}` cannot be a custom resource because it is one of the default resources. Use `{argument}` instead."
             )
-    override = json.loads(os.environ.get("RAY_OVERRIDE_RESOURCES") or "{}")
+    override = _override()
     memory = override.pop("memory", memory)
     object_store_memory = override.pop("object_store_memory", object_store_memory)
     total: dict[str, float] = {

@@ -9,18 +9,15 @@ from __future__ import annotations
 import atexit
 import collections.abc
 import importlib.util
-import json
 import os
 import sys
 import threading
-import uuid
 from typing import Any
 
 from park import _park, assignment, machine, node_resources
 from park.exceptions import RaySystemError
 from park.ids import NodeID
 from park.labels import check_labels
-from park.output.reader import Reader
 
 NODE_IP = machine.NODE_IP
 
@@ -57,7 +54,7 @@ _runtime_env: dict[str, Any] = {}
 #: Whether actors that do not say so are detached.
 _default_lifetime = "non_detached"
 #: Prints what workers print.
-_output: Reader | None = None
+_output: Any = None
 #: The id of the first node, once it is known.
 _node_id: str | None = None
 
@@ -177,7 +174,7 @@ def init(
         env = _checked_runtime_env(runtime_env)
         lifetime = getattr(job_config, "default_actor_lifetime", "non_detached")
         show_output = _checked_bool("log_to_driver", log_to_driver)
-        _open(first, namespace or str(uuid.uuid4()), modules, store, env, lifetime, show_output)
+        _open(first, namespace or _new_namespace(), modules, store, env, lifetime, show_output)
         if cluster is not None:
             _clusters[OPEN] = cluster
             for node in cluster.worker_nodes:
@@ -216,14 +213,16 @@ def _open(
         "visible_devices": assignment.visible_devices(),
         "threads": threads.get("OMP_NUM_THREADS"),
     }
+    from json import dumps
+
     prestart = int(min(total.get("CPU", 0), machine.cpus()))
     command = [sys.executable, "-c", start]
-    output = Reader() if show_output else None
+    output = _reader() if show_output else None
     try:
         if output is not None:
             hello["output"] = output.theirs.fileno()
         ready = None if NURSERY is None else NURSERY.fork(hello["output"])
-        _park.init(command, threads, json.dumps(hello), node_id, labels, total, prestart, store, ready)
+        _park.init(command, threads, dumps(hello), node_id, labels, total, prestart, store, ready)
     except BaseException:
         if output is not None:
             output.stop()
@@ -232,6 +231,21 @@ def _open(
     _namespace, _node_id, _default_lifetime = namespace, node_id, lifetime
     set_runtime_env(env)
     _close_at_exit()
+
+
+def _reader() -> Any:
+    from park.output.reader import (
+        Reader,  # what it needs is a fifth of the whole import, and attached processes have none
+    )
+
+    return Reader()
+
+
+def _new_namespace() -> str:
+    """A namespace that nobody else has."""
+    import uuid
+
+    return str(uuid.uuid4())
 
 
 def _close_at_exit() -> None:
@@ -303,7 +317,7 @@ def namespace() -> str:
     """The namespace that names of actors are looked up in by default: the session's."""
     global _namespace
     if _namespace is None:
-        _namespace = str(uuid.uuid4())
+        _namespace = _new_namespace()
     return _namespace
 
 
