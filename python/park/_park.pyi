@@ -37,6 +37,8 @@ __all__ = [
     "create_group",
     "current_work",
     "describe_session",
+    "ended_tasks",
+    "traced_calls",
     "dtypes",
     "export",
     "fetch",
@@ -547,6 +549,16 @@ def describe_session() -> dict:
 def dtypes() -> list[tuple[str, int, int]]:
     """
     Every element type of the store: `(name, DLPack code, bits)`.
+    """
+
+def ended_tasks() -> list[tuple[bytes, str, int, int, bool, int, int]]:
+    """
+    Tasks of the session that ended lately, oldest first.
+    """
+
+def traced_calls() -> list[tuple[str, int, int]]:
+    """
+    The calls that this worker process finished last: method, begin and end in microseconds. Nothing elsewhere.
     """
 
 def export(pickled: Any) -> ObjectRef:

@@ -498,8 +498,15 @@ def _terminate(self):
     exit_actor()
 
 
+def _trace(self):
+    return os.getpid(), _park.traced_calls()
+
+
+#: What `park.timeline` asks each actor for.
+TRACE = "__park_trace__"
+
 #: Methods that every actor has, unless its class has its own of that name.
-EVERY_ACTOR = {"__ray_ready__": _ready, "__ray_call__": _call, "__ray_terminate__": _terminate}
+EVERY_ACTOR = {"__ray_ready__": _ready, "__ray_call__": _call, "__ray_terminate__": _terminate, TRACE: _trace}
 _EVERY_SHAPE: dict[str, tuple[signature.Shape, dict[str, Any], bool]] = {
     name: (signature.shape_of(value, skip_first=True), {}, False) for name, value in EVERY_ACTOR.items()
 }

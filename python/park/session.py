@@ -243,9 +243,8 @@ def _reader() -> Any:
 
 def _new_namespace() -> str:
     """A namespace that nobody else has."""
-    import uuid
-
-    return str(uuid.uuid4())
+    digits = os.urandom(16).hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def _close_at_exit() -> None:

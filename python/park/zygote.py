@@ -154,7 +154,7 @@ class _Zygote:
         code = 1
         try:
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            _libc.prctl(_PR_SET_NAME, b"park-worker", 0, 0, 0)
+            _libc.prctl(_PR_SET_NAME, b"ray::IDLE", 0, 0, 0)
             if os.getppid() != zygote:
                 os._exit(1)
             self.link.close()

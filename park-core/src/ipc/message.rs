@@ -195,6 +195,15 @@ impl ActorSpec {
     }
 }
 
+/// From when to when something ran, in microseconds of `sys::clock`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// Its begin; 0 if that is not known.
+    pub began: u64,
+    /// Its end.
+    pub ended: u64,
+}
+
 /// To the head.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToHead {
@@ -208,6 +217,8 @@ pub enum ToHead {
         task: TaskId,
         /// Which attempt.
         attempt: u32,
+        /// When it ran.
+        span: Span,
     },
     /// The actor's constructor returned.
     ActorReady {
@@ -237,6 +248,11 @@ pub enum ToHead {
     FindActor {
         /// Namespace and name.
         name: (String, String),
+        /// A promised object.
+        reply: ObjectId,
+    },
+    /// Which tasks ended lately? Answered by sealing `reply` with the encoded rows.
+    Ended {
         /// A promised object.
         reply: ObjectId,
     },
@@ -291,6 +307,7 @@ impl ToHead {
             Self::ActorEnded { cause: id, .. }
             | Self::FindActor { reply: id, .. }
             | Self::Stats { reply: id }
+            | Self::Ended { reply: id }
             | Self::Describe { reply: id } => {
                 vec![*id]
             }

@@ -10,7 +10,7 @@ use crate::actor::cancel::cancelled;
 use crate::actor::registry::Life;
 use crate::error::{Error, ErrorKind};
 use crate::id::{ObjectId, ParticipantId, TaskId};
-use crate::ipc::message::{ToWorker, decode, encode};
+use crate::ipc::message::{Span, ToWorker, decode, encode};
 use crate::ipc::parcel::{pack, unpack};
 use crate::proc::pool::Role;
 use crate::proc::zygote::Zygote;
@@ -140,7 +140,7 @@ impl State {
         };
         if task.returns.iter().all(|id| self.store.contains(*id)) {
             // It was done; only the report was lost.
-            self.end_task(id);
+            self.end_task(id, Span::default());
             return true;
         }
         let tail = task.returns.first().and_then(|first| tails.get(first)).copied();

@@ -8,7 +8,7 @@
 use crate::actor::registry::Life;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ParticipantId, TaskId};
-use crate::ipc::message::{Amounts, Submission, ToWorker, encode, frame};
+use crate::ipc::message::{Amounts, Span, Submission, ToWorker, encode, frame};
 use crate::ipc::parcel::pack;
 use crate::ipc::placement::Assignment;
 use crate::proc::pool::{Lease, Role};
@@ -311,19 +311,22 @@ impl State {
         }
     }
 
-    pub(super) fn task_done(&mut self, from: ParticipantId, id: TaskId, attempt: u32) {
+    pub(super) fn task_done(&mut self, from: ParticipantId, id: TaskId, attempt: u32, span: Span) {
         if self.tasks.get(&id).is_none_or(|task| task.attempt != attempt) {
             return;
         }
-        self.end_task(id);
+        self.end_task(id, span);
         if self.pool.returned(from, id) {
             self.settle_lease(from);
         }
     }
 
     /// The task's results are sealed: whoever waits for them may start, and its holds go back.
-    pub(super) fn end_task(&mut self, id: TaskId) {
+    pub(super) fn end_task(&mut self, id: TaskId, span: Span) {
         let Some(task) = self.tasks.remove(&id) else { return };
+        let pid = task.worker.map_or(0, |worker| self.pid_of(worker));
+        let failed = task.returns.first().is_some_and(|first| self.store.has_failed(*first));
+        self.history.add(&task, pid, failed, span);
         self.families.remove(task.parent, id);
         self.counts.finished += 1;
         self.fruitless = 0;
@@ -343,7 +346,7 @@ impl State {
             let link = task.stream.filter(|link| self.store.is_open(*link));
             task.returns.iter().chain(&link).for_each(|id| self.raise(*id, error));
         }
-        self.end_task(id);
+        self.end_task(id, Span::default());
     }
 
     /// Takes back what was sent ahead to a worker and not claimed; it is ready again.

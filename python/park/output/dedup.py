@@ -27,12 +27,20 @@ class _Seen:
 class Dedup:
     """Decides for each line whether it is printed. Times are the caller's, in seconds."""
 
-    def __init__(self) -> None:
-        self.window = float(os.environ.get("RAY_DEDUP_LOGS_AGG_WINDOW_S", "5"))
-        self.enabled = os.environ.get("RAY_DEDUP_LOGS", "1") not in ("0", "false")
+    def __init__(
+        self,
+        window: float | None = None,
+        enabled: bool | None = None,
+        allow: str | None = None,
+        skip: str | None = None,
+    ):
+        """What is not given is as the environment says."""
+        variables = os.environ
+        self.window = float(variables.get("RAY_DEDUP_LOGS_AGG_WINDOW_S", "5")) if window is None else window
+        self.enabled = variables.get("RAY_DEDUP_LOGS", "1") not in ("0", "false") if enabled is None else enabled
         #: Lines that are always printed, and lines that never are.
-        self.allow = os.environ.get("RAY_DEDUP_LOGS_ALLOW_REGEX")
-        self.skip = os.environ.get("RAY_DEDUP_LOGS_SKIP_REGEX")
+        self.allow = variables.get("RAY_DEDUP_LOGS_ALLOW_REGEX") if allow is None else allow
+        self.skip = variables.get("RAY_DEDUP_LOGS_SKIP_REGEX") if skip is None else skip
         self._seen: dict[str, _Seen] = {}
         self._explained = False
 

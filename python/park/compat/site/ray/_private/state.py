@@ -4,7 +4,7 @@ from park import available_resources, cluster_resources, nodes
 from park._park import ObjectRef  # noqa: F401  (programs annotate with it)
 from park.ids import NodeID
 from park.util import state as _state
-from park.util.state import timeline
+from park.util.timeline import timeline
 
 __all__ = [
     "actors",
