@@ -10,7 +10,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple, PyType};
 
 use crate::buffer::{Buffer, Pinned};
 use crate::decode::{self, decode};
@@ -91,6 +91,28 @@ impl ObjectRef {
     /// Always false: a reference names an object.
     fn is_nil(&self) -> bool {
         false
+    }
+
+    /// How many bytes an id has.
+    #[classmethod]
+    fn size(_cls: &Bound<'_, PyType>) -> usize {
+        ObjectId::SIZE
+    }
+
+    /// The id of the task whose first result this is.
+    fn task_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.import("park.util.state")?
+            .call_method1("task_id", (self.binary(py),))
+    }
+
+    /// The id of the session's job.
+    fn job_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.import("park.util.state")?.call_method0("job_id")
+    }
+
+    /// Where the task was submitted, which nobody writes down: as in Ray, unless that is asked for.
+    fn call_site(&self) -> &'static str {
+        ""
     }
 
     fn __repr__(&self) -> String {

@@ -292,6 +292,10 @@ class ObjectRef:
         """
         The id as 16 bytes.
         """
+    def call_site(self, /) -> str:
+        """
+        Where the task was submitted, which nobody writes down: as in Ray, unless that is asked for.
+        """
     def future(self, /) -> Any:
         """
         A `concurrent.futures.Future` of the value.
@@ -303,6 +307,19 @@ class ObjectRef:
     def is_nil(self, /) -> bool:
         """
         Always false: a reference names an object.
+        """
+    def job_id(self, /) -> Any:
+        """
+        The id of the session's job.
+        """
+    @classmethod
+    def size(cls, /) -> int:
+        """
+        How many bytes an id has.
+        """
+    def task_id(self, /) -> Any:
+        """
+        The id of the task whose first result this is.
         """
 
 @final

@@ -26,12 +26,17 @@ class UsageError(TypeError, AssertionError):
     """A decorator was applied wrongly. Ray asserts here; a wrong call is a TypeError; this is both."""
 
 
+def _every(value: Any) -> bool:
+    """What `offered` is of an option of which park honours each value."""
+    return True
+
+
 class Option(NamedTuple):
     """One option: the types it takes, a check that returns what is wrong, and which values park can honour."""
 
     types: type | tuple[type, ...]
     wrong: Callable[[Any], str | None] = lambda value: None
-    offered: Callable[[Any], bool] = lambda value: True
+    offered: Callable[[Any], bool] = _every
 
     def check(self, name: str, value: Any) -> None:
         if not isinstance(value, self.types):
@@ -44,7 +49,7 @@ class Option(NamedTuple):
 # --- checks -----------------------------------------------------------------------------------------------------------------------
 
 
-def _count(name: str, least: int, offered=lambda value: True) -> Option:
+def _count(name: str, least: int) -> Option:
     """A whole number from `least` (-1 stands for "without end", so it is named) or None."""
     allowed = (
         "None, 0, -1 or a positive integer, where -1 represents infinity."
@@ -52,7 +57,7 @@ def _count(name: str, least: int, offered=lambda value: True) -> Option:
         else "None, 0 or a positive integer."
     )
     text = f"The keyword '{name}' only accepts {allowed}"
-    return Option((int, NONE), lambda value: None if value is None or value >= least else text, offered)
+    return Option((int, NONE), lambda value: None if value is None or value >= least else text)
 
 
 def quantity_wrong(name: str, value: float) -> str | None:
@@ -188,7 +193,7 @@ _COMMON = {
     "resources": Option((dict, NONE), _resources_wrong),
     "runtime_env": Option((dict, NONE)),
     "scheduling_strategy": Option(_STRATEGIES, _strategy_wrong),
-    # There are no task events, whether they are enabled or not.
+    # Tasks are remembered for a while, whether that is enabled or not.
     "enable_task_events": Option(bool),
     "_labels": Option((dict, NONE), offered=_empty),
 }
