@@ -105,8 +105,13 @@ def test_tasks_that_ended_are_listed(session):
     pid = ray.get(nap.options(name="listed").remote(0))
     with pytest.raises(ValueError):
         ray.get(fail.options(name="listed").remote())
-    rows = wait_until(lambda: (rows := state.list_tasks(filters=[("name", "=", "listed")])) and len(rows) == 2 and rows)
-    by_state = {row.state: row for row in rows}
+
+    def ended():
+        """The report of the last one may be on its way."""
+        by_state = {row.state: row for row in state.list_tasks(filters=[("name", "=", "listed")])}
+        return by_state if set(by_state) == {"FINISHED", "FAILED"} else None
+
+    by_state = wait_until(ended)
     assert by_state["FINISHED"].worker_pid == pid and by_state["FINISHED"].error_type is None
     assert by_state["FAILED"].error_type == "TASK_EXECUTION_EXCEPTION"
     assert by_state["FINISHED"].start_time_ms <= by_state["FINISHED"].end_time_ms

@@ -16,6 +16,7 @@ use crate::sched::group;
 use crate::sched::node::{Demand, Outlook, PoolId, Spot};
 use crate::sched::queue::ShapeId;
 use crate::sched::task::Task;
+use crate::sync::atomic::Ordering;
 use crate::sync::ring::PushError;
 
 use super::head::{State, Work};
@@ -312,8 +313,9 @@ impl State {
     }
 
     pub(super) fn task_done(&mut self, from: ParticipantId, id: TaskId, attempt: u32, span: Span) {
-        if self.tasks.get(&id).is_none_or(|task| task.attempt != attempt) {
-            return;
+        match self.tasks.get_mut(&id) {
+            Some(task) if task.attempt == attempt => task.worker = Some(from),
+            _ => return,
         }
         self.end_task(id, span);
         if self.pool.returned(from, id) {
@@ -324,7 +326,11 @@ impl State {
     /// The task's results are sealed: whoever waits for them may start, and its holds go back.
     pub(super) fn end_task(&mut self, id: TaskId, span: Span) {
         let Some(task) = self.tasks.remove(&id) else { return };
-        let pid = task.worker.map_or(0, |worker| self.pid_of(worker));
+        let pid = task.worker.map_or(0, |worker| match self.pid_of(worker) {
+            // The zygote's word of a new process may be on its way still; who reports has written its id down.
+            0 if span.ended != 0 => self.store.participant(worker).pid.load(Ordering::Relaxed),
+            pid => pid,
+        });
         let failed = task.returns.first().is_some_and(|first| self.store.has_failed(*first));
         self.history.add(&task, pid, failed, span);
         self.families.remove(task.parent, id);
