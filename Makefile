@@ -33,7 +33,7 @@ SHUTTLE := RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test 
 # The core with its fail points compiled in, killed at each of them.
 CRASH := CARGO_TARGET_DIR=target/crash cargo test -p park-tests --features failpoints --test crash
 
-.PHONY: help setup extension demo test quick check crash soak fuzz bench bench-ray bench-store install header abi stubs clean FORCE
+.PHONY: help setup extension demo test quick check crash soak fuzz bench bench-ray bench-store conformance-verl install header abi stubs clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -118,6 +118,9 @@ bench-ray: $(STAMPS)/extension benches/.venv-ray/.ready ## ratios to real Ray, P
 
 bench-store: $(STAMPS)/extension benches/.venv-ray/.ready ## the store beside Plasma, shared_memory, iceoryx2 and memcpy, into benches/STORE.md
 	$(PY) benches/peers/store_run.py $(BENCH_ARGS)
+
+conformance-verl: $(STAMPS)/extension benches/.venv-ray/.ready ## verl's own tests of worker groups on park and on real Ray, with both times
+	$(PY) tests/conformance/verl/run.py --plain
 
 # Real Ray has an environment of its own: nothing of it can reach the project's requirements.
 benches/.venv-ray/.ready: benches/peers/requirements-ray.txt

@@ -32,6 +32,7 @@ pub(crate) fn create_actor(
     name: Option<(String, String)>,
     in_order: bool,
     place: Option<&Bound<'_, Placement>>,
+    detached: bool,
 ) -> PyResult<ObjectRef> {
     let py = class_.py();
     let session = gate::session(py)?;
@@ -40,6 +41,9 @@ pub(crate) fn create_actor(
     let class = class_.get().inner.id();
     holds.add(py, class)?;
     let handle = store.create_actor_handle().or_raise(py)?;
+    if detached {
+        holds.add(py, handle.id())?;
+    }
     let spec = ActorSpec {
         actor: handle.id(),
         class,
@@ -51,6 +55,7 @@ pub(crate) fn create_actor(
         in_order,
         class_name: class_name.to_owned(),
         name,
+        detached,
     };
     // On failure the holds are still ours and go back.
     session.create_actor(spec).or_raise(py)?;

@@ -86,7 +86,7 @@ mod _park {
     #[pymodule_export]
     use crate::watch::{Watch, value_of};
     #[pymodule_export]
-    use crate::work::{current_work, describe_session};
+    use crate::work::{current_work, describe_session, ended_tasks, traced_calls};
     #[pymodule_export]
     use crate::worker::{Call, LoopLane, Pool, leave_actor, worker_main, worker_participant};
 

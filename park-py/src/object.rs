@@ -10,7 +10,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple, PyType};
 
 use crate::buffer::{Buffer, Pinned};
 use crate::decode::{self, decode};
@@ -93,6 +93,28 @@ impl ObjectRef {
         false
     }
 
+    /// How many bytes an id has.
+    #[classmethod]
+    fn size(_cls: &Bound<'_, PyType>) -> usize {
+        ObjectId::SIZE
+    }
+
+    /// The id of the task whose first result this is.
+    fn task_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.import("park.util.state")?
+            .call_method1("task_id", (self.binary(py),))
+    }
+
+    /// The id of the session's job.
+    fn job_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.import("park.util.state")?.call_method0("job_id")
+    }
+
+    /// Where the task was submitted, which nobody writes down: as in Ray, unless that is asked for.
+    fn call_site(&self) -> &'static str {
+        ""
+    }
+
     fn __repr__(&self) -> String {
         format!("ObjectRef({})", self.inner.id())
     }
@@ -135,6 +157,16 @@ impl ObjectRef {
         self.inner.id() == other.inner.id()
     }
 
+    /// The reference itself, for `copy.copy`: what it names never changes.
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    /// As `__copy__`: programs make deep copies of what holds references.
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
         let py = slf.py();
         let met = NESTED.with(|nested| match &mut *nested.borrow_mut() {
@@ -175,10 +207,17 @@ pub(crate) fn put(
     _tensor_transport: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<ObjectRef> {
     let py = value.py();
-    if _owner.is_some() || _tensor_transport.is_some() {
-        return Err(pyo3::exceptions::PyNotImplementedError::new_err(
-            "put() takes no _owner and no _tensor_transport: objects outlive their makers here",
-        ));
+    if let Some(owner) = _owner {
+        // Whoever it is, the object outlives it here.
+        let handle = py.import("park.actor")?.getattr("ActorHandle")?;
+        if !owner.is_instance(&handle)? {
+            return Err(type_error("Expect an `ray.actor.ActorHandle`", owner));
+        }
+    }
+    if let Some(transport) = _tensor_transport {
+        // Tensors lie in shared memory in any case.
+        py.import("park.options")?
+            .call_method1("check_put_transport", (transport,))?;
     }
     if value.is_instance_of::<ObjectRef>() {
         return Err(PyTypeError::new_err(

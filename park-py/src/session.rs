@@ -1,6 +1,8 @@
 //! Opening, attaching and closing the process's session, and numbers about it.
 
-use park_core::proc::zygote::ZygoteCommand;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use park_core::proc::zygote::{ReadyZygote, ZygoteCommand};
 use park_core::runtime::WorkerSetup;
 use park_core::{Config, Session};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -68,8 +70,10 @@ impl StoreOptions {
     }
 }
 
-/// Opens a session with worker processes and returns its address.
+/// Opens a session with worker processes and returns its address. `ready` is a zygote that waits to be used (park.nursery): the socket
+/// to it, its process and a pidfd of that, which are this call's from now on.
 #[pyfunction]
+#[allow(unsafe_code, reason = "takes over two descriptors by number")]
 #[allow(
     clippy::too_many_arguments,
     reason = "called from one place, python/park/session.py, by position"
@@ -84,14 +88,23 @@ pub(crate) fn init(
     resources: std::collections::HashMap<String, f64>,
     prestart: usize,
     store: StoreOptions,
+    ready: Option<(i32, u32, i32)>,
 ) -> PyResult<String> {
     forget_fork();
+    let ready = ready.map(|(socket, pid, pidfd)| ReadyZygote {
+        // SAFETY: session.py detached both descriptors from the objects that owned them, for this call to own.
+        socket: unsafe { OwnedFd::from_raw_fd(socket) },
+        pid,
+        // SAFETY: as above.
+        pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+    });
     let config = store.config();
     let setup = WorkerSetup {
         command: ZygoteCommand {
             argv,
             env: env.into_iter().collect(),
             hello,
+            ready,
         },
         node: node(node_name, labels, resources)?,
         prestart,

@@ -86,6 +86,36 @@ pub(crate) fn current_work(py: Python<'_>) -> Option<(Bound<'_, PyBytes>, String
     })
 }
 
+/// A row of the tasks that ended: first result, name, process, attempt, whether it failed, begin and end in microseconds.
+type Ended<'py> = (Bound<'py, PyBytes>, String, u32, u32, bool, u64, u64);
+
+/// Tasks of the session that ended lately, oldest first.
+#[pyfunction]
+pub(crate) fn ended_tasks(py: Python<'_>) -> PyResult<Vec<Ended<'_>>> {
+    let session = gate::session(py)?;
+    let rows = block(py, |interrupt| session.ended_tasks(interrupt))?;
+    let row = |row: park_core::runtime::EndedRow| {
+        let id = PyBytes::new(py, &row.id.to_bytes());
+        let (began, ended) = (row.span.began, row.span.ended);
+        (id, row.name, row.pid, row.attempt, row.failed, began, ended)
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+/// The calls that this worker process finished last: method, begin and end in microseconds. Nothing elsewhere.
+#[pyfunction]
+pub(crate) fn traced_calls(py: Python<'_>) -> PyResult<Vec<(String, u64, u64)>> {
+    let session = gate::session(py)?;
+    let calls = session
+        .inbox()
+        .map(park_core::proc::inbox::Inbox::traced)
+        .unwrap_or_default();
+    Ok(calls
+        .into_iter()
+        .map(|(method, span)| (method, span.began, span.ended))
+        .collect())
+}
+
 /// Actors, unfinished tasks and workers of the session, as the head knows them.
 #[pyfunction]
 pub(crate) fn describe_session(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {

@@ -37,6 +37,8 @@ __all__ = [
     "create_group",
     "current_work",
     "describe_session",
+    "ended_tasks",
+    "traced_calls",
     "dtypes",
     "export",
     "fetch",
@@ -262,6 +264,14 @@ class ObjectRef:
         """
         Waits for the value in a coroutine: `value = await ref`.
         """
+    def __copy__(self, /) -> ObjectRef:
+        """
+        The reference itself, for `copy.copy`: what it names never changes.
+        """
+    def __deepcopy__(self, /, _memo: Any) -> ObjectRef:
+        """
+        As `__copy__`: programs make deep copies of what holds references.
+        """
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self, /) -> int: ...
     def __new__(cls, /, id: bytes) -> ObjectRef:
@@ -282,6 +292,10 @@ class ObjectRef:
         """
         The id as 16 bytes.
         """
+    def call_site(self, /) -> str:
+        """
+        Where the task was submitted, which nobody writes down: as in Ray, unless that is asked for.
+        """
     def future(self, /) -> Any:
         """
         A `concurrent.futures.Future` of the value.
@@ -293,6 +307,19 @@ class ObjectRef:
     def is_nil(self, /) -> bool:
         """
         Always false: a reference names an object.
+        """
+    def job_id(self, /) -> Any:
+        """
+        The id of the session's job.
+        """
+    @classmethod
+    def size(cls, /) -> int:
+        """
+        How many bytes an id has.
+        """
+    def task_id(self, /) -> Any:
+        """
+        The id of the task whose first result this is.
         """
 
 @final
@@ -502,6 +529,7 @@ def create_actor(
     name: tuple[str, str] | None,
     in_order: bool,
     place: Placement | None,
+    detached: bool,
 ) -> ObjectRef:
     """
     Creates an actor; returns the reference that is its handle.
@@ -538,6 +566,16 @@ def describe_session() -> dict:
 def dtypes() -> list[tuple[str, int, int]]:
     """
     Every element type of the store: `(name, DLPack code, bits)`.
+    """
+
+def ended_tasks() -> list[tuple[bytes, str, int, int, bool, int, int]]:
+    """
+    Tasks of the session that ended lately, oldest first.
+    """
+
+def traced_calls() -> list[tuple[str, int, int]]:
+    """
+    The calls that this worker process finished last: method, begin and end in microseconds. Nothing elsewhere.
     """
 
 def export(pickled: Any) -> ObjectRef:
@@ -583,9 +621,11 @@ def init(
     resources: dict[str, SupportsFloat | SupportsIndex],
     prestart: SupportsIndex,
     store: Incomplete,
+    ready: tuple[SupportsIndex, SupportsIndex, SupportsIndex] | None,
 ) -> str:
     """
-    Opens a session with worker processes and returns its address.
+    Opens a session with worker processes and returns its address. `ready` is a zygote that waits to be used (park.nursery): the socket
+    to it, its process and a pidfd of that, which are this call's from now on.
     """
 
 def is_cancelled() -> bool:

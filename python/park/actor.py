@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import pickle
-import uuid
 import weakref
 from typing import Any
 
@@ -218,7 +218,7 @@ class ActorClass:
             {
                 "_class": class_,
                 "_options": actor_options,
-                "_key": uuid.uuid4().bytes,
+                "_key": os.urandom(16),
                 "__name__": class_.__name__,
                 "__qualname__": class_.__qualname__,
                 "__module__": class_.__module__,
@@ -227,14 +227,15 @@ class ActorClass:
         )
 
     def __getattr__(self, name):
-        # Programs read constants and call class methods of a class that was made an actor's, and look at its methods. Nothing of
-        # its own is looked for there: those names are asked for while it is half made.
-        if name.startswith("_"):
+        # Programs read constants and call class methods of a class that was made an actor's, and look at its methods, private ones
+        # too. Protocols of Python's are no part of it: its `__deepcopy__` copies instances. Half made, there is no class to ask yet.
+        class_ = vars(self).get("_class")
+        if class_ is None or (name.startswith("__") and name.endswith("__")):
             raise AttributeError(f"'ActorClass' object has no attribute '{name}'")
-        return getattr(self._class, name)
+        return getattr(class_, name)
 
     def __dir__(self):
-        return [*(name for name in dir(self._class) if not name.startswith("_")), "bind", "options", "remote"]
+        return [*dir(self._class), "bind", "options", "remote"]
 
     @property
     def _default_options(self) -> dict[str, Any]:
@@ -314,9 +315,20 @@ class ActorClass:
             place = placing.captured(self._options, self._needs, self.__name__)
         placement, lifetime = self._resources
         restarts = self._options.get("max_restarts") or 0
+        detached = (self._options.get("lifetime") or session.default_lifetime()) == "detached"
         try:
             ref = _park.create_actor(
-                export.ref, self.__name__, args, kwargs, placement, lifetime, restarts, full_name, in_order, place
+                export.ref,
+                self.__name__,
+                args,
+                kwargs,
+                placement,
+                lifetime,
+                restarts,
+                full_name,
+                in_order,
+                place,
+                detached,
             )
         except exceptions.ActorAlreadyExistsError:
             raise exceptions.ActorAlreadyExistsError(
@@ -486,8 +498,15 @@ def _terminate(self):
     exit_actor()
 
 
+def _trace(self):
+    return os.getpid(), _park.traced_calls()
+
+
+#: What `park.timeline` asks each actor for.
+TRACE = "__park_trace__"
+
 #: Methods that every actor has, unless its class has its own of that name.
-EVERY_ACTOR = {"__ray_ready__": _ready, "__ray_call__": _call, "__ray_terminate__": _terminate}
+EVERY_ACTOR = {"__ray_ready__": _ready, "__ray_call__": _call, "__ray_terminate__": _terminate, TRACE: _trace}
 _EVERY_SHAPE: dict[str, tuple[signature.Shape, dict[str, Any], bool]] = {
     name: (signature.shape_of(value, skip_first=True), {}, False) for name, value in EVERY_ACTOR.items()
 }

@@ -11,6 +11,8 @@ import os
 from park import _park
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+#: Set to 1, it says that `_VISIBLE` is the user's own affair.
+_HANDS_OFF = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
 
 #: The node's id; None on the first node and in processes that are no worker.
 node: str | None = None
@@ -59,7 +61,7 @@ def _set_threads(amounts: dict[str, float]) -> None:
 
 
 def _show_devices(had: list[int], gpus: list[int]) -> None:
-    if os.environ.get("RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES") == "1":
+    if os.environ.get(_HANDS_OFF) == "1":
         return
     if gpus:
         os.environ[_VISIBLE] = ",".join(str(one) for one in gpu_ids())
@@ -67,6 +69,16 @@ def _show_devices(had: list[int], gpus: list[int]) -> None:
         os.environ.pop(_VISIBLE, None)
     elif had:
         os.environ[_VISIBLE] = str(_unassigned)
+
+
+def heed(variables: dict[str, str]) -> None:
+    """An environment with these variables was put on after the devices were assigned: it may say that they are not to be shown."""
+    if variables.get(_HANDS_OFF) != "1" or _VISIBLE in variables:
+        return
+    if _unassigned is None:
+        os.environ.pop(_VISIBLE, None)
+    else:
+        os.environ[_VISIBLE] = _unassigned
 
 
 def visible_devices() -> list[str] | None:

@@ -10,7 +10,7 @@ import re
 import sys
 from typing import Any
 
-from park import session
+from park import assignment, session
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -20,6 +20,7 @@ def put_on(env: dict[str, Any]) -> None:
     for name, value in env.get("env_vars", {}).items():
         # As in Ray: a value may speak of variables that there are.
         os.environ[name] = _VARIABLE.sub(lambda found: os.environ.get(found[1], ""), value)
+    assignment.heed(env.get("env_vars", {}))
     paths = [_importable(path) for path in env.get("py_modules", ())]
     if "working_dir" in env:
         folder = env["working_dir"]

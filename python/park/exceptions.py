@@ -8,13 +8,10 @@ worker to whoever gets its result is in `task_error.py`.
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import types
 from collections.abc import Callable
 from typing import Any
-
-logger = logging.getLogger(__name__)
 
 
 class RayError(Exception):
@@ -69,7 +66,9 @@ class RayTaskError(RayError):
         try:
             return _dual_class(cause_class)(self)  # type: ignore[arg-type]
         except Exception as error:  # whatever a user's metaclass, __new__ or __init_subclass__ raises
-            logger.warning(
+            import logging  # seldom, and a tenth of the whole import
+
+            logging.getLogger(__name__).warning(
                 f"User exception type {cause_class} in RayTaskError can't be subclassed! This exception is raised as RayTaskError "
                 f"only. You can use `ray_task_error.cause` to access the user exception. Failure in subclassing: {error}"
             )

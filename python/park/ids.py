@@ -6,7 +6,6 @@ alive, which is what tells it from an `ObjectRef`.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import TypeVar
 
@@ -66,6 +65,8 @@ class BaseID:
     @classmethod
     def named(cls: type[_Self], text: str) -> _Self:
         """The id that stands for this text, the same in every process."""
+        import hashlib  # most programs ask for no such id
+
         return cls(hashlib.sha256(text.encode()).digest()[: cls._size])
 
     def binary(self) -> bytes:

@@ -5,7 +5,6 @@ RAY_OVERRIDE_RESOURCES, a JSON dictionary of names and amounts, wins over both: 
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from typing import Any
@@ -14,6 +13,19 @@ from park import machine
 from park.options import quantity_wrong
 
 NODE_IP = machine.NODE_IP
+
+#: Where Ray's sockets would be, below its folder of a session.
+_SOCKETS = "/tmp/ray/session_latest/sockets"
+
+
+def _override() -> Any:
+    """What RAY_OVERRIDE_RESOURCES says."""
+    text = os.environ.get("RAY_OVERRIDE_RESOURCES")
+    if not text:
+        return {}
+    import json
+
+    return json.loads(text)
 
 
 def total_resources(
@@ -34,7 +46,7 @@ def total_resources(
             raise ValueError(
                 f"`{name}` cannot be a custom resource because it is one of the default resources. Use `{argument}` instead."
             )
-    override = json.loads(os.environ.get("RAY_OVERRIDE_RESOURCES") or "{}")
+    override = _override()
     memory = override.pop("memory", memory)
     object_store_memory = override.pop("object_store_memory", object_store_memory)
     total: dict[str, float] = {
@@ -84,7 +96,10 @@ def default_labels(total: dict[str, float]) -> dict[str, str]:
 
 
 def rows(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """The nodes of a session as `ray.nodes()` shows them, removed ones too."""
+    """The nodes of a session as `ray.nodes()` shows them, removed ones too.
+
+    Nothing listens: ports are 0, and the sockets' paths, from which programs work out a folder, name no file.
+    """
     return [
         {
             "NodeID": node["name"],
@@ -92,6 +107,14 @@ def rows(report: dict[str, Any]) -> list[dict[str, Any]]:
             "alive": node["alive"],
             "NodeManagerAddress": NODE_IP,
             "NodeManagerHostname": os.uname().nodename,
+            "NodeManagerPort": 0,
+            "ObjectManagerPort": 0,
+            "ObjectStoreSocketName": f"{_SOCKETS}/plasma_store",
+            "RayletSocketName": f"{_SOCKETS}/raylet",
+            "MetricsExportPort": 0,
+            "RuntimeEnvAgentPort": 0,
+            "DeathReason": 0 if node["alive"] else 1,
+            "DeathReasonMessage": "",
             "NodeName": NODE_IP,
             "Resources": _amounts([node], 1) if node["alive"] else {},
             "Labels": dict(node["labels"]),

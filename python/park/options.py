@@ -26,12 +26,17 @@ class UsageError(TypeError, AssertionError):
     """A decorator was applied wrongly. Ray asserts here; a wrong call is a TypeError; this is both."""
 
 
+def _every(value: Any) -> bool:
+    """What `offered` is of an option of which park honours each value."""
+    return True
+
+
 class Option(NamedTuple):
     """One option: the types it takes, a check that returns what is wrong, and which values park can honour."""
 
     types: type | tuple[type, ...]
     wrong: Callable[[Any], str | None] = lambda value: None
-    offered: Callable[[Any], bool] = lambda value: True
+    offered: Callable[[Any], bool] = _every
 
     def check(self, name: str, value: Any) -> None:
         if not isinstance(value, self.types):
@@ -44,7 +49,7 @@ class Option(NamedTuple):
 # --- checks -----------------------------------------------------------------------------------------------------------------------
 
 
-def _count(name: str, least: int, offered=lambda value: True) -> Option:
+def _count(name: str, least: int) -> Option:
     """A whole number from `least` (-1 stands for "without end", so it is named) or None."""
     allowed = (
         "None, 0, -1 or a positive integer, where -1 represents infinity."
@@ -52,7 +57,7 @@ def _count(name: str, least: int, offered=lambda value: True) -> Option:
         else "None, 0 or a positive integer."
     )
     text = f"The keyword '{name}' only accepts {allowed}"
-    return Option((int, NONE), lambda value: None if value is None or value >= least else text, offered)
+    return Option((int, NONE), lambda value: None if value is None or value >= least else text)
 
 
 def quantity_wrong(name: str, value: float) -> str | None:
@@ -133,6 +138,25 @@ def _lifetime_wrong(value: str | None) -> str | None:
     return "actor `lifetime` argument must be one of 'detached', 'non_detached' and 'None'."
 
 
+#: Ways by which Ray moves tensors past its object store. Here they lie in shared memory already, so each means the store.
+_TRANSPORTS = {"NCCL": False, "GLOO": False, "NIXL": True, "CUDA_IPC": True}
+
+
+def _transport_wrong(value: str | None) -> str | None:
+    return None if value is None or value.upper() in _TRANSPORTS else f"Invalid tensor transport: {value.upper()}"
+
+
+def check_put_transport(value: str) -> None:
+    """Refuse for `put` what is no transport, or one in which a receiver takes part."""
+    if wrong := _transport_wrong(value):
+        raise ValueError(wrong)
+    if not _TRANSPORTS[value.upper()]:
+        raise ValueError(
+            f"ray.put() is not supported for two-sided RDT transport {value.upper()!r}. Return the value from an actor method and use "
+            f"the @ray.method(tensor_transport={value.upper()!r}) decorator instead."
+        )
+
+
 def _empty(value: Any) -> bool:
     return not value
 
@@ -169,7 +193,7 @@ _COMMON = {
     "resources": Option((dict, NONE), _resources_wrong),
     "runtime_env": Option((dict, NONE)),
     "scheduling_strategy": Option(_STRATEGIES, _strategy_wrong),
-    # There are no task events, whether they are enabled or not.
+    # Tasks are remembered for a while, whether that is enabled or not.
     "enable_task_events": Option(bool),
     "_labels": Option((dict, NONE), offered=_empty),
 }
@@ -198,8 +222,8 @@ TASK: dict[str, Option] = {
 ACTOR: dict[str, Option] = {
     **_COMMON,
     "concurrency_groups": Option((list, dict, NONE), _groups_wrong),
-    "enable_tensor_transport": Option((bool, NONE), offered=_empty),
-    "lifetime": Option((str, NONE), _lifetime_wrong, lambda value: value != "detached"),
+    "enable_tensor_transport": Option((bool, NONE)),
+    "lifetime": Option((str, NONE), _lifetime_wrong),
     "max_concurrency": _count("max_concurrency", 0),
     "max_restarts": _count("max_restarts", -1),
     "max_task_retries": _count("max_task_retries", -1),
@@ -227,7 +251,7 @@ METHOD: dict[str, Option] = {
     "_generator_backpressure_num_objects": Option((int, NONE)),
     "_num_objects_per_yield": Option((int, NONE), offered=lambda value: value in (None, 1)),
     "enable_task_events": Option((bool, NONE)),
-    "tensor_transport": Option((str, NONE), offered=_empty),
+    "tensor_transport": Option((str, NONE), _transport_wrong),
 }
 
 #: What a call's `.options()` takes; the name is for people who read it where the call is made.

@@ -8,7 +8,7 @@ that, a recursive function would store itself anew at each level.
 from __future__ import annotations
 
 import inspect
-import uuid
+import os
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -78,7 +78,7 @@ class RemoteFunction:
             {
                 "_function": function,
                 "_options": task_options,
-                "_key": uuid.uuid4().bytes,
+                "_key": os.urandom(16),
                 "__name__": function.__name__,
                 "__qualname__": function.__qualname__,
                 "__module__": function.__module__,

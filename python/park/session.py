@@ -9,18 +9,15 @@ from __future__ import annotations
 import atexit
 import collections.abc
 import importlib.util
-import json
 import os
 import sys
 import threading
-import uuid
 from typing import Any
 
 from park import _park, assignment, machine, node_resources
 from park.exceptions import RaySystemError
 from park.ids import NodeID
 from park.labels import check_labels
-from park.output.reader import Reader
 
 NODE_IP = machine.NODE_IP
 
@@ -44,6 +41,9 @@ _NOT_OFFERED = {
 #: Modules that workers start with besides those that `init` was told: what must reach them however they come to be.
 PRELOADED: list[str] = []
 
+#: What zygotes are forked from, if the program was started with one (park.nursery).
+NURSERY: Any = None
+
 #: Whether what needs a session opens one.
 AUTO_INIT = os.environ.get("RAY_ENABLE_AUTO_CONNECT", "1") != "0"
 
@@ -51,8 +51,10 @@ _lock = threading.RLock()
 _namespace: str | None = None
 _closes_at_exit = False
 _runtime_env: dict[str, Any] = {}
+#: Whether actors that do not say so are detached.
+_default_lifetime = "non_detached"
 #: Prints what workers print.
-_output: Reader | None = None
+_output: Any = None
 #: The id of the first node, once it is known.
 _node_id: str | None = None
 
@@ -151,7 +153,7 @@ def init(
             if name in _NOT_OFFERED and value:
                 raise NotImplementedError(f"park does not offer init({name}={value!r}) yet")
         check_namespace(namespace)
-        modules = _checked_preload(preload)
+        modules = checked_preload(preload)
         if cluster is None:
             total = node_resources.total_resources(
                 num_cpus, num_gpus, resources, object_store_memory, ray_arguments.get("_memory")
@@ -170,7 +172,9 @@ def init(
             **_checked_spilling(_object_spilling_directory, _object_spilling_limit),
         }
         env = _checked_runtime_env(runtime_env)
-        _open(first, namespace or str(uuid.uuid4()), modules, store, env, _checked_bool("log_to_driver", log_to_driver))
+        lifetime = getattr(job_config, "default_actor_lifetime", "non_detached")
+        show_output = _checked_bool("log_to_driver", log_to_driver)
+        _open(first, namespace or _new_namespace(), modules, store, env, lifetime, show_output)
         if cluster is not None:
             _clusters[OPEN] = cluster
             for node in cluster.worker_nodes:
@@ -184,10 +188,11 @@ def _open(
     modules: list[str],
     store: dict[str, Any],
     env: dict[str, Any],
+    lifetime: str,
     show_output: bool,
 ) -> None:
     """Start the session with this first node (id, labels, resources) and an object store made so."""
-    global _namespace, _node_id, _output
+    global _namespace, _node_id, _output, _default_lifetime
     node_id, labels, total = first
     if _park.role() != "none":
         # One that ended by itself: its host went away, or it belongs to the parent of this forked process.
@@ -202,26 +207,44 @@ def _open(
         "preload": [*modules, *PRELOADED],
         "namespace": namespace,
         "runtime_env": env,
+        "default_lifetime": lifetime,
         "output": None,
         "node_id": node_id,
         "visible_devices": assignment.visible_devices(),
         "threads": threads.get("OMP_NUM_THREADS"),
     }
+    from json import dumps
+
     prestart = int(min(total.get("CPU", 0), machine.cpus()))
     command = [sys.executable, "-c", start]
-    output = Reader() if show_output else None
+    output = _reader() if show_output else None
     try:
         if output is not None:
             hello["output"] = output.theirs.fileno()
-        _park.init(command, threads, json.dumps(hello), node_id, labels, total, prestart, store)
+        ready = None if NURSERY is None else NURSERY.fork(hello["output"])
+        _park.init(command, threads, dumps(hello), node_id, labels, total, prestart, store, ready)
     except BaseException:
         if output is not None:
             output.stop()
         raise
     _output = output
-    _namespace, _node_id = namespace, node_id
+    _namespace, _node_id, _default_lifetime = namespace, node_id, lifetime
     set_runtime_env(env)
     _close_at_exit()
+
+
+def _reader() -> Any:
+    from park.output.reader import (
+        Reader,  # what it needs is a fifth of the whole import, and attached processes have none
+    )
+
+    return Reader()
+
+
+def _new_namespace() -> str:
+    """A namespace that nobody else has."""
+    digits = os.urandom(16).hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def _close_at_exit() -> None:
@@ -283,9 +306,9 @@ def is_initialized() -> bool:
 
 def enter_worker(hello: dict[str, Any]) -> None:
     """Make this process, which was just forked for the purpose, a worker of the session that `hello` describes."""
-    global _namespace, _node_id, _lock
+    global _namespace, _node_id, _lock, _default_lifetime
     _lock = threading.RLock()
-    _namespace, _node_id = hello["namespace"], hello["node_id"]
+    _namespace, _node_id, _default_lifetime = hello["namespace"], hello["node_id"], hello["default_lifetime"]
     assignment.enter_worker(hello["visible_devices"], hello["threads"])
 
 
@@ -293,8 +316,13 @@ def namespace() -> str:
     """The namespace that names of actors are looked up in by default: the session's."""
     global _namespace
     if _namespace is None:
-        _namespace = str(uuid.uuid4())
+        _namespace = _new_namespace()
     return _namespace
+
+
+def default_lifetime() -> str:
+    """The `lifetime` of actors that do not say one: the job's."""
+    return _default_lifetime
 
 
 def runtime_env() -> dict[str, Any]:
@@ -383,8 +411,6 @@ def _from_job_config(
     config: Any, namespace: str | None, env: dict[str, Any] | None
 ) -> tuple[str | None, dict[str, Any] | None]:
     """The namespace and environment that a `JobConfig` and the arguments beside it give; the arguments go first."""
-    if getattr(config, "default_actor_lifetime", "non_detached") != "non_detached":
-        raise NotImplementedError("park does not offer default_actor_lifetime='detached' yet")
     return namespace or config.ray_namespace, env or config.runtime_env
 
 
@@ -412,7 +438,7 @@ def _checked_spilling(directory: str | None, limit: int | None) -> dict[str, Any
     return {"spill_directory": None if directory is None else os.fspath(directory), "spill_limit": limit}
 
 
-def _checked_preload(preload: collections.abc.Iterable[str]) -> list[str]:
+def checked_preload(preload: collections.abc.Iterable[str]) -> list[str]:
     if isinstance(preload, str):
         raise TypeError(f"preload must be a list of module names, got the string {preload!r}")
     modules = list(preload)

@@ -53,6 +53,9 @@ def load_actor(blob, restart_count, actor_id):
     restarts = restart_count
     meta, definition = pickle.loads(blob)
     actor = (actor_id, meta)
+    # What people see in `top` and `ps`, cut by the system to fifteen bytes.
+    with open("/proc/self/comm", "w") as comm:
+        comm.write(f"ray::{meta['class_name']}")
     if env := meta["runtime_env"]:
         environment.put_on(env)
         environment.run_session_hook()

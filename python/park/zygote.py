@@ -26,8 +26,11 @@ _PAUSE = 100
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def main():
-    """Serve the head until it ends or hangs up; then end every worker and leave."""
+def main(parent=None, output=None):
+    """Serve the head until it ends or hangs up; then end every worker and leave.
+
+    One that a nursery has forked is told its `parent`, and under which number it has the socket for its workers' output.
+    """
     link = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -35,8 +38,10 @@ def main():
     _libc.prctl(_PR_SET_NAME, b"park-zygote", 0, 0, 0)
     hello, (control, arena) = _receive_hello(link)
     driver = os.pidfd_open(hello["driver_pid"])
-    if os.getppid() != hello["driver_pid"]:
+    if os.getppid() != (parent or hello["driver_pid"]):
         return
+    if parent:
+        hello["output"] = output
     import park.worker
 
     if hello["runtime_env"]:
@@ -149,7 +154,7 @@ class _Zygote:
         code = 1
         try:
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            _libc.prctl(_PR_SET_NAME, b"park-worker", 0, 0, 0)
+            _libc.prctl(_PR_SET_NAME, b"ray::IDLE", 0, 0, 0)
             if os.getppid() != zygote:
                 os._exit(1)
             self.link.close()

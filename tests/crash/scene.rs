@@ -56,6 +56,7 @@ impl Scene {
                 argv: vec![program, "role:zygote".to_owned()],
                 env: Vec::new(),
                 hello: folder.to_string_lossy().into_owned(),
+                ready: None,
             },
             node: NodeSpec {
                 amounts: vec![("CPU".to_owned(), 10_000)],

@@ -114,6 +114,7 @@ pub(crate) fn create_actor(session: &Session, class: &ObjectRef, dependencies: &
         in_order: true,
         class_name: "Crash".to_owned(),
         name: None,
+        detached: false,
     })?;
     Ok(actor)
 }

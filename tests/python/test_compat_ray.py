@@ -215,3 +215,49 @@ def test_a_job_config():
         except ValueError:
             print("refused")
     """) == ["mine", "x", "refused"]
+
+
+def test_workers_start_with_what_was_preloaded(tmp_path):
+    """Imported once for all sessions; variables, folder and path are those of the moment at which a session opens."""
+    (tmp_path / "heavy.py").write_text("import os\nmade_in = os.getpid()\nseen = os.environ.get('A_VARIABLE')\n")
+    (tmp_path / "light.py").write_text("")
+    script = tmp_path / "program.py"
+    script.write_text(
+        textwrap.dedent("""
+            import os, sys
+            import ray
+
+            def look():
+                import sys
+                seen = set(sys.modules)
+                import heavy, light
+                return "heavy" in seen, heavy.made_in, heavy.seen, os.environ.get("A_VARIABLE"), os.getcwd()
+
+            here, parents = os.getcwd(), set()
+            for _ in range(2):
+                os.environ["A_VARIABLE"] = "later"
+                os.chdir(os.path.dirname(__file__))
+                ray.init(num_cpus=1)
+                there, made_in, seen, variable, folder = ray.get(ray.remote(look).remote())
+                parents.add(made_in)
+                print(there, seen, variable, folder == os.getcwd())
+                ray.shutdown()
+            print(len(parents), made_in != os.getpid())
+        """)
+    )
+    assert run("--preload", "heavy", script) == [*["True None later True"] * 2, "1 True"]
+    assert run("--preload=heavy", script)[-1] == "1 True"
+    assert run(script)[0] == "False later later True"
+
+
+def test_a_nursery_that_cannot_import_is_told(tmp_path):
+    (tmp_path / "broken.py").write_text("raise RuntimeError('no good')")
+    script = tmp_path / "program.py"
+    script.write_text("import ray\nray.init(num_cpus=1)")
+    command = [sys.executable, "-m", "park.compat.ray", "--preload"]
+    done = subprocess.run([*command, "broken", script], capture_output=True, text=True, timeout=50, cwd=tmp_path)
+    assert "no good" in done.stderr and "the process that preloads modules has ended" in done.stderr
+    done = subprocess.run([*command, "no_such_module", script], capture_output=True, text=True, timeout=50)
+    assert "no module named 'no_such_module'" in done.stderr and "Traceback" not in done.stderr
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert done.returncode != 0 and "names no module" in done.stderr

@@ -107,7 +107,7 @@ def test_where_an_actor_runs(sample):
 @pytest.mark.park_only
 @pytest.mark.parametrize(
     "options",
-    [{"lifetime": "detached"}, {"enable_tensor_transport": True}],
+    [{"_labels": {"a": "b"}}, {"_actor_generator_backpressure_num_objects": 3}],
     ids=str,
 )  # fmt: skip
 def test_an_option_that_is_not_offered_is_named(options):

@@ -55,3 +55,11 @@ def test_a_handle_has_its_actors_id(session):
     actor = Actor.remote()
     assert isinstance(actor._actor_id, ray.ActorID)
     assert ray.get(actor.my_id.remote()) == actor._actor_id.hex()
+
+
+@pytest.mark.park_only
+def test_a_reference_knows_its_task_and_job(session):
+    ref = ray.remote(lambda: 1).remote()
+    assert ref.size() == len(ref.binary()) and ref.call_site() == ""
+    assert isinstance(ref.task_id(), ray.TaskID) and not ref.task_id().is_nil()
+    assert ref.job_id().hex() == ray.get_runtime_context().get_job_id()

@@ -15,6 +15,7 @@ if not ON_RAY:
 
 pytestmark = pytest.mark.park_only  # import paths: on Ray these are ray.util
 
+ENDED = ("FINISHED", "FAILED")
 SESSION = {"num_cpus": 2, "namespace": "util"}
 
 
@@ -179,7 +180,7 @@ def test_tasks_are_listed_while_they_wait_and_run(session):
     waiting = sleep.options(name="waiting").remote(queued)
 
     def states():
-        return sorted({(row.name, row.state) for row in state.list_tasks()})
+        return sorted({(row.name, row.state) for row in state.list_tasks() if row.state not in ENDED})
 
     expected = [("first", "RUNNING"), ("queued", "PENDING_NODE_ASSIGNMENT"), ("waiting", "PENDING_ARGS_AVAIL")]
     wait_until(lambda: states() == expected)
@@ -207,7 +208,7 @@ def test_workers_nodes_objects_and_jobs(session):
 def test_a_task_can_ask_too(session):
     @ray.remote
     def names():
-        return [row.name for row in state.list_tasks()], park.util.list_named_actors()
+        return [row.name for row in state.list_tasks() if row.state == "RUNNING"], park.util.list_named_actors()
 
     tasks, _ = ray.get(names.remote())
     assert tasks == ["names"]

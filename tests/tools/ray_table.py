@@ -57,7 +57,6 @@ REFUSING = {
     "ray.java_function": "park runs no Java",
     "ray.java_actor_class": "park runs no Java",
     "ray.cpp_function": "C++ tasks are registered through park.h",
-    "ray.timeline": "park keeps no record of when tasks ran yet",
 }
 #: Why an argument or option may be given and changes nothing.
 NO_EFFECT = {
@@ -69,7 +68,7 @@ NO_EFFECT = {
     "logging_level": "park configures no logging",
     "logging_format": "park configures no logging",
     "logging_config": "park configures no logging",
-    "enable_task_events": "there are no task events",
+    "enable_task_events": "each task is remembered for a while",
     "excludes": "nothing is uploaded, so nothing is left out",
     "config": "it is about Ray's agent, which sets environments up",
 }

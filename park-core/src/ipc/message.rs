@@ -161,7 +161,7 @@ pub struct Submission {
 /// An actor as created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActorSpec {
-    /// Its handle object (no hold: the actor lives as long as somebody else refers to it).
+    /// Its handle object (no hold, unless it is detached: the actor lives as long as somebody else refers to it).
     pub actor: ObjectId,
     /// Object with the serialised class.
     pub class: ObjectId,
@@ -181,6 +181,27 @@ pub struct ActorSpec {
     pub class_name: String,
     /// Namespace and name under which `get_actor` finds it.
     pub name: Option<(String, String)>,
+    /// It lives until it is killed or the session ends: the head keeps a hold on its handle object, which comes with this.
+    pub detached: bool,
+}
+
+impl ActorSpec {
+    /// The objects that it owns holds on.
+    pub fn holds(&self) -> impl Iterator<Item = ObjectId> {
+        self.args
+            .holds()
+            .chain([self.class])
+            .chain(self.detached.then_some(self.actor))
+    }
+}
+
+/// From when to when something ran, in microseconds of `sys::clock`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// Its begin; 0 if that is not known.
+    pub began: u64,
+    /// Its end.
+    pub ended: u64,
 }
 
 /// To the head.
@@ -196,6 +217,8 @@ pub enum ToHead {
         task: TaskId,
         /// Which attempt.
         attempt: u32,
+        /// When it ran.
+        span: Span,
     },
     /// The actor's constructor returned.
     ActorReady {
@@ -225,6 +248,11 @@ pub enum ToHead {
     FindActor {
         /// Namespace and name.
         name: (String, String),
+        /// A promised object.
+        reply: ObjectId,
+    },
+    /// Which tasks ended lately? Answered by sealing `reply` with the encoded rows.
+    Ended {
         /// A promised object.
         reply: ObjectId,
     },
@@ -275,10 +303,11 @@ impl ToHead {
                 let named = [task.function].into_iter().chain(task.args.holds());
                 named.chain(task.returns.iter().copied()).collect()
             }
-            Self::CreateActor(spec) => spec.args.holds().chain([spec.class]).collect(),
+            Self::CreateActor(spec) => spec.holds().collect(),
             Self::ActorEnded { cause: id, .. }
             | Self::FindActor { reply: id, .. }
             | Self::Stats { reply: id }
+            | Self::Ended { reply: id }
             | Self::Describe { reply: id } => {
                 vec![*id]
             }

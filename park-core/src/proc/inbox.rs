@@ -17,16 +17,18 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::attendance::Attendance;
+use super::trace::Trace;
 use crate::actor::call::{Caller, owned, parse};
 use crate::actor::cancel::cancelled;
 use crate::actor::order::CallOrder;
 use crate::error::{ErrorKind, Result};
 use crate::id::{ObjectId, ParticipantId, TaskId};
-use crate::ipc::message::{ToHead, ToWorker};
+use crate::ipc::message::{Span, ToHead, ToWorker};
 use crate::store::{Interrupt, Store};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::ring::Position;
 use crate::sync::{Ring, RingReader, SpinPolicy, Wake};
+use crate::sys::clock;
 
 /// How long an idle worker keeps its last reports to itself, so that a busy head is not woken for each.
 const REPORT_DELAY: Duration = Duration::from_millis(1);
@@ -40,6 +42,8 @@ pub struct Job {
     pub message: ToWorker,
     attempt: u32,
     position: Position,
+    /// When it was taken to be run, in microseconds.
+    began: u64,
     /// What the record owns.
     owned: Vec<ObjectId>,
 }
@@ -74,6 +78,7 @@ pub struct Inbox {
     attendance: Attendance,
     /// Nothing more is to be taken. Set by any thread of the process, read by the one that takes jobs.
     stopped: AtomicBool,
+    trace: Trace,
 }
 
 impl std::fmt::Debug for Inbox {
@@ -98,6 +103,7 @@ impl Inbox {
             store: store.clone(),
             caller: caller.clone(),
             spin: SpinPolicy::default(),
+            trace: Trace::default(),
             reader: Mutex::new(RingReader::new(store.ring(store.me()))),
             state: Mutex::new(state),
             attendance: Attendance::default(),
@@ -179,6 +185,11 @@ impl Inbox {
         }
     }
 
+    /// The calls that this process finished last, oldest first, and when they ran.
+    pub fn traced(&self) -> Vec<(String, Span)> {
+        self.trace.calls()
+    }
+
     fn report(&self) {
         let mut state = self.state.lock();
         if std::mem::take(&mut state.unreported) {
@@ -209,15 +220,17 @@ impl Inbox {
                     message,
                     attempt,
                     position,
+                    began: 0,
                 },
             )?;
         }
-        while let Some(job) = state.ready.pop_front() {
+        while let Some(mut job) = state.ready.pop_front() {
             if matches!(job.message, ToWorker::Retire) && !state.order.is_empty() {
                 // Calls that wait for their arguments came before it.
                 state.ready.push_front(job);
                 break;
             }
+            job.began = clock::now_us();
             let ToWorker::Run { returns, .. } = &job.message else {
                 return Ok(Some(job));
             };
@@ -230,7 +243,11 @@ impl Inbox {
             // The head took it back and gave it to another worker.
             self.drop_record(job.position)?;
         }
-        Ok(state.order.next(|job| self.is_ready(job)))
+        let mut next = state.order.next(|job| self.is_ready(job));
+        if let Some(job) = &mut next {
+            job.began = clock::now_us();
+        }
+        Ok(next)
     }
 
     fn arrived(&self, state: &mut State, job: Job) -> Result<()> {
@@ -327,8 +344,11 @@ impl Inbox {
 
     /// The job's results are sealed: its record may go, and a task is reported to the head.
     pub fn finish(&self, job: &Job) -> Result<()> {
+        if let ToWorker::Call { method, .. } = &job.message {
+            self.trace.add(method, job.began);
+        }
         if let ToWorker::Run { task, .. } = &job.message {
-            self.done(*task, job.attempt)?;
+            self.done(*task, job)?;
         }
         self.put_away(job)
     }
@@ -356,13 +376,15 @@ impl Inbox {
         reader.finish(self.store.ring(self.store.me()), position)
     }
 
-    fn done(&self, task: TaskId, attempt: u32) -> Result<()> {
+    fn done(&self, task: TaskId, job: &Job) -> Result<()> {
         let hungry = {
             let mut state = self.state.lock();
             let hungry = state.ready.len() < LOW && self.store.header().ready_hint.load(Ordering::Relaxed) > 0;
             state.unreported = !hungry;
             hungry
         };
-        self.store.send_head(ToHead::Done { task, attempt }, hungry)
+        let (attempt, began, ended) = (job.attempt, job.began, clock::now_us());
+        let span = Span { began, ended };
+        self.store.send_head(ToHead::Done { task, attempt, span }, hungry)
     }
 }

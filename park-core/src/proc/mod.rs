@@ -1,6 +1,8 @@
-//! Worker processes: `zygote` starts and reaps them, `pool` is the head's list of them, `inbox` is what one of them is asked to do.
+//! Worker processes: `zygote` starts and reaps them, `pool` is the head's list of them, `inbox` is what one of them is asked
+//! to do, `trace` when it did so.
 
 mod attendance;
 pub mod inbox;
 pub mod pool;
+mod trace;
 pub mod zygote;

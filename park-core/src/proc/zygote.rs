@@ -19,10 +19,13 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::ParticipantId;
-use crate::sys::socket;
+use crate::sys::{process, socket};
+
+/// How long a zygote may take to end.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How to start the language layer's worker interpreter.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ZygoteCommand {
     /// Program and arguments. Its standard input is the socket to the head.
     pub argv: Vec<String>,
@@ -30,6 +33,19 @@ pub struct ZygoteCommand {
     pub env: Vec<(String, String)>,
     /// What to tell it first; the core does not look inside.
     pub hello: String,
+    /// One that runs already and waits to be told. Should it end, the next one is started by the command.
+    pub ready: Option<ReadyZygote>,
+}
+
+/// A zygote that somebody else has forked, and that reads from its socket first of all.
+#[derive(Debug)]
+pub struct ReadyZygote {
+    /// The head's end of the socket.
+    pub socket: OwnedFd,
+    /// Its process.
+    pub pid: u32,
+    /// To watch it by: it is no child of the head's.
+    pub pidfd: OwnedFd,
 }
 
 /// What the zygote reports.
@@ -59,12 +75,25 @@ pub enum ZygoteEvent {
 #[derive(Debug)]
 pub struct Zygote {
     socket: OwnedFd,
-    child: Child,
+    process: Process,
+}
+
+/// The zygote's process, as whoever started it knows it.
+#[derive(Debug)]
+enum Process {
+    Child(Child),
+    Foreign { pid: u32, pidfd: OwnedFd },
 }
 
 impl Zygote {
-    /// Starts the interpreter. Returns at once: it becomes ready on its own, and requests queue in the socket.
-    pub fn start(command: &ZygoteCommand, segments: [BorrowedFd<'_>; 2]) -> Result<Self> {
+    /// Starts the interpreter, or takes the one that is ready. Returns at once: it becomes ready on its own, and requests queue in the
+    /// socket.
+    pub fn start(command: &mut ZygoteCommand, segments: [BorrowedFd<'_>; 2]) -> Result<Self> {
+        if let Some(ReadyZygote { socket, pid, pidfd }) = command.ready.take() {
+            socket::send(&socket, command.hello.as_bytes(), &segments)?;
+            let process = Process::Foreign { pid, pidfd };
+            return Ok(Self { socket, process });
+        }
         let Some((program, arguments)) = command.argv.split_first() else {
             bail!(InvalidArgument, "the worker command is empty");
         };
@@ -83,7 +112,8 @@ impl Zygote {
                 )
             })?;
         socket::send(&socket, command.hello.as_bytes(), &segments)?;
-        Ok(Self { socket, child })
+        let process = Process::Child(child);
+        Ok(Self { socket, process })
     }
 
     /// Asks for one worker.
@@ -94,7 +124,10 @@ impl Zygote {
 
     /// The zygote's process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        match &self.process {
+            Process::Child(child) => child.id(),
+            Process::Foreign { pid, .. } => *pid,
+        }
     }
 
     /// To wait on.
@@ -122,18 +155,28 @@ impl Zygote {
     }
 
     /// Ends the zygote and with it every worker, and waits until they are gone.
-    pub fn stop(mut self) {
+    pub fn stop(self) {
         // The end of the socket tells it to kill and reap its workers and to leave; that takes a few milliseconds.
         socket::hang_up(&self.socket);
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while Instant::now() < deadline {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
+        // One that hangs is killed: its workers die with it by their parent-death signal.
+        match self.process {
+            Process::Child(mut child) => {
+                let deadline = Instant::now() + PATIENCE;
+                while Instant::now() < deadline {
+                    if !matches!(child.try_wait(), Ok(None)) {
+                        return;
+                    }
+                    std::thread::sleep(Duration::from_micros(500));
+                }
+                let _ = child.kill();
+                let _ = child.wait();
             }
-            std::thread::sleep(Duration::from_micros(500));
+            Process::Foreign { pidfd, .. } => {
+                if !process::wait_ended(pidfd.as_fd(), PATIENCE) {
+                    process::kill(&pidfd);
+                    process::wait_ended(pidfd.as_fd(), PATIENCE);
+                }
+            }
         }
-        // It hangs: its workers die with it by their parent-death signal.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -253,10 +253,8 @@ impl State {
         }
         actor
             .spec
-            .args
             .holds()
             .chain(actor.parcels)
-            .chain([actor.spec.class])
             .for_each(|id| self.store.drop_hold(id));
     }
 }

@@ -10,7 +10,7 @@ use crate::actor::cancel::cancelled;
 use crate::actor::registry::Life;
 use crate::error::{Error, ErrorKind};
 use crate::id::{ObjectId, ParticipantId, TaskId};
-use crate::ipc::message::{ToWorker, decode, encode};
+use crate::ipc::message::{Span, ToWorker, decode, encode};
 use crate::ipc::parcel::{pack, unpack};
 use crate::proc::pool::Role;
 use crate::proc::zygote::Zygote;
@@ -140,7 +140,7 @@ impl State {
         };
         if task.returns.iter().all(|id| self.store.contains(*id)) {
             // It was done; only the report was lost.
-            self.end_task(id);
+            self.end_task(id, Span::default());
             return true;
         }
         let tail = task.returns.first().and_then(|first| tails.get(first)).copied();
@@ -360,9 +360,9 @@ impl State {
     }
 
     pub(super) fn start_zygote(&mut self) -> crate::error::Result<()> {
-        let Some(setup) = &self.setup else { return Ok(()) };
+        let Some(setup) = &mut self.setup else { return Ok(()) };
         let prestart = setup.prestart;
-        self.zygote = Some(Zygote::start(&setup.command, self.store.fds())?);
+        self.zygote = Some(Zygote::start(&mut setup.command, self.store.fds())?);
         for _ in 0..prestart {
             self.spawn(Role::Tasks)?;
         }

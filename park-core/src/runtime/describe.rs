@@ -148,7 +148,7 @@ impl State {
         rows
     }
 
-    fn pid_of(&self, worker: ParticipantId) -> u32 {
+    pub(super) fn pid_of(&self, worker: ParticipantId) -> u32 {
         self.pool.get(worker).and_then(|worker| worker.pid).unwrap_or(0)
     }
 }

@@ -29,10 +29,11 @@ use crate::sync::atomic::Ordering;
 
 use super::cancel::Families;
 use super::describe::Description;
+use super::history::{EndedRow, History};
 use super::lineage::Lineage;
 
 /// What a session with worker processes needs to know.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct WorkerSetup {
     /// How to start the interpreter that forks workers.
     pub command: ZygoteCommand,
@@ -111,6 +112,7 @@ pub(super) struct State {
     /// Objects whose bytes on disk are gone.
     lost: Arc<Mutex<Vec<(ObjectId, Error)>>>,
     pub(super) lineage: Lineage,
+    pub(super) history: History,
     pub(super) families: Families,
     pub(super) counts: HeadStats,
     /// The worker that was sent the last task.
@@ -165,6 +167,7 @@ impl Head {
             peers: HashMap::new(),
             released: Arc::default(),
             lost: Arc::default(),
+            history: History::default(),
             lineage: Lineage::default(),
             families: Families::default(),
             counts: HeadStats::default(),
@@ -251,6 +254,14 @@ impl Head {
         state.stats()
     }
 
+    /// Tasks that ended lately, oldest first.
+    pub fn ended_tasks(&self) -> Vec<EndedRow> {
+        let mut state = self.lock();
+        // As for the numbers.
+        let _ = state.drain();
+        state.history.rows()
+    }
+
     /// Actors, tasks and workers as they are now.
     pub fn describe(&self) -> Description {
         let mut state = self.lock();
@@ -333,7 +344,7 @@ impl State {
 
     fn handle(&mut self, from: ParticipantId, message: ToHead) {
         match message {
-            ToHead::Done { task, attempt } => self.task_done(from, task, attempt),
+            ToHead::Done { task, attempt, span } => self.task_done(from, task, attempt, span),
             ToHead::Submit(submission) => {
                 let returns = submission.returns.clone();
                 if let Err(error) = self.submit(submission) {
@@ -341,7 +352,7 @@ impl State {
                 }
             }
             ToHead::CreateActor(spec) => {
-                let (actor, holds) = (spec.actor, spec.args.holds().chain([spec.class]).collect::<Vec<_>>());
+                let (actor, holds) = (spec.actor, spec.holds().collect::<Vec<_>>());
                 if let Err(error) = self.create_actor(spec) {
                     self.bury(actor, &error);
                     holds.iter().for_each(|id| self.store.drop_hold(*id));
@@ -363,6 +374,7 @@ impl State {
             },
             ToHead::Stats { reply } => self.reply(reply, &encode(&self.stats()).unwrap_or_default(), &[]),
             ToHead::Describe { reply } => self.reply(reply, &encode(&self.describe()).unwrap_or_default(), &[]),
+            ToHead::Ended { reply } => self.reply(reply, &encode(&self.history.rows()).unwrap_or_default(), &[]),
             ToHead::Placement { request, reply } => self.placement_request(from, request, reply),
             ToHead::Cancel {
                 object,

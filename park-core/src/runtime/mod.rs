@@ -13,6 +13,7 @@
 //! | `actors` | creating, placing, finding and ending actors |
 //! | `cancel` | cancelling tasks, and what they submitted |
 //! | `lineage` | how objects were made, and making them again |
+//! | `history` | tasks that ended lately |
 //! | `describe` | who is there, for people and tests |
 //! | `death` | what happens when a process ends |
 //! | `watch` | the thread that hears of deaths and of strangers that want to join |
@@ -23,6 +24,7 @@ mod cancel;
 mod death;
 mod describe;
 mod head;
+mod history;
 mod lineage;
 mod place;
 mod placement;
@@ -31,4 +33,5 @@ mod watch;
 
 pub use describe::{ActorRow, Description, TaskRow, WorkerRow};
 pub use head::{Head, HeadStats, WorkerSetup};
+pub use history::EndedRow;
 pub use session::Session;

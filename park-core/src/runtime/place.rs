@@ -8,7 +8,7 @@
 use crate::actor::registry::Life;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ParticipantId, TaskId};
-use crate::ipc::message::{Amounts, Submission, ToWorker, encode, frame};
+use crate::ipc::message::{Amounts, Span, Submission, ToWorker, encode, frame};
 use crate::ipc::parcel::pack;
 use crate::ipc::placement::Assignment;
 use crate::proc::pool::{Lease, Role};
@@ -16,6 +16,7 @@ use crate::sched::group;
 use crate::sched::node::{Demand, Outlook, PoolId, Spot};
 use crate::sched::queue::ShapeId;
 use crate::sched::task::Task;
+use crate::sync::atomic::Ordering;
 use crate::sync::ring::PushError;
 
 use super::head::{State, Work};
@@ -311,19 +312,27 @@ impl State {
         }
     }
 
-    pub(super) fn task_done(&mut self, from: ParticipantId, id: TaskId, attempt: u32) {
-        if self.tasks.get(&id).is_none_or(|task| task.attempt != attempt) {
-            return;
+    pub(super) fn task_done(&mut self, from: ParticipantId, id: TaskId, attempt: u32, span: Span) {
+        match self.tasks.get_mut(&id) {
+            Some(task) if task.attempt == attempt => task.worker = Some(from),
+            _ => return,
         }
-        self.end_task(id);
+        self.end_task(id, span);
         if self.pool.returned(from, id) {
             self.settle_lease(from);
         }
     }
 
     /// The task's results are sealed: whoever waits for them may start, and its holds go back.
-    pub(super) fn end_task(&mut self, id: TaskId) {
+    pub(super) fn end_task(&mut self, id: TaskId, span: Span) {
         let Some(task) = self.tasks.remove(&id) else { return };
+        let pid = task.worker.map_or(0, |worker| match self.pid_of(worker) {
+            // The zygote's word of a new process may be on its way still; who reports has written its id down.
+            0 if span.ended != 0 => self.store.participant(worker).pid.load(Ordering::Relaxed),
+            pid => pid,
+        });
+        let failed = task.returns.first().is_some_and(|first| self.store.has_failed(*first));
+        self.history.add(&task, pid, failed, span);
         self.families.remove(task.parent, id);
         self.counts.finished += 1;
         self.fruitless = 0;
@@ -343,7 +352,7 @@ impl State {
             let link = task.stream.filter(|link| self.store.is_open(*link));
             task.returns.iter().chain(&link).for_each(|id| self.raise(*id, error));
         }
-        self.end_task(id);
+        self.end_task(id, Span::default());
     }
 
     /// Takes back what was sent ahead to a worker and not claimed; it is ready again.

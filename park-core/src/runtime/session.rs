@@ -24,6 +24,7 @@ use crate::sys::socket;
 
 use super::describe::Description;
 use super::head::{Head, HeadStats, WorkerSetup};
+use super::history::EndedRow;
 use super::watch::Watcher;
 
 /// A process's membership in a session. Clones share it; the last one to go closes what this process opened.
@@ -303,6 +304,14 @@ impl Session {
             return Ok(head.describe());
         }
         decode(self.ask(|reply| ToHead::Describe { reply }, interrupt)?.bytes())
+    }
+
+    /// Tasks that ended lately, oldest first.
+    pub fn ended_tasks(&self, interrupt: Interrupt<'_>) -> Result<Vec<EndedRow>> {
+        if let Role::Head { head, .. } = &self.inner.role {
+            return Ok(head.ended_tasks());
+        }
+        decode(self.ask(|reply| ToHead::Ended { reply }, interrupt)?.bytes())
     }
 
     // --- nodes and placement groups -------------------------------------------------------------------------------------------

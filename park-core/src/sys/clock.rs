@@ -9,6 +9,12 @@ pub fn now_ms() -> u64 {
     seconds * 1000 + nanos / 1_000_000
 }
 
+/// Microseconds of the same clock.
+pub fn now_us() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1000
+}
+
 /// As `now_ms`, as of the kernel's last tick, some milliseconds ago: a few nanoseconds to ask.
 pub fn coarse_ms() -> u64 {
     let now = clock_gettime(ClockId::MonotonicCoarse);

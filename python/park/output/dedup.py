@@ -9,33 +9,40 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
 
 _NUMBER = re.compile(r"\d")
 
 
-@dataclass
 class _Seen:
-    since: float
-    sources: set[int]
-    #: Held back: how many, and the last of them with who said it.
-    count: int = 0
-    last: tuple[str, int, str] = ("", 0, "")
-    #: On which stream.
-    error: bool = False
+    def __init__(self, since: float, sources: set[int]):
+        self.since = since
+        self.sources = sources
+        #: Held back: how many, and the last of them with who said it.
+        self.count = 0
+        self.last = ("", 0, "")
+        #: On which stream.
+        self.error = False
 
 
-@dataclass
 class Dedup:
     """Decides for each line whether it is printed. Times are the caller's, in seconds."""
 
-    window: float = field(default_factory=lambda: float(os.environ.get("RAY_DEDUP_LOGS_AGG_WINDOW_S", "5")))
-    enabled: bool = field(default_factory=lambda: os.environ.get("RAY_DEDUP_LOGS", "1") not in ("0", "false"))
-    #: Lines that are always printed, and lines that never are.
-    allow: str | None = field(default_factory=lambda: os.environ.get("RAY_DEDUP_LOGS_ALLOW_REGEX"))
-    skip: str | None = field(default_factory=lambda: os.environ.get("RAY_DEDUP_LOGS_SKIP_REGEX"))
-    _seen: dict[str, _Seen] = field(default_factory=dict)
-    _explained: bool = False
+    def __init__(
+        self,
+        window: float | None = None,
+        enabled: bool | None = None,
+        allow: str | None = None,
+        skip: str | None = None,
+    ):
+        """What is not given is as the environment says."""
+        variables = os.environ
+        self.window = float(variables.get("RAY_DEDUP_LOGS_AGG_WINDOW_S", "5")) if window is None else window
+        self.enabled = variables.get("RAY_DEDUP_LOGS", "1") not in ("0", "false") if enabled is None else enabled
+        #: Lines that are always printed, and lines that never are.
+        self.allow = variables.get("RAY_DEDUP_LOGS_ALLOW_REGEX") if allow is None else allow
+        self.skip = variables.get("RAY_DEDUP_LOGS_SKIP_REGEX") if skip is None else skip
+        self._seen: dict[str, _Seen] = {}
+        self._explained = False
 
     def add(self, name: str, pid: int, line: str, error: bool, now: float) -> bool:
         """Whether to print this line now; else it is counted, or dropped."""

@@ -1,7 +1,7 @@
 """What a session has, as tables: actors, tasks, workers, nodes, objects, under the names and columns of `ray.util.state`.
 
-The head answers, and only with what it knows. It forgets a task when it is done and never hears of a single call of an actor, so
-`list_tasks` has tasks that wait or run; of actors that are dead it remembers the last thousand.
+The head answers, and only with what it knows. It never hears of a single call of an actor, so `list_tasks` has tasks; of those that ended
+it remembers the last 10,000, and of actors that are dead the last thousand.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from park import _park, node_resources, session
 from park.ids import ActorID, JobID, TaskID, WorkerID
+from park.util import timeline as timeline_of
 
 __all__ = [
     "get_actor",
@@ -119,9 +120,30 @@ def _tasks() -> list[Row]:
             worker_id=worker_id(row["pid"]).hex() if row["pid"] else None,
             worker_pid=row["pid"] or None,
             error_type=None,
+            start_time_ms=None,
+            end_time_ms=None,
         )
         for row in _describe()["tasks"]
-    ]
+    ] + [_ended(*row) for row in reversed(_park.ended_tasks())]
+
+
+def _ended(first: bytes, name: str, pid: int, attempt: int, failed: bool, began: int, ended: int) -> Row:
+    return Row(
+        task_id=task_id(first).hex(),
+        attempt_number=attempt,
+        name=name,
+        func_or_class_name=name,
+        state="FAILED" if failed else "FINISHED",
+        type="NORMAL_TASK",
+        job_id=job_id().hex(),
+        actor_id=None,
+        node_id=session.node_id() if pid else None,
+        worker_id=worker_id(pid).hex() if pid else None,
+        worker_pid=pid or None,
+        error_type="TASK_EXECUTION_EXCEPTION" if failed else None,
+        start_time_ms=timeline_of.wall(began) // 1000 if began else None,
+        end_time_ms=timeline_of.wall(ended) // 1000 if ended else None,
+    )
 
 
 def _workers() -> list[Row]:
@@ -271,17 +293,12 @@ def summarize_actors(**_: Any) -> dict[str, Any]:
 
 
 def summarize_tasks(**_: Any) -> dict[str, Any]:
-    """Tasks that wait or run, by function and state."""
+    """Tasks, also those that ended lately, by function and state."""
     rows = _tasks()
     summary = _summary(rows, "func_or_class_name")
     return {
         "cluster": {"summary": summary, "total_tasks": len(rows), "total_actor_tasks": 0, "summary_by": "func_name"}
     }
-
-
-def timeline(filename: str | None = None) -> Any:
-    """Ray writes here when each task ran, as a Chrome trace."""
-    raise NotImplementedError("park keeps no record of when tasks ran yet, so there is no timeline to write")
 
 
 def summarize_objects(**_: Any) -> dict[str, Any]:

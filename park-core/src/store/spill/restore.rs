@@ -24,6 +24,13 @@ use crate::sync::atomic::Ordering;
 use crate::sys::clock;
 use crate::sys::failpoint::fail_point;
 
+impl Store {
+    /// Whether an object of this id is an error.
+    pub fn has_failed(&self, id: ObjectId) -> bool {
+        self.contains(id) && self.slot(id.index).meta.load(Ordering::Relaxed).to_le_bytes()[0] == Format::Error as u8
+    }
+}
+
 impl ObjectRef {
     /// Whether the object can be read at once: it is sealed, and in memory.
     pub fn is_resident(&self) -> bool {

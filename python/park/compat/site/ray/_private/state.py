@@ -4,7 +4,7 @@ from park import available_resources, cluster_resources, nodes
 from park._park import ObjectRef  # noqa: F401  (programs annotate with it)
 from park.ids import NodeID
 from park.util import state as _state
-from park.util.state import timeline
+from park.util.timeline import timeline
 
 __all__ = [
     "actors",
@@ -45,3 +45,31 @@ def actors(actor_id=None):
     """The actors that live, by id; or the one that is asked for."""
     table = {one.actor_id: one.asdict() for one in _state.list_actors(limit=10_000)}
     return table if actor_id is None else table.get(actor_id, {})
+
+
+class GlobalState:
+    """What Ray keeps one connection for: the tables that programs read through `state`."""
+
+    def node_table(self):
+        """The nodes, as `ray.nodes` has them."""
+        return nodes()
+
+    def actor_table(self, actor_id=None):
+        """The actors, or the one of this id."""
+        return actors(actor_id)
+
+    def placement_group_table(self, placement_group_id=None):
+        """The row of the group with this id, empty if there is none; or all rows by id."""
+        from park.util.placement_group import placement_group_table
+
+        rows = placement_group_table()
+        return rows if placement_group_id is None else rows.get(placement_group_id.hex(), {})
+
+    cluster_resources = staticmethod(cluster_resources)
+    available_resources = staticmethod(available_resources)
+    available_resources_per_node = staticmethod(available_resources_per_node)
+    total_resources_per_node = staticmethod(total_resources_per_node)
+    chrome_tracing_dump = staticmethod(timeline)
+
+
+state = GlobalState()

@@ -1,0 +1,60 @@
+//! Tasks that ended lately, for people who look; nothing decides by it. The oldest are forgotten.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::ObjectId;
+use crate::ipc::message::Span;
+use crate::sched::task::Task;
+
+/// How many are remembered: as many as Ray lists.
+const REMEMBERED: usize = 10_000;
+
+/// One task that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedRow {
+    /// What was its first result.
+    pub id: ObjectId,
+    /// Its name.
+    pub name: String,
+    /// The process that ran it last; 0 if none did.
+    pub pid: u32,
+    /// Attempts that failed before.
+    pub attempt: u32,
+    /// It raised, or its worker died.
+    pub failed: bool,
+    /// When it ran; zeros if no worker said so.
+    pub span: Span,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    rows: VecDeque<EndedRow>,
+}
+
+impl History {
+    /// Remembers one.
+    pub(super) fn add(&mut self, task: &Task, pid: u32, failed: bool, span: Span) {
+        let Some(id) = task.returns.first().copied() else {
+            return;
+        };
+        if self.rows.len() == REMEMBERED {
+            self.rows.pop_front();
+        }
+        self.rows.push_back(EndedRow {
+            id,
+            name: task.name.clone(),
+            pid,
+            attempt: task.attempt,
+            failed,
+            span,
+        });
+    }
+
+    /// Oldest first.
+    pub(super) fn rows(&self) -> Vec<EndedRow> {
+        self.rows.iter().cloned().collect()
+    }
+}
