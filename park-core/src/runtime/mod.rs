@@ -15,6 +15,7 @@
 //! | `lineage` | how objects were made, and making them again |
 //! | `describe` | who is there, for people and tests |
 //! | `death` | what happens when a process ends |
+//! | `spawner` | where workers come from: processes, or threads and what those share |
 //! | `watch` | the thread that hears of deaths and of strangers that want to join |
 
 mod actors;
@@ -27,8 +28,10 @@ mod lineage;
 mod place;
 mod placement;
 mod session;
+mod spawner;
 mod watch;
 
 pub use describe::{ActorRow, Description, TaskRow, WorkerRow};
 pub use head::{Head, HeadStats, WorkerSetup};
 pub use session::Session;
+pub use spawner::{Seat, ThreadHost, WorkerSource};
