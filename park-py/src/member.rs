@@ -241,7 +241,7 @@ impl Member {
     }
 }
 
-/// While this lives, its thread works for a member.
+/// While this lives, its thread works for a member. Dropped with the interpreter.
 pub(crate) struct Entered {
     pub(crate) member: Arc<Member>,
     before: Option<Arc<Member>>,
@@ -252,6 +252,8 @@ impl Drop for Entered {
     fn drop(&mut self) {
         if let Some(thread) = &self.member.thread {
             thread.crew.lock().remove(&self.ident);
+            // What was on its way to this thread is not for what it does next.
+            raise_in(self.ident, None);
         }
         drop(HERE.replace(self.before.take()));
     }

@@ -30,6 +30,10 @@ class Facts:
         self.captures: int | None = None
 
 
+class ProcessThread(threading.Thread):
+    """A thread that serves the whole process: it works for no worker, whoever starts it."""
+
+
 class _Here(threading.local):
     #: Seen by every thread that was not given other ones.
     facts = Facts()

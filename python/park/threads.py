@@ -7,6 +7,7 @@ submit is its, what they wait for blocks it, and `get_runtime_context()` answers
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import park.serialization
 import park.worker
 from park import _park
-from park.here import HERE, Facts
+from park.here import HERE, Facts, ProcessThread
 
 #: What a worker needs at once; imported here so that the first does not wait for it.
 _PRELOADED = (park.serialization, park.worker)
@@ -38,7 +39,8 @@ def start(seat: Any) -> None:
 
 def _work(seat: Any) -> None:
     HERE.facts = Facts()
-    seat.take()
+    with contextlib.suppress(SystemExit):  # how a thread hears that its worker has ended
+        seat.take()
 
 
 def hand_on_membership() -> None:
@@ -54,12 +56,13 @@ def keep_membership() -> None:
 
 def _start(thread: threading.Thread) -> None:
     membership = _park.membership()
-    if membership is not None:
+    if membership is not None and not isinstance(thread, ProcessThread):
         run, facts = thread.run, HERE.facts
 
         def run_for_worker() -> None:
             HERE.facts = facts
-            membership.run(run)
+            with contextlib.suppress(SystemExit):
+                membership.run(run)
 
         thread.run = run_for_worker  # type: ignore[method-assign]
     _plain_start(thread)

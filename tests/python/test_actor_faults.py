@@ -81,6 +81,7 @@ def test_death_of_an_idle_actor():
         ray.get(actor.call.remote(), timeout=SOON)
 
 
+@pytest.mark.process_only("kills its process")
 def test_death_in_the_constructor():
     @ray.remote
     class StillBorn:
@@ -113,6 +114,7 @@ def test_a_task_that_waits_for_a_dead_actor_hears_of_it():
         ray.get(dependent, timeout=SOON)
 
 
+@pytest.mark.process_only("kills its process")
 def test_wait_sees_a_dead_call_as_ready():
     actor = Dies.remote()
     pid = ray.get(actor.pid.remote(), timeout=SOON)

@@ -6,7 +6,7 @@ import time
 
 import park as ray
 import pytest
-from helpers import ON_RAY, SOON, alive, wait_until
+from helpers import ON_RAY, SOON, alive, wait_until, wait_until_dead
 from park.exceptions import ActorDiedError, RayActorError, RayTaskError
 
 SESSION = {"num_cpus": 4, "namespace": "tests"}
@@ -407,7 +407,7 @@ def test_an_actor_ends_with_its_last_handle():
     assert ray.get(copy.bump.remote(), timeout=SOON) == 1
     del copy
     gc.collect()
-    wait_until(lambda: not alive(pid))
+    wait_until_dead(pid)
 
 
 def test_calls_made_before_the_handle_went_are_finished():
@@ -424,7 +424,7 @@ def test_kill():
     pid = ray.get(counter.pid.remote(), timeout=SOON)
     running = counter.sleep.remote(60)
     ray.kill(counter)
-    wait_until(lambda: not alive(pid))
+    wait_until_dead(pid)
     for ref in (running, counter.read.remote()):
         with pytest.raises(ActorDiedError):
             ray.get(ref, timeout=SOON)

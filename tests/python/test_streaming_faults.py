@@ -116,6 +116,7 @@ def test_a_restarted_actor_without_retries_for_calls(counter_file):
     assert ray.get(actor.ping.remote(), timeout=SOON) == "pong"
 
 
+@pytest.mark.process_only("kills its process")
 @pytest.mark.park_only
 def test_a_consumer_that_is_killed_leaves_nothing(tmp_path):
     path = str(tmp_path / "made")
@@ -141,6 +142,7 @@ def test_a_consumer_that_is_killed_leaves_nothing(tmp_path):
     wait_until(lambda: object_count() < 12)
 
 
+@pytest.mark.process_only("kills its process")
 @pytest.mark.park_only
 def test_a_replay_that_yields_less_is_told(counter_file):
     @ray.remote(max_retries=1)

@@ -32,6 +32,7 @@ def attempt(path, deaths, how):
     return "survived"
 
 
+@pytest.mark.process_only("kills its process")
 def test_death_of_an_idle_worker():
     for _ in range(2):
         pid = ray.get(pid_of_worker.remote(), timeout=SOON)
@@ -39,6 +40,7 @@ def test_death_of_an_idle_worker():
         assert ray.get(pid_of_worker.remote(), timeout=SOON) != pid
 
 
+@pytest.mark.process_only("kills its process")
 @pytest.mark.park_only
 def test_death_of_every_idle_worker():
     ray.get([pid_of_worker.remote() for _ in range(8)], timeout=SOON)
@@ -97,6 +99,7 @@ def test_a_running_worker_is_killed_from_outside(tmp_path):
     assert ray.get(ref, timeout=SOON) == "second attempt"
 
 
+@pytest.mark.process_only("kills its process")
 def test_the_retry_has_its_arguments(counter_file):
     @ray.remote
     def total(path, big, nested):
@@ -111,6 +114,7 @@ def test_the_retry_has_its_arguments(counter_file):
     assert counter_file.count() == 2
 
 
+@pytest.mark.process_only("kills its process")
 def test_every_return_of_a_crashed_task_is_an_error():
     @ray.remote(num_returns=3, max_retries=0)
     def crash():
@@ -121,6 +125,7 @@ def test_every_return_of_a_crashed_task_is_an_error():
             ray.get(ref, timeout=SOON)
 
 
+@pytest.mark.process_only("kills its process")
 def test_the_crash_of_a_dependency_is_raised():
     @ray.remote(max_retries=0)
     def crash():
@@ -134,6 +139,7 @@ def test_the_crash_of_a_dependency_is_raised():
         ray.get(echo.remote(crash.remote()), timeout=SOON)
 
 
+@pytest.mark.process_only("kills its process")
 def test_a_parent_that_dies_while_it_waits_is_retried(counter_file):
     @ray.remote
     def child():
@@ -236,6 +242,7 @@ def test_statistics_count_deaths_and_retries(counter_file):
     assert all(alive(pid) for pid in after["workers_alive_pids"])
 
 
+@pytest.mark.process_only("kills its process")
 @pytest.mark.park_only
 def test_random_kills_lose_no_task():
     @ray.remote(max_retries=-1)
@@ -255,6 +262,7 @@ def test_random_kills_lose_no_task():
     assert ray.get(refs, timeout=SOON) == [number * number for number in range(150)]
 
 
+@pytest.mark.process_only("kills its process")
 @pytest.mark.park_only
 def test_the_session_outlives_its_zygote():
     ref = ray.put("kept")
