@@ -11,7 +11,7 @@ from helpers import ON_RAY, SOON, alive, kill, wait_until
 from park.exceptions import ActorDiedError, ActorUnavailableError, RayActorError
 
 SESSION = {"num_cpus": 4}
-pytestmark = pytest.mark.usefixtures("session")
+pytestmark = [pytest.mark.usefixtures("session"), pytest.mark.process_only("kills processes")]
 
 
 class Mortal:
@@ -81,7 +81,6 @@ def test_death_of_an_idle_actor():
         ray.get(actor.call.remote(), timeout=SOON)
 
 
-@pytest.mark.process_only("kills its process")
 def test_death_in_the_constructor():
     @ray.remote
     class StillBorn:
@@ -114,7 +113,6 @@ def test_a_task_that_waits_for_a_dead_actor_hears_of_it():
         ray.get(dependent, timeout=SOON)
 
 
-@pytest.mark.process_only("kills its process")
 def test_wait_sees_a_dead_call_as_ready():
     actor = Dies.remote()
     pid = ray.get(actor.pid.remote(), timeout=SOON)

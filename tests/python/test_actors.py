@@ -55,6 +55,7 @@ def test_state_lives_between_calls():
     assert ray.get(counter.read.remote()) == 50
 
 
+@pytest.mark.process_only("looks at process ids")
 def test_each_actor_has_a_process_of_its_own():
     actors = [Counter.remote() for _ in range(3)]
     pids = ray.get([actor.pid.remote() for actor in actors], timeout=SOON)
@@ -480,7 +481,7 @@ def test_an_actor_keeps_what_cannot_be_pickled():
             self.file = open(os.devnull)  # noqa: SIM115
 
         def use(self):
-            with self.lock:
+            with self.lock, self.file:
                 return self.file.read()
 
     assert ray.get(Holder.remote().use.remote(), timeout=SOON) == ""

@@ -109,6 +109,7 @@ def test_an_actor_that_swallows_its_exit_ends_all_the_same():
     wait_until_dead(pid)
 
 
+@pytest.mark.process_only("exit handlers belong to the process")
 def test_exit_handlers_run(tmp_path):
     left = str(tmp_path / "left")
     actor = ray.remote(Sync).remote(left)

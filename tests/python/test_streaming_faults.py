@@ -13,7 +13,7 @@ if not ON_RAY:
     from helpers import object_count
 
 SESSION = {"num_cpus": 2, "object_store_memory": 256 * MB}
-pytestmark = pytest.mark.usefixtures("session")
+pytestmark = [pytest.mark.usefixtures("session"), pytest.mark.process_only("kills processes")]
 
 
 def source(path, number, die_at, deaths):
@@ -116,7 +116,6 @@ def test_a_restarted_actor_without_retries_for_calls(counter_file):
     assert ray.get(actor.ping.remote(), timeout=SOON) == "pong"
 
 
-@pytest.mark.process_only("kills its process")
 @pytest.mark.park_only
 def test_a_consumer_that_is_killed_leaves_nothing(tmp_path):
     path = str(tmp_path / "made")
@@ -142,7 +141,6 @@ def test_a_consumer_that_is_killed_leaves_nothing(tmp_path):
     wait_until(lambda: object_count() < 12)
 
 
-@pytest.mark.process_only("kills its process")
 @pytest.mark.park_only
 def test_a_replay_that_yields_less_is_told(counter_file):
     @ray.remote(max_retries=1)

@@ -10,7 +10,7 @@ from helpers import MB, ON_RAY, SOON, alive, kill, used_bytes, wait_until
 from park.exceptions import RayError, WorkerCrashedError
 
 SESSION = {"num_cpus": 2, "object_store_memory": 256 * MB}
-pytestmark = pytest.mark.usefixtures("session")
+pytestmark = [pytest.mark.usefixtures("session"), pytest.mark.process_only("kills processes")]
 
 
 @ray.remote
@@ -32,7 +32,6 @@ def attempt(path, deaths, how):
     return "survived"
 
 
-@pytest.mark.process_only("kills its process")
 def test_death_of_an_idle_worker():
     for _ in range(2):
         pid = ray.get(pid_of_worker.remote(), timeout=SOON)
@@ -40,7 +39,6 @@ def test_death_of_an_idle_worker():
         assert ray.get(pid_of_worker.remote(), timeout=SOON) != pid
 
 
-@pytest.mark.process_only("kills its process")
 @pytest.mark.park_only
 def test_death_of_every_idle_worker():
     ray.get([pid_of_worker.remote() for _ in range(8)], timeout=SOON)
@@ -99,7 +97,6 @@ def test_a_running_worker_is_killed_from_outside(tmp_path):
     assert ray.get(ref, timeout=SOON) == "second attempt"
 
 
-@pytest.mark.process_only("kills its process")
 def test_the_retry_has_its_arguments(counter_file):
     @ray.remote
     def total(path, big, nested):
@@ -114,7 +111,6 @@ def test_the_retry_has_its_arguments(counter_file):
     assert counter_file.count() == 2
 
 
-@pytest.mark.process_only("kills its process")
 def test_every_return_of_a_crashed_task_is_an_error():
     @ray.remote(num_returns=3, max_retries=0)
     def crash():
@@ -125,7 +121,6 @@ def test_every_return_of_a_crashed_task_is_an_error():
             ray.get(ref, timeout=SOON)
 
 
-@pytest.mark.process_only("kills its process")
 def test_the_crash_of_a_dependency_is_raised():
     @ray.remote(max_retries=0)
     def crash():
@@ -139,7 +134,6 @@ def test_the_crash_of_a_dependency_is_raised():
         ray.get(echo.remote(crash.remote()), timeout=SOON)
 
 
-@pytest.mark.process_only("kills its process")
 def test_a_parent_that_dies_while_it_waits_is_retried(counter_file):
     @ray.remote
     def child():
@@ -242,7 +236,6 @@ def test_statistics_count_deaths_and_retries(counter_file):
     assert all(alive(pid) for pid in after["workers_alive_pids"])
 
 
-@pytest.mark.process_only("kills its process")
 @pytest.mark.park_only
 def test_random_kills_lose_no_task():
     @ray.remote(max_retries=-1)
@@ -262,7 +255,6 @@ def test_random_kills_lose_no_task():
     assert ray.get(refs, timeout=SOON) == [number * number for number in range(150)]
 
 
-@pytest.mark.process_only("kills its process")
 @pytest.mark.park_only
 def test_the_session_outlives_its_zygote():
     ref = ray.put("kept")

@@ -34,7 +34,9 @@ const FAILED: i32 = 1 << 8;
 /// What the keeper is to do.
 enum Note {
     Start(Seat),
-    Interrupt(ParticipantId, Interruption),
+    Interrupt(ParticipantId),
+    /// It was marked: it is to end as a process with this wait status would have.
+    End(Living, i32),
     Close,
 }
 
@@ -93,7 +95,14 @@ impl ThreadHost for Host {
     }
 
     fn interrupt(&self, worker: ParticipantId, how: Interruption) {
-        self.note(Note::Interrupt(worker, how));
+        match how {
+            Interruption::Signal => self.note(Note::Interrupt(worker)),
+            // At once, or it would begin what comes next.
+            Interruption::Kill => match self.crowd.find(worker) {
+                Some(living) if living.mark() => self.note(Note::End(living, KILLED)),
+                _ => {}
+            },
+        }
     }
 
     fn stop(&self) {
@@ -110,7 +119,9 @@ impl ThreadHost for Host {
         let mut workers = self.crowd.workers.lock();
         while !workers.is_empty() && !self.crowd.gone.wait_until(&mut workers, deadline).timed_out() {}
         // Those that are left run C code, and find the session closed when they are done.
-        workers.clear();
+        let left = std::mem::take(&mut *workers);
+        drop(workers);
+        drop(left);
     }
 }
 
@@ -124,17 +135,16 @@ fn keep(notes: &Receiver<Note>, crowd: &Arc<Crowd>) {
         };
         match next {
             Ok(Note::Start(seat)) => seat_one(seat, crowd),
-            Ok(Note::Interrupt(id, how)) => {
+            Ok(Note::Interrupt(id)) => {
                 let Some(living) = crowd.find(id) else { continue };
-                match how {
-                    Interruption::Kill => living.end(KILLED),
-                    Interruption::Signal => {
-                        if Python::attach(|py| living.member.interrupt(py)).unwrap_or(false) {
-                            deaf.push((Instant::now() + PATIENCE, id, Arc::downgrade(&living.member)));
-                        }
-                        living.worker.session.wake();
-                    }
+                if Python::attach(|py| living.member.interrupt(py)).unwrap_or(false) {
+                    deaf.push((Instant::now() + PATIENCE, id, Arc::downgrade(&living.member)));
                 }
+                living.worker.session.wake();
+            }
+            Ok(Note::End(living, status)) => {
+                living.finish(status);
+                crowd.forget(&living);
             }
             Ok(Note::Close) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
@@ -144,6 +154,7 @@ fn keep(notes: &Receiver<Note>, crowd: &Arc<Crowd>) {
                     && member.is_deaf()
                 {
                     living.end(KILLED);
+                    crowd.forget(&living);
                 }
             }
         }
@@ -175,16 +186,44 @@ impl Crowd {
     fn find(&self, id: ParticipantId) -> Option<Living> {
         self.workers.lock().get(&id).cloned()
     }
+
+    fn insert(&self, living: &Living) {
+        let before = self.workers.lock().insert(living.worker.session.me(), living.clone());
+        // Not under the lock: what it kept alive may be of Python.
+        drop(before);
+    }
+
+    fn forget(&self, gone: &Living) {
+        let mut workers = self.workers.lock();
+        let id = gone.worker.session.me();
+        // The entry may be another worker's by now.
+        let listed = workers.get(&id).is_some_and(|other| Arc::ptr_eq(&other.member, &gone.member));
+        let removed = if listed { workers.remove(&id) } else { None };
+        self.gone.notify_all();
+        drop(workers);
+        drop(removed);
+    }
 }
 
 impl Living {
     /// The worker ends now, as a process with this wait status would have; only the first to say so is heard.
     fn end(&self, status: i32) {
-        if !self.member.end() {
-            return;
+        if self.mark() {
+            self.finish(status);
         }
-        if let Ok(inbox) = self.worker.inbox() {
+    }
+
+    /// The worker is to end: it begins nothing more. True for the first to say so, who is to `finish`.
+    fn mark(&self) -> bool {
+        let first = self.member.end();
+        if first && let Ok(inbox) = self.worker.inbox() {
             inbox.stop();
+        }
+        first
+    }
+
+    fn finish(&self, status: i32) {
+        if let Ok(inbox) = self.worker.inbox() {
             inbox.settle();
         }
         Python::attach(|py| {
@@ -214,7 +253,6 @@ impl Vacant {
             return Err(PyRuntimeError::new_err("the seat is taken"));
         };
         let session = Session::take_seat(seat);
-        let id = session.me();
         let entered = Member::enter(py, session.clone())?;
         let worker = Worker::new(session.clone());
         entered.member.becomes(&worker);
@@ -222,22 +260,17 @@ impl Vacant {
             worker,
             member: entered.member.clone(),
         };
-        self.crowd.workers.lock().insert(id, living.clone());
+        self.crowd.insert(&living);
         py.detach(|| session.tell_seated());
         let outcome = living.worker.live(py);
         let status = status_of(py, &living.member, outcome);
         py.detach(|| living.end(status));
         living.member.forget_worker();
+        // Whoever ended it may not have come to this yet.
+        living.worker.close_lanes(py)?;
         living.worker.dismantle();
         // Last: the end of the session waits for this.
-        let mut workers = self.crowd.workers.lock();
-        if workers
-            .get(&id)
-            .is_some_and(|other| Arc::ptr_eq(&other.member, &living.member))
-        {
-            workers.remove(&id);
-        }
-        self.crowd.gone.notify_all();
+        self.crowd.forget(&living);
         Ok(())
     }
 }
