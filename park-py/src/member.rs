@@ -179,7 +179,7 @@ impl Member {
             return Ok(false);
         }
         thread.cancelling.store(true, Ordering::SeqCst);
-        raise_in(thread.main.1, Some(class));
+        raise_in(py, thread.main.1, class);
         Ok(true)
     }
 
@@ -197,13 +197,13 @@ impl Member {
         }
     }
 
-    /// Takes an interruption back that was not raised yet. True if there was one. With the interpreter.
+    /// Takes an interruption back that was not raised yet; on the main thread, with the interpreter. True if there was one.
     pub(crate) fn withdraw_cancellation(&self) -> bool {
         let Some(thread) = &self.thread else { return false };
         if !thread.cancelling.swap(false, Ordering::SeqCst) {
             return false;
         }
-        raise_in(thread.main.1, None);
+        absorb();
         true
     }
 
@@ -229,7 +229,7 @@ impl Member {
         let crew = thread.crew.lock();
         crew.iter()
             .filter(|ident| **ident != own)
-            .for_each(|ident| raise_in(*ident, Some(&class)));
+            .for_each(|ident| raise_in(py, *ident, &class));
         Ok(())
     }
 
@@ -252,8 +252,10 @@ impl Drop for Entered {
     fn drop(&mut self) {
         if let Some(thread) = &self.member.thread {
             thread.crew.lock().remove(&self.ident);
-            // What was on its way to this thread is not for what it does next.
-            raise_in(self.ident, None);
+            if thread.ended.load(Ordering::Acquire) {
+                // What is on its way to this thread is not for what it does next.
+                absorb();
+            }
         }
         drop(HERE.replace(self.before.take()));
     }
@@ -293,12 +295,21 @@ fn ident(py: Python<'_>) -> PyResult<c_long> {
     Ok(shown.cast_signed())
 }
 
-/// Has a thread raise an exception of this class when it next runs Python code; `None` takes the last one back that it has not raised.
-/// Whoever calls holds the interpreter.
+/// Has a thread raise an exception of this class when it next runs Python code. Whoever calls holds the interpreter.
 #[allow(unsafe_code, reason = "the one way to interrupt a thread of Python")]
-fn raise_in(ident: c_long, class: Option<&Py<PyAny>>) {
-    let class = class.map_or(std::ptr::null_mut(), Py::as_ptr);
-    // SAFETY: the caller holds the interpreter; the class is alive, and Python takes a reference of its own. A number of no thread
-    // changes nothing.
-    unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(ident, class) };
+fn raise_in(_: Python<'_>, ident: c_long, class: &Py<PyAny>) {
+    // SAFETY: the interpreter is held; the class is alive, and Python takes a reference of its own. A number of no thread changes
+    // nothing.
+    unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(ident, class.as_ptr()) };
+}
+
+/// Has this thread raise here what another one asked it to, if it was, and drops that. Python has a call to take a request back, but
+/// goes on looking for the exception in every thread then; one that traces never gets past its first look (Python 3.11).
+fn absorb() {
+    Python::attach(|py| {
+        // Only who takes the interpreter anew is sure to look.
+        py.detach(|| ());
+        // The exception is what was asked for.
+        let _ = py.import("park.threads").and_then(|module| module.call_method0("absorb"));
+    });
 }

@@ -32,6 +32,10 @@ class Interruption(KeyboardInterrupt):
         return KeyboardInterrupt()
 
 
+def absorb() -> None:
+    """Nothing: what was to be raised in this thread is raised as it begins."""
+
+
 def start(seat: Any) -> None:
     """Start a worker thread for this seat."""
     threading.Thread(target=_work, args=(seat,), name=f"park-worker-{next(_numbers)}", daemon=True).start()
