@@ -310,6 +310,8 @@ fn absorb() {
         // Only who takes the interpreter anew is sure to look.
         py.detach(|| ());
         // The exception is what was asked for.
-        let _ = py.import("park.threads").and_then(|module| module.call_method0("absorb"));
+        let _ = py
+            .import("park.threads")
+            .and_then(|module| module.call_method0("absorb"));
     });
 }

@@ -197,7 +197,9 @@ impl Crowd {
         let mut workers = self.workers.lock();
         let id = gone.worker.session.me();
         // The entry may be another worker's by now.
-        let listed = workers.get(&id).is_some_and(|other| Arc::ptr_eq(&other.member, &gone.member));
+        let listed = workers
+            .get(&id)
+            .is_some_and(|other| Arc::ptr_eq(&other.member, &gone.member));
         let removed = if listed { workers.remove(&id) } else { None };
         self.gone.notify_all();
         drop(workers);
