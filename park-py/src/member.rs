@@ -167,15 +167,17 @@ impl Member {
         Ok(())
     }
 
-    /// Raises a KeyboardInterrupt in the main thread, if it runs user code. True if it will.
+    /// Raises a KeyboardInterrupt in the main thread, if it runs user code of a task that was cancelled. True if it will.
     pub(crate) fn interrupt(&self, py: Python<'_>) -> PyResult<bool> {
         static INTERRUPTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let Some(thread) = &self.thread else { return Ok(false) };
         let class = INTERRUPTION.get_or_try_init(py, || {
             py.import("park.threads")?.getattr("Interruption").map(Bound::unbind)
         })?;
-        // Both sides hold the interpreter: user code cannot end in between.
-        if !self.interruptible.load(Ordering::SeqCst) {
+        // Both sides hold the interpreter: user code cannot end in between. It may be that of a later task by now.
+        let is_cancelled = |first| thread.session.store().is_cancelled(first);
+        let due = (*self.main_work.lock()).is_some_and(is_cancelled);
+        if !due || !self.interruptible.load(Ordering::SeqCst) {
             return Ok(false);
         }
         thread.cancelling.store(true, Ordering::SeqCst);
