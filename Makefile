@@ -19,6 +19,10 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 STAMPS := $(VENV)/.stamps
 STAGES := tests/tools/stages.sh
+# What tasks and actors promise, whatever workers are: these files run with threads, too.
+THREADED := $(addprefix tests/python/test_,$(addsuffix .py,actors async_actors await cancel concurrency_groups crowds decorators \
+  exceptions exit_actor get_wait gpus method_retries nodes objects options placement_groups queue refs resources runtime_context \
+  runtime_env session streaming task_errors task_limits tasks threaded_actors threads util util_pools))
 # Crates whose tests run as plain cargo tests; park-py is tested from Python.
 CRATES := -p park-core -p park-c -p park-tests
 
@@ -80,7 +84,8 @@ test: $(STAMPS)/extension ## all tests: Rust, a kill at every step, loom, shuttl
 	  loom 600 '$(LOOM)' \
 	  shuttle 600 '$(SHUTTLE)' \
 	  c-and-c++ 600 'PYTHON="$(CURDIR)/$(PY)" bash tests/c/run.sh' \
-	  python 1200 '$(PY) -m pytest tests/python'
+	  python 1200 '$(PY) -m pytest tests/python' \
+	  threads 600 'PARK_MODE=thread $(PY) -m pytest $(THREADED)'
 
 quick: $(STAMPS)/extension ## the core's tests and the fast Python tests
 	@$(STAGES) \

@@ -168,7 +168,7 @@ pub(crate) fn call_actor<'py>(
         returns: promised.ids,
         stream: promised.stream,
         parent: work::current(),
-        caller: store.me(),
+        caller: session.me(),
         group: options.group.clone(),
         retries: options.max_task_retries,
         retry_on: options.retry_on.clone(),

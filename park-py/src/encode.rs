@@ -17,6 +17,7 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyNone, PyStr
 
 use crate::described::Description;
 use crate::gate::{self, OrRaise, block};
+use crate::member;
 use crate::object::{ObjectRef, collect_nested};
 use crate::strided::Strided;
 use crate::tensor_view::TensorView;
@@ -295,10 +296,12 @@ impl Encoded {
         let nested = self.nested_ids();
         let (header, copies, len) = self.layout(py);
         let spec = self.spec(len, &nested);
-        if let Some(object) = block(py, |interrupt| store.fulfil(id, spec, interrupt))? {
-            write(py, object, &header, &copies)?;
-        }
-        Ok(())
+        member::step(|| {
+            if let Some(object) = block(py, |interrupt| store.fulfil(id, spec, interrupt))? {
+                write(py, object, &header, &copies)?;
+            }
+            Ok(())
+        })
     }
 
     /// The arguments of a task or call: in the message if they are small, else as an object on which the message owns a hold.

@@ -10,17 +10,22 @@ use parking_lot::RwLock;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::member;
+
 static SESSION: RwLock<Option<Session>> = RwLock::new(None);
 
-/// Whether this worker process runs a task (not an actor): a wait then gives the task's CPU back.
-static RUNS_TASK: AtomicBool = AtomicBool::new(false);
+/// The session of this thread, if one is open: that of its worker, if that is a thread, else the process's. An error if the worker has
+/// ended.
+fn open() -> PyResult<Option<Session>> {
+    match member::session(Session::clone) {
+        Some(session) => session.map(Some),
+        None => Ok(SESSION.read().clone()),
+    }
+}
 
-/// Whether this process runs event loops, which a `get` that waits would hold up.
-static RUNS_LOOPS: AtomicBool = AtomicBool::new(false);
-
-/// The process's session, if one is open.
+/// The session of this thread, if one is open.
 pub(crate) fn current() -> Option<Session> {
-    SESSION.read().clone()
+    open().ok().flatten()
 }
 
 /// Makes `session` the process's session; the old one is returned.
@@ -28,9 +33,9 @@ pub(crate) fn replace(session: Option<Session>) -> Option<Session> {
     std::mem::replace(&mut *SESSION.write(), session)
 }
 
-/// The process's session; opens one as `park.init()` does if there is none.
+/// This thread's session; opens one as `park.init()` does if there is none.
 pub(crate) fn session(py: Python<'_>) -> PyResult<Session> {
-    if let Some(session) = current() {
+    if let Some(session) = open()? {
         if session.store().is_forked() {
             session.store().check_open().or_raise(py)?;
         }
@@ -40,8 +45,11 @@ pub(crate) fn session(py: Python<'_>) -> PyResult<Session> {
     current().ok_or_else(|| raise(py, &Error::new(ErrorKind::SessionClosed, "park is not initialized")))
 }
 
-/// The store of the process's session.
+/// The store of this thread's session.
 pub(crate) fn store(py: Python<'_>) -> PyResult<Arc<Store>> {
+    if let Some(store) = member::session(|session| session.store().clone()) {
+        return store;
+    }
     if let Some(session) = &*SESSION.read()
         && !session.store().is_forked()
     {
@@ -50,9 +58,9 @@ pub(crate) fn store(py: Python<'_>) -> PyResult<Arc<Store>> {
     Ok(session(py)?.store().clone())
 }
 
-/// Says whether this process runs a task now.
+/// Says whether this thread's worker runs a task now.
 pub(crate) fn set_runs_task(runs: bool) {
-    RUNS_TASK.store(runs, Ordering::Relaxed);
+    member::with(|member| member.runs_task.store(runs, Ordering::Relaxed));
 }
 
 /// The exception for an error; `park.exceptions.from_kind` knows the classes.
@@ -85,14 +93,20 @@ impl<T> OrRaise<T> for park_core::Result<T> {
 }
 
 /// Runs a blocking call without holding the interpreter. The call gets an interrupt that runs Python's signal handlers; what they
-/// raise (KeyboardInterrupt, usually) ends the call and is what the caller sees.
+/// raise (KeyboardInterrupt, usually) ends the call and is what the caller sees. In a worker thread it asks whether that is to end.
 pub(crate) fn block<T: Send>(
     py: Python<'_>,
     call: impl FnOnce(&mut dyn FnMut() -> park_core::Result<()>) -> park_core::Result<T> + Send,
 ) -> PyResult<T> {
     let mut raised: Option<PyErr> = None;
+    let worker = member::thread();
     let result = py.detach(|| {
-        let mut interrupt = || match Python::attach(|py| py.check_signals()) {
+        let heed = || match &worker {
+            // Signals are for the main thread of the process.
+            Some(worker) => worker.heed(),
+            None => Python::attach(|py| py.check_signals()),
+        };
+        let mut interrupt = || match heed() {
             Ok(()) => Ok(()),
             Err(exception) => {
                 raised = Some(exception);
@@ -107,15 +121,15 @@ pub(crate) fn block<T: Send>(
     }
 }
 
-/// From now on this process runs event loops.
+/// From now on this thread's worker runs event loops.
 pub(crate) fn set_runs_event_loop() {
-    RUNS_LOOPS.store(true, Ordering::Relaxed);
+    member::with(|member| member.runs_loops.store(true, Ordering::Relaxed));
 }
 
-/// Whether this process is an async actor.
+/// Whether this thread's worker is an async actor.
 #[pyfunction]
 pub(crate) fn runs_event_loop() -> bool {
-    RUNS_LOOPS.load(Ordering::Relaxed)
+    member::with(|member| member.runs_loops.load(Ordering::Relaxed))
 }
 
 /// In an async actor, says once that a blocking call holds its event loop up.
@@ -127,12 +141,12 @@ pub(crate) fn warn_of_blocking(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// Whether this process runs a task now.
+/// Whether this thread's worker runs a task now.
 pub(crate) fn runs_task() -> bool {
-    RUNS_TASK.load(Ordering::Relaxed)
+    member::with(|member| member.runs_task.load(Ordering::Relaxed))
 }
 
-/// As `block`, for a call that will wait: the CPU of the task, if this process runs one, serves others meanwhile.
+/// As `block`, for a call that will wait: the CPU of the task, if this thread's worker runs one, serves others meanwhile.
 pub(crate) fn block_idle<T: Send>(
     py: Python<'_>,
     call: impl FnOnce(&mut dyn FnMut() -> park_core::Result<()>) -> park_core::Result<T> + Send,

@@ -5,6 +5,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `member` | whom a thread works for: its process, or one worker thread of it |
 //! | `gate` | the process's session, waiting with signals, errors to exceptions |
 //! | `object` | `ObjectRef`, put, get, wait |
 //! | `buffer` | `Buffer`: sealed bytes as a Python buffer that pins them |
@@ -35,6 +36,7 @@ mod dlpack;
 mod encode;
 mod gate;
 mod mapped;
+mod member;
 mod method;
 mod object;
 mod placement;
@@ -67,6 +69,8 @@ mod _park {
     #[pymodule_export]
     use crate::mapped::{MappedFile, map_file};
     #[pymodule_export]
+    use crate::member::{Membership, interruption_heard, membership};
+    #[pymodule_export]
     use crate::object::{ObjectRef, export, fetch, fetch_view, get, load_ref, put, view, wait};
     #[pymodule_export]
     use crate::placement::{
@@ -74,8 +78,8 @@ mod _park {
     };
     #[pymodule_export]
     use crate::session::{
-        attach, audit, head_stats, init, is_initialized, memory_report, role, session_address, session_id, shutdown,
-        store_stats, trim,
+        attach, audit, head_stats, init, init_threads, is_initialized, memory_report, role, session_address,
+        session_id, shutdown, store_stats, trim,
     };
     #[pymodule_export]
     use crate::stream::{StreamReader, wait_for_item};
@@ -88,7 +92,7 @@ mod _park {
     #[pymodule_export]
     use crate::work::{current_work, describe_session, ended_tasks, traced_calls};
     #[pymodule_export]
-    use crate::worker::{Call, LoopLane, Pool, leave_actor, worker_main, worker_participant};
+    use crate::worker::{Call, LoopLane, Pool, Vacant, leave_actor, worker_main, worker_participant};
 
     /// The signal on which a worker process asks `cancel_is_due`.
     #[pymodule_export]

@@ -3,14 +3,16 @@
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use park_core::proc::zygote::{ReadyZygote, ZygoteCommand};
-use park_core::runtime::WorkerSetup;
+use park_core::runtime::{WorkerSetup, WorkerSource};
 use park_core::{Config, Session};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::gate::{self, OrRaise, block, current, replace};
+use crate::member;
 use crate::placement::node;
+use crate::worker::Host;
 
 /// One whole unit of a resource in the core's exact arithmetic.
 const UNIT: f64 = 10_000.0;
@@ -100,17 +102,42 @@ pub(crate) fn init(
     });
     let config = store.config();
     let setup = WorkerSetup {
-        command: ZygoteCommand {
+        source: WorkerSource::Processes(ZygoteCommand {
             argv,
             env: env.into_iter().collect(),
             hello,
             ready,
-        },
+        }),
         node: node(node_name, labels, resources)?,
         prestart,
         warn: |text| eprintln!("{text}"),
     };
-    let session = py.detach(|| Session::open_with_workers(&config, setup)).or_raise(py)?;
+    open_with(py, &config, setup)
+}
+
+/// Opens a session whose workers are threads of this process and returns its address.
+#[pyfunction]
+pub(crate) fn init_threads(
+    py: Python<'_>,
+    node_name: String,
+    labels: std::collections::HashMap<String, String>,
+    resources: std::collections::HashMap<String, f64>,
+    store: StoreOptions,
+) -> PyResult<String> {
+    forget_fork();
+    let config = store.config();
+    let setup = WorkerSetup {
+        source: WorkerSource::Threads(Host::start()?),
+        node: node(node_name, labels, resources)?,
+        // A thread is there soon enough when it is asked for.
+        prestart: 0,
+        warn: |text| eprintln!("{text}"),
+    };
+    open_with(py, &config, setup)
+}
+
+fn open_with(py: Python<'_>, config: &Config, setup: WorkerSetup) -> PyResult<String> {
+    let session = py.detach(|| Session::open_with_workers(config, setup)).or_raise(py)?;
     let address = session.address().to_owned();
     open(session)?;
     Ok(address)
@@ -141,6 +168,10 @@ fn forget_fork() {
 /// Ends the process's session, if one is open.
 #[pyfunction]
 pub(crate) fn shutdown(py: Python<'_>) {
+    if member::thread().is_some() {
+        // The session is the driver's.
+        return;
+    }
     if let Some(session) = replace(None) {
         py.detach(|| {
             session.close();

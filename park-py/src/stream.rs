@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use park_core::ipc::message::Stream;
 use park_core::store::stream::{Link, StreamWriter};
-use park_core::{Error, ObjectId, Store};
+use park_core::{Error, ObjectId, ParticipantId, Store};
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
@@ -16,6 +16,7 @@ use pyo3::types::PyList;
 use crate::cancel::interruptible;
 use crate::encode::encode;
 use crate::gate::{self, OrRaise, block, block_idle};
+use crate::member;
 use crate::object::ObjectRef;
 use crate::worker::pack;
 
@@ -115,7 +116,7 @@ impl Producer {
         let limit = stream.limit.map(|limit| limit as usize);
         stream.link.map(|link| Self {
             store: store.clone(),
-            writer: Mutex::new(StreamWriter::new(store, first, link, limit)),
+            writer: Mutex::new(StreamWriter::new(store, me(store), first, link, limit)),
             first,
             name,
         })
@@ -131,7 +132,7 @@ impl Producer {
             return Ok(());
         }
         let item = encode(value)?.put(value.py(), &self.store)?;
-        writer.push(&item).or_raise(value.py())
+        member::step(|| writer.push(&item).or_raise(value.py()))
     }
 
     /// The last item: it raises this exception.
@@ -141,7 +142,7 @@ impl Producer {
         if writer.wants_item() {
             let error = pack(py, PyErr::from_value(raised.clone()), &self.name, &[self.first])?;
             let item = self.store.put_error(&error).or_raise(py)?;
-            writer.push(&item).or_raise(py)?;
+            member::step(|| writer.push(&item).or_raise(py))?;
         }
         Ok(())
     }
@@ -154,15 +155,20 @@ impl Producer {
 
     /// There are no more items.
     fn end(&self, py: Python<'_>) -> PyResult<()> {
-        self.writer.lock().end().or_raise(py)
+        member::step(|| self.writer.lock().end().or_raise(py))
     }
 
     /// There will be no more items, because of this exception.
     fn fail(&self, raised: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = raised.py();
         let error = pack(py, PyErr::from_value(raised.clone()), &self.name, &[self.first])?;
-        self.writer.lock().fail(&error).or_raise(py)
+        member::step(|| self.writer.lock().fail(&error).or_raise(py))
     }
+}
+
+/// Who answers for the links that this thread makes.
+fn me(store: &Store) -> ParticipantId {
+    gate::current().map_or(store.me(), |session| session.me())
 }
 
 /// Makes items of what an iterator yields. `pack` turns an exception into what travels. What is returned as an error has broken the
@@ -179,18 +185,18 @@ pub(crate) fn produce(
         return together(py, store, values, first, pack);
     };
     let limit = stream.limit.map(|limit| limit as usize);
-    let mut writer = StreamWriter::new(store, first, link, limit);
+    let mut writer = StreamWriter::new(store, me(store), first, link, limit);
     let outcome = fill(py, store, values, first, &mut writer, &pack);
     match outcome {
         Ok(()) => {
-            writer.end().or_raise(py)?;
+            member::step(|| writer.end().or_raise(py))?;
             encode(&py.None().into_bound(py))?.fulfil(py, store, first)
         }
         // The process is about to end: the head says what becomes of the stream.
         Err(exit) if exit.is_instance_of::<PySystemExit>(py) => Err(exit),
         Err(raised) => {
             let error = pack(raised.clone_ref(py))?;
-            writer.fail(&error).or_raise(py)?;
+            member::step(|| writer.fail(&error).or_raise(py))?;
             Err(raised)
         }
     }
@@ -215,13 +221,12 @@ fn fill(
             Err(raised) => Err(raised),
         };
         match item {
-            Ok(item) => writer.push(&item).or_raise(py)?,
+            Ok(item) => member::step(|| writer.push(&item).or_raise(py))?,
             Err(raised) if ends_stream(py, &raised) => return Err(raised),
             Err(raised) => {
                 if writer.wants_item() {
-                    writer
-                        .push(&store.put_error(&pack(raised)?).or_raise(py)?)
-                        .or_raise(py)?;
+                    let item = store.put_error(&pack(raised)?).or_raise(py)?;
+                    member::step(|| writer.push(&item).or_raise(py))?;
                 }
                 return Ok(());
             }

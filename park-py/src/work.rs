@@ -4,11 +4,11 @@ use std::cell::RefCell;
 
 use park_core::ObjectId;
 use park_core::ipc::ToWorker;
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::gate::{self, block};
+use crate::member;
 
 /// A task or a call of an actor.
 struct Work {
@@ -23,9 +23,6 @@ thread_local! {
     static NOW: RefCell<Option<Work>> = const { RefCell::new(None) };
 }
 
-/// First result of what the main thread runs: also the work of threads that user code starts.
-static MAIN: Mutex<Option<ObjectId>> = Mutex::new(None);
-
 /// While this lives, the thread runs that work. Calls of an async actor share a thread: those are known to `park.event_loop`.
 pub(crate) struct Now {
     on_main: bool,
@@ -34,7 +31,7 @@ pub(crate) struct Now {
 /// First result of the task or call that this thread works for, if any.
 pub(crate) fn current() -> Option<ObjectId> {
     NOW.with_borrow(|now| now.as_ref().map(|work| work.id))
-        .or_else(|| *MAIN.lock())
+        .or_else(|| member::with(|member| *member.main_work.lock()))
 }
 
 /// This thread begins with the work that this message asks for. `on_main`: it runs one job of the process after another.
@@ -50,10 +47,14 @@ pub(crate) fn begin(message: &ToWorker, on_main: bool) -> Now {
         function: None,
     });
     if on_main {
-        *MAIN.lock() = work.as_ref().map(|work| work.id);
+        set_main_work(work.as_ref().map(|work| work.id));
     }
     drop(NOW.replace(work));
     Now { on_main }
+}
+
+fn set_main_work(id: Option<ObjectId>) {
+    member::with(|member| *member.main_work.lock() = id);
 }
 
 /// The task that this thread has begun calls this function.
@@ -70,7 +71,7 @@ impl Drop for Now {
         // Dropped outside of the borrow: the function's end may run Python code that asks.
         drop(NOW.take());
         if self.on_main {
-            *MAIN.lock() = None;
+            set_main_work(None);
         }
     }
 }
@@ -139,6 +140,7 @@ pub(crate) fn describe_session(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         row.set_item("name", task.name)?;
         row.set_item("life", task.life)?;
         row.set_item("pid", task.pid)?;
+        row.set_item("participant", task.participant.0)?;
         row.set_item("attempt", task.attempt)?;
         Ok(row)
     });

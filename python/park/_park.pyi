@@ -17,6 +17,7 @@ __all__ = [
     "ChannelWriter",
     "LoopLane",
     "MappedFile",
+    "Membership",
     "ObjectRef",
     "PendingCalls",
     "Placement",
@@ -24,6 +25,7 @@ __all__ = [
     "Resources",
     "StreamReader",
     "TensorView",
+    "Vacant",
     "Watch",
     "add_node",
     "attach",
@@ -47,12 +49,15 @@ __all__ = [
     "get",
     "head_stats",
     "init",
+    "init_threads",
+    "interruption_heard",
     "is_cancelled",
     "is_initialized",
     "kill_actor",
     "leave_actor",
     "load_ref",
     "map_file",
+    "membership",
     "memory_report",
     "placement_report",
     "put",
@@ -253,6 +258,16 @@ class MappedFile:
         """
 
 @final
+class Membership:
+    """
+    For a thread that a worker's thread starts: whom it works for.
+    """
+    def run(self, /, function: Any) -> None:
+        """
+        Calls `function` as a thread of this worker.
+        """
+
+@final
 class ObjectRef:
     """
     A reference to an object in the store, which may not exist yet: `park.get` waits for it. The object lives as long as
@@ -358,7 +373,7 @@ class Pool:
     """
     def serve(self, /) -> None:
         """
-        The life of one thread: calls, one after another, until the process ends.
+        The life of one thread: calls, one after another, until the worker ends.
         """
 
 @final
@@ -458,6 +473,16 @@ class TensorView:
     def strides(self, /) -> tuple:
         """
         The distances between neighbours, in elements.
+        """
+
+@final
+class Vacant:
+    """
+    A seat that a thread is to take.
+    """
+    def take(self, /) -> None:
+        """
+        Takes the seat: this thread is a worker until it returns.
         """
 
 @final
@@ -628,6 +653,21 @@ def init(
     to it, its process and a pidfd of that, which are this call's from now on.
     """
 
+def init_threads(
+    node_name: str,
+    labels: dict[str, str],
+    resources: dict[str, SupportsFloat | SupportsIndex],
+    store: Incomplete,
+) -> str:
+    """
+    Opens a session whose workers are threads of this process and returns its address.
+    """
+
+def interruption_heard() -> None:
+    """
+    The interruption of this thread's task was raised.
+    """
+
 def is_cancelled() -> bool:
     """
     Whether the work of this thread was cancelled.
@@ -645,7 +685,7 @@ def kill_actor(handle: ObjectRef, no_restart: bool) -> None:
 
 def leave_actor() -> bool:
     """
-    The actor that this process is ends itself once the call that asks for it is over. False if this process is no actor.
+    The actor that this thread's worker is ends itself once the call that asks for it is over. False if it is no actor.
     """
 
 def load_ref(id: bytes) -> ObjectRef:
@@ -657,6 +697,11 @@ def map_file(path: str | PathLike[str]) -> MappedFile:
     """
     Maps a file. As long as objects of its parts exist, in any process, nobody may truncate or rewrite it; to rename another file
     over it, or to remove it, is fine for those who have it mapped already.
+    """
+
+def membership() -> Membership | None:
+    """
+    The worker thread that this thread works for; None if it works for its process.
     """
 
 def memory_report(most: SupportsIndex) -> dict:
@@ -715,7 +760,7 @@ def role() -> str:
 
 def runs_event_loop() -> bool:
     """
-    Whether this process is an async actor.
+    Whether this thread's worker is an async actor.
     """
 
 def session_address() -> str:
@@ -797,5 +842,5 @@ def worker_main(control: SupportsIndex, arena: SupportsIndex, participant: Suppo
 
 def worker_participant() -> int:
     """
-    The number of this worker process in its session; 0 elsewhere.
+    The number of this worker in its session; 0 elsewhere.
     """

@@ -14,7 +14,8 @@ import pickle
 import weakref
 from typing import Any
 
-from park import _park, assignment, exceptions, options, placing, session, signature, streaming
+from park import _park, exceptions, options, placing, session, signature, streaming
+from park.here import HERE
 from park.ids import ActorID
 from park.remote_function import Export, definition_of
 
@@ -311,7 +312,7 @@ class ActorClass:
         place = None
         if self._placing is not None:
             place = self._placing.place()
-        elif assignment.captures is not None:
+        elif HERE.facts.captures is not None:
             place = placing.captured(self._options, self._needs, self.__name__)
         placement, lifetime = self._resources
         restarts = self._options.get("max_restarts") or 0

@@ -1,7 +1,7 @@
 """What the work of this process runs with: its node, its resources, its GPUs, its placement group.
 
 The head tells a worker when that changes, which is seldom: most tasks hold one CPU on the first node, and a worker assumes that until it
-hears otherwise. GPUs have numbers on their node; if CUDA_VISIBLE_DEVICES was set for the driver, the number is a place in that list.
+hears otherwise; what it knows is in `park.here`. GPUs have numbers on their node; if CUDA_VISIBLE_DEVICES was set for the driver, the number is a place in that list.
 """
 
 from __future__ import annotations
@@ -9,21 +9,11 @@ from __future__ import annotations
 import os
 
 from park import _park
+from park.here import HERE, PROCESS
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 #: Set to 1, it says that `_VISIBLE` is the user's own affair.
 _HANDS_OFF = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
-
-#: The node's id; None on the first node and in processes that are no worker.
-node: str | None = None
-#: What the work holds, by name.
-resources: dict[str, float] = {"CPU": 1.0}
-#: Numbers of its GPUs on the node.
-devices: list[int] = []
-#: Number of the placement group that it runs in.
-group: int | None = None
-#: The same number, if what it submits goes there too.
-captures: int | None = None
 
 #: The names of the driver's GPUs, if it was told which to use.
 _names: list[str] | None = None
@@ -43,12 +33,21 @@ def enter_worker(names: list[str] | None, threads: str | None) -> None:
     _unassigned = os.environ.get(_VISIBLE)
 
 
+def enter_threads() -> None:
+    """Workers are about to be threads of this process."""
+    global _names
+    _names = visible_devices()
+
+
 def assume(on_node: str, amounts: dict[str, float], gpus: list[int], in_group: int | None, capture: bool) -> None:
     """What comes next runs with this. Called by the native half."""
-    global node, resources, devices, group, captures
-    had = devices
-    node, resources, devices, group = on_node, amounts, gpus, in_group
-    captures = in_group if capture else None
+    facts = HERE.facts
+    had = facts.devices
+    facts.node, facts.resources, facts.devices, facts.group = on_node, amounts, gpus, in_group
+    facts.captures = in_group if capture else None
+    if facts is not PROCESS:
+        # Environment variables belong to the process, and so to all workers.
+        return
     _set_threads(amounts)
     _show_devices(had, gpus)
 
@@ -92,8 +91,8 @@ def visible_devices() -> list[str] | None:
 def gpu_ids() -> list[int] | list[str]:
     """The GPUs of the task or actor that asks: their numbers, or their names if CUDA_VISIBLE_DEVICES was set for the driver."""
     if _names is None:
-        return list(devices)
-    return [_names[one] if one < len(_names) else str(one) for one in devices]
+        return list(HERE.facts.devices)
+    return [_names[one] if one < len(_names) else str(one) for one in HERE.facts.devices]
 
 
 class Assigned:
@@ -104,7 +103,7 @@ class Assigned:
         assert _park.role() == "worker", (
             f"This method is only available when the process is a worker. Current mode: {_park.role()}"
         )
-        return dict(resources)
+        return dict(HERE.facts.resources)
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
         """The accelerators that the task or actor may use, by kind."""
@@ -114,9 +113,10 @@ class Assigned:
         """The id of the placement group that the task or actor runs in; None if in none."""
         from park.util.placement_group import id_of
 
+        group = HERE.facts.group
         return None if group is None else id_of(group).hex()
 
     @property
     def should_capture_child_tasks_in_placement_group(self) -> bool:
         """Whether what the task or actor submits goes to its placement group unless it says otherwise."""
-        return captures is not None
+        return HERE.facts.captures is not None

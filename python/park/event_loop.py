@@ -50,7 +50,23 @@ class ActorLoop:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        try:
+            self.loop.run_forever()
+        finally:
+            # Where the worker is a process, nobody ever stops the loop.
+            self.loop.close()
+
+    def stop(self) -> None:
+        """The worker has ended, but not its process: what runs here never comes to an end. From any thread."""
+        try:
+            self.loop.call_soon_threadsafe(self._stop)
+        except RuntimeError:  # closed: it was left by an exception
+            pass
+
+    def _stop(self) -> None:
+        for task in self._tasks.values():
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        self.loop.stop()
 
     def serve(self, lane, attends: bool) -> None:
         """Run the calls of this lane from now on."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from park import _park
 from park.exceptions import RayError
+from park.here import ProcessThread
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class _Waiter:
     def __init__(self, session: int):
         self.session = session
         self.watch = _park.Watch()
-        self.thread = threading.Thread(target=self._run, name="park-futures", daemon=True)
+        self.thread = ProcessThread(target=self._run, name="park-futures", daemon=True)
         self.thread.start()
 
     def _run(self) -> None:

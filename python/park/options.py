@@ -377,7 +377,10 @@ def environment(options: dict[str, Any]) -> dict[str, Any]:
         return {}
     from park import environment, runtime_env
 
-    return environment.for_hello(runtime_env.merged(around, runtime_env.checked(chosen)))
+    checked = runtime_env.checked(chosen)
+    if session.threaded():
+        runtime_env.refuse_in_threads(checked)
+    return environment.for_hello(runtime_env.merged(around, checked))
 
 
 def _amounts(options: dict[str, Any]) -> dict[str, float]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from park import _park, assignment, labels
+from park import _park, labels
+from park.here import HERE
 from park.util.placement_group import PlacementGroup, check_placement_group_index, number_of
 from park.util.scheduling_strategies import (
     DoesNotExist,
@@ -45,7 +46,7 @@ class Placing:
 
     def place(self) -> _park.Placement | None:
         """The place for what is submitted now; None: anywhere."""
-        captures = assignment.captures
+        captures = HERE.facts.captures
         if captures not in self._known or self._chosen.get("placement_group", "default") != "default":
             self._known[captures] = self._find(captures)
         return self._known[captures]
@@ -69,7 +70,7 @@ class Placing:
         inherits = captures is not None if capture is None else capture
         if strategy is None or isinstance(strategy, PlacementGroupSchedulingStrategy):
             if group == "default":
-                group = PlacementGroup.of(assignment.group) if inherits and assignment.group is not None else None
+                group = PlacementGroup.of(HERE.facts.group) if inherits and HERE.facts.group is not None else None
             group = group or PlacementGroup.empty()
             check_placement_group_index(group, index)
             if not group.is_empty:

@@ -13,7 +13,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from park import _park, assignment, options, placing, signature, streaming
+from park import _park, options, placing, signature, streaming
+from park.here import HERE
 from park.retrying import Counted, Retrying, RetryingGenerator
 
 _session_id = _park.session_id
@@ -131,7 +132,7 @@ class RemoteFunction:
         place = None
         if self._placing is not None:
             place = self._placing.place()
-        elif assignment.captures is not None:
+        elif HERE.facts.captures is not None:
             place = placing.captured(self._options, self._needs, self._repr())
         number = self._num_returns
         refs = _submit_task(

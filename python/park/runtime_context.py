@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextvars
 import os
 import sys
+import tempfile
 import warnings
 from typing import Any
 
 from park import _park, session
 from park.assignment import Assigned
+from park.here import HERE
 from park.ids import ActorID, JobID, NodeID, PlacementGroupID, TaskID
 
 #: The call that a coroutine of an async actor belongs to, as `_park.current_work` gives it: there a thread serves many at a time.
@@ -65,7 +67,7 @@ class RuntimeContext(Assigned):
         """The id of the process that asks; no two processes of a session have the same."""
         from park.util.state import worker_id
 
-        return worker_id(os.getpid()).hex()
+        return worker_id(os.getpid(), _park.worker_participant()).hex()
 
     def get_actor_id(self) -> str | None:
         """The id of the actor that asks; None elsewhere."""
@@ -93,8 +95,7 @@ class RuntimeContext(Assigned):
     @property
     def was_current_actor_reconstructed(self) -> bool:
         """Whether the actor that asks lives in its second process or a later one."""
-        worker = sys.modules.get("park.worker")  # imported in workers only
-        return bool(worker and worker.restarts)
+        return bool(HERE.facts.restarts)
 
     # --- task ---------------------------------------------------------------------------------------------------------------------
 
@@ -199,9 +200,8 @@ class RuntimeContext(Assigned):
 
 
 def _actor() -> tuple[bytes, dict[str, Any]] | None:
-    """The id of the actor that this process is, and what handles know of it."""
-    worker = sys.modules.get("park.worker")
-    return None if worker is None else worker.actor
+    """The id of the actor that asks, and what handles know of it."""
+    return HERE.facts.actor
 
 
 def _deprecated(instead: str) -> None:

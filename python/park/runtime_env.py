@@ -88,6 +88,16 @@ def checked(env: dict[str, Any] | None) -> dict[str, Any]:
     return found
 
 
+def refuse_in_threads(env: dict[str, Any]) -> None:
+    """Refuse what would have to be put on a process, where workers are threads of the driver's."""
+    for name in ("env_vars", "working_dir", "py_modules", "worker_process_setup_hook"):
+        if name in env:
+            raise RuntimeEnvSetupError(
+                f"runtime_env[{name!r}] belongs to a process, and in thread mode workers have none of their own: set it up in the driver, "
+                "or use park.init(mode='process')"
+            )
+
+
 def merged(outer: dict[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
     """What holds for work with the environment `inner` in a process with `outer`: its fields, and the variables of both."""
     both = {**outer, **inner}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import collections.abc
+import importlib
 import importlib.util
 import os
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 
 from park import _park, assignment, machine, node_resources
 from park.exceptions import RaySystemError
+from park.here import HERE, PROCESS
 from park.ids import NodeID
 from park.labels import check_labels
 
@@ -55,6 +57,8 @@ _runtime_env: dict[str, Any] = {}
 _default_lifetime = "non_detached"
 #: Prints what workers print.
 _output: Any = None
+#: Whether the workers of the open session are threads of this process.
+_threaded = False
 #: The id of the first node, once it is known.
 _node_id: str | None = None
 
@@ -103,6 +107,7 @@ def init(
     ignore_reinit_error: bool = False,
     namespace: str | None = None,
     runtime_env: dict[str, Any] | None = None,
+    mode: str | None = None,
     job_config: Any = None,
     log_to_driver: bool = True,
     preload: collections.abc.Iterable[str] = (),
@@ -113,7 +118,11 @@ def init(
     _object_spilling_limit: int | None = None,
     **ray_arguments: Any,
 ) -> RayContext:
-    """Open a session: an object store and worker processes, which end with it.
+    """Open a session: an object store and workers, which end with it.
+
+    With `mode="process"` workers are processes. With `mode="thread"` they are threads of this process: the same semantics, but
+    breakpoints, profilers and coverage see everything, and nothing of what belongs to a process is a worker's own (docs/THREADS.md).
+    Without a mode, the environment variable PARK_MODE says which; without that, processes.
 
     `runtime_env` is what every worker finds around it: environment variables, a working folder, modules, a hook to run first. It and
     the namespace may also come in a `job_config`, as Ray's `JobConfig` has them.
@@ -154,6 +163,7 @@ def init(
                 raise NotImplementedError(f"park does not offer init({name}={value!r}) yet")
         check_namespace(namespace)
         modules = checked_preload(preload)
+        threaded = _checked_mode(mode) == "thread"
         if cluster is None:
             total = node_resources.total_resources(
                 num_cpus, num_gpus, resources, object_store_memory, ray_arguments.get("_memory")
@@ -171,10 +181,13 @@ def init(
             "huge_pages": _checked_bool("object_store_huge_pages", object_store_huge_pages),
             **_checked_spilling(_object_spilling_directory, _object_spilling_limit),
         }
-        env = _checked_runtime_env(runtime_env)
+        env = _checked_runtime_env(runtime_env, threaded)
         lifetime = getattr(job_config, "default_actor_lifetime", "non_detached")
-        show_output = _checked_bool("log_to_driver", log_to_driver)
-        _open(first, namespace or _new_namespace(), modules, store, env, lifetime, show_output)
+        name, show_output = namespace or _new_namespace(), _checked_bool("log_to_driver", log_to_driver)
+        if threaded:
+            _open_with_threads(first, name, modules, store, lifetime)
+        else:
+            _open(first, name, modules, store, env, lifetime, show_output)
         if cluster is not None:
             _clusters[OPEN] = cluster
             for node in cluster.worker_nodes:
@@ -194,9 +207,7 @@ def _open(
     """Start the session with this first node (id, labels, resources) and an object store made so."""
     global _namespace, _node_id, _output, _default_lifetime
     node_id, labels, total = first
-    if _park.role() != "none":
-        # One that ended by itself: its host went away, or it belongs to the parent of this forked process.
-        shutdown()
+    _leave_ended()
     path = [entry or os.getcwd() for entry in sys.path]
     start = f"import sys; sys.path[:] = {path!r}; from park.zygote import main; main()"
     # One thread each, or the workers' pools would together be many times as large as the machine.
@@ -245,6 +256,32 @@ def _new_namespace() -> str:
     """A namespace that nobody else has."""
     digits = os.urandom(16).hex()
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+def _open_with_threads(
+    first: tuple[str, dict[str, str], dict[str, Any]],
+    namespace: str,
+    modules: list[str],
+    store: dict[str, Any],
+    lifetime: str,
+) -> None:
+    """As `_open`; the workers are threads of this process."""
+    global _namespace, _node_id, _threaded, _default_lifetime
+    from park import threads
+
+    node_id, labels, total = first
+    _leave_ended()
+    for name in [*modules, *PRELOADED]:
+        importlib.import_module(name)
+    assignment.enter_threads()
+    _park.init_threads(node_id, labels, total, store)
+    threads.hand_on_membership()
+    _namespace, _node_id, _threaded, _default_lifetime = namespace, node_id, True, lifetime
+    _close_at_exit()
+
+
+def _leave_ended() -> None:
+    if _park.role() != "none":
+        # One that ended by itself: its host went away, or it belongs to the parent of this forked process.
+        shutdown()
 
 
 def _close_at_exit() -> None:
@@ -266,10 +303,15 @@ def auto_init() -> None:
 
 def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
     """End the session: its workers, its actors and its objects. Without a session, nothing happens."""
-    global _namespace, _node_id, _output
+    global _namespace, _node_id, _output, _threaded
+    if HERE.facts is not PROCESS:
+        return  # the session is that of the driver, whose process this is
     with _lock:
         _park.shutdown()
         _namespace = _node_id = None
+        if _threaded:
+            sys.modules["park.threads"].keep_membership()
+            _threaded = False
         _clusters.pop(OPEN, None)
         set_runtime_env({})
         if _output is not None:
@@ -310,6 +352,11 @@ def enter_worker(hello: dict[str, Any]) -> None:
     _lock = threading.RLock()
     _namespace, _node_id, _default_lifetime = hello["namespace"], hello["node_id"], hello["default_lifetime"]
     assignment.enter_worker(hello["visible_devices"], hello["threads"])
+
+
+def threaded() -> bool:
+    """Whether the workers of the open session are threads of this process."""
+    return _threaded
 
 
 def namespace() -> str:
@@ -414,12 +461,23 @@ def _from_job_config(
     return namespace or config.ray_namespace, env or config.runtime_env
 
 
-def _checked_runtime_env(env: dict[str, Any] | None) -> dict[str, Any]:
+def _checked_mode(mode: str | None) -> str:
+    chosen = os.environ.get("PARK_MODE") or "process" if mode is None else mode
+    if chosen not in ("process", "thread"):
+        where = "PARK_MODE" if mode is None else "mode"
+        raise ValueError(f"{where} must be 'process' or 'thread', got {chosen!r}")
+    return chosen
+
+
+def _checked_runtime_env(env: dict[str, Any] | None, threaded: bool) -> dict[str, Any]:
     if not env:
         return {}
     from park import environment, runtime_env
 
-    return environment.for_hello(runtime_env.checked(env))
+    checked = runtime_env.checked(env)
+    if threaded:
+        runtime_env.refuse_in_threads(checked)
+    return environment.for_hello(checked)
 
 
 def _checked_bool(name: str, value: bool) -> bool:
@@ -464,8 +522,8 @@ def require() -> None:
 def node_id() -> str:
     """The id of the node that the caller runs on. The driver, and whoever attaches, are on the first one."""
     global _node_id
-    if assignment.node is not None:
-        return assignment.node
+    if HERE.facts.node is not None:
+        return HERE.facts.node
     _park.session_id()  # opens a session as the rest of the interface does
     if _node_id is None:
         _node_id = _park.placement_report()["nodes"][0]["name"]

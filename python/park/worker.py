@@ -8,11 +8,7 @@ from typing import NamedTuple
 
 import park.serialization
 from park import _park, cancellation, environment, runtime_context, session
-
-#: How often this process's actor was restarted before; None in processes that are no actor.
-restarts = None
-#: The id of this process's actor, and what its handles know of it; None likewise.
-actor = None
+from park.here import HERE, PROCESS
 
 #: Imported in the zygote so that no worker pays for it.
 _PRELOADED = (park.serialization,)
@@ -36,8 +32,8 @@ def main(control, arena, participant, hello):
 
 def name():
     """As whom this process prints: its actor's class, or the task that it runs."""
-    if actor is not None:
-        return actor[1]["class_name"]
+    if HERE.facts.actor is not None:
+        return HERE.facts.actor[1]["class_name"]
     work = runtime_context.current_work()
     return "worker" if work is None else work[1]
 
@@ -49,13 +45,12 @@ def load_actor(blob, restart_count, actor_id):
     concurrency group at a time; a group of no name is there unless the main thread runs its calls. An async actor without groups has
     one event loop, which takes calls itself.
     """
-    global restarts, actor
-    restarts = restart_count
     meta, definition = pickle.loads(blob)
-    actor = (actor_id, meta)
-    # What people see in `top` and `ps`, cut by the system to fifteen bytes.
-    with open("/proc/self/comm", "w") as comm:
-        comm.write(f"ray::{meta['class_name']}")
+    HERE.facts.restarts, HERE.facts.actor = restart_count, (actor_id, meta)
+    if HERE.facts is PROCESS:
+        # What people see in `top` and `ps`, cut by the system to fifteen bytes.
+        with open("/proc/self/comm", "w") as comm:
+            comm.write(f"ray::{meta['class_name']}")
     if env := meta["runtime_env"]:
         environment.put_on(env)
         environment.run_session_hook()

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use park_core::ipc::placement::NodeSpec;
 use park_core::proc::zygote::ZygoteCommand;
-use park_core::runtime::WorkerSetup;
+use park_core::runtime::{WorkerSetup, WorkerSource};
 use park_core::store::never;
 use park_core::sys::process;
 use park_core::{Config, ObjectRef, ParticipantId, Session};
@@ -52,12 +52,12 @@ impl Scene {
     pub(crate) fn open_in(folder: &Path) -> Fallible<Self> {
         let program = std::env::current_exe()?.to_string_lossy().into_owned();
         let setup = WorkerSetup {
-            command: ZygoteCommand {
+            source: WorkerSource::Processes(ZygoteCommand {
                 argv: vec![program, "role:zygote".to_owned()],
                 env: Vec::new(),
                 hello: folder.to_string_lossy().into_owned(),
                 ready: None,
-            },
+            }),
             node: NodeSpec {
                 amounts: vec![("CPU".to_owned(), 10_000)],
                 ..NodeSpec::default()

@@ -59,7 +59,7 @@ pub(crate) fn stream(stage: &Stage) -> Fallible {
         return Err("one result was asked for".into());
     };
     let mut link = store.promise_stream(store.me(), result.id())?;
-    let mut writer = StreamWriter::new(store, result.id(), link.id(), Some(2));
+    let mut writer = StreamWriter::new(store, store.me(), result.id(), link.id(), Some(2));
     for number in 0..2 {
         writer.push(&store.put(&pattern(number, 400))?)?;
     }
@@ -81,7 +81,7 @@ pub(crate) fn cancel(stage: &Stage) -> Fallible {
             return Err("one result was asked for".into());
         };
         if begins {
-            store.begin_call(result.id());
+            store.begin_call(result.id(), store.me());
         }
         stage.session.cancel(result.id(), None, false, false)?;
         if !store.is_cancelled(result.id()) || result.is_error() == begins {

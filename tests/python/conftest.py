@@ -3,6 +3,9 @@
 `PARK_TEST_MODULE=ray pytest tests/python` imports Ray under the name `park`, so a test that passes there and fails here shows a
 place where park is not Ray-shaped. Tests of what only park promises carry `park_only` and are skipped on Ray.
 
+`PARK_MODE=thread pytest tests/python` runs them with workers that are threads. Tests that need processes carry `process_only` with the
+reason and are skipped there.
+
 A module opens one session (`SESSION` holds its `init` arguments) and every module is followed by a check that no process of the
 session lives on. Processes are found by an environment token rather than by parentage: an orphan has no parent to betray it.
 """
@@ -34,6 +37,7 @@ import pytest
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "park_only: promised by park, not by Ray; skipped when the suite runs on Ray")
+    config.addinivalue_line("markers", "process_only(reason): needs workers that are processes; skipped in thread mode")
     config.addinivalue_line("markers", "slow: takes more than about five seconds")
     if helpers.ON_RAY:
         # Ray warns about its own future on import and init; those warnings are not ours to fail on.
@@ -41,6 +45,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
+    if helpers.THREADED:
+        for item in items:
+            if marker := item.get_closest_marker("process_only"):
+                item.add_marker(pytest.mark.skip(reason=marker.args[0]))
     if not helpers.ON_RAY:
         return
     skip = pytest.mark.skip(reason="a promise of park, not of Ray")

@@ -19,13 +19,15 @@ import park as ray
 from park.exceptions import RayError
 
 ON_RAY = ray.__name__ == "ray"
+#: Workers are threads of this process.
+THREADED = not ON_RAY and os.environ.get("PARK_MODE") == "thread"
 #: How long the suite allows for what park promises "at once"; Ray gets the time it needs.
 SHUTDOWN_SECONDS = 30.0 if ON_RAY else 3.0
 #: A generous bound for one task or call on a loaded two-core machine. Never a measurement.
 SOON = 50.0 if ON_RAY else 20.0
 MB = 1 << 20
 
-__all__ = ["MB", "ON_RAY", "SOON", "RayError", "ray"]
+__all__ = ["MB", "ON_RAY", "SOON", "THREADED", "RayError", "ray"]
 
 
 def start(**options):
@@ -64,6 +66,12 @@ def alive(pid):
             return stat.read().rpartition(")")[2].split()[0] not in ("Z", "X")
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def wait_until_dead(pid):
+    """Wait until a worker's process is gone; in thread mode nothing is seen of that from outside."""
+    if not THREADED:
+        wait_until(lambda: not alive(pid))
 
 
 class Found:

@@ -11,7 +11,7 @@ from helpers import ON_RAY, SOON, alive, kill, wait_until
 from park.exceptions import ActorDiedError, ActorUnavailableError, RayActorError
 
 SESSION = {"num_cpus": 4}
-pytestmark = pytest.mark.usefixtures("session")
+pytestmark = [pytest.mark.usefixtures("session"), pytest.mark.process_only("kills processes")]
 
 
 class Mortal:

@@ -6,7 +6,7 @@ import time
 
 import park as ray
 import pytest
-from helpers import ON_RAY, SOON, alive, wait_until
+from helpers import ON_RAY, SOON, alive, wait_until, wait_until_dead
 from park.exceptions import ActorDiedError, RayActorError, RayTaskError
 
 SESSION = {"num_cpus": 4, "namespace": "tests"}
@@ -55,6 +55,7 @@ def test_state_lives_between_calls():
     assert ray.get(counter.read.remote()) == 50
 
 
+@pytest.mark.process_only("looks at process ids")
 def test_each_actor_has_a_process_of_its_own():
     actors = [Counter.remote() for _ in range(3)]
     pids = ray.get([actor.pid.remote() for actor in actors], timeout=SOON)
@@ -407,7 +408,7 @@ def test_an_actor_ends_with_its_last_handle():
     assert ray.get(copy.bump.remote(), timeout=SOON) == 1
     del copy
     gc.collect()
-    wait_until(lambda: not alive(pid))
+    wait_until_dead(pid)
 
 
 def test_calls_made_before_the_handle_went_are_finished():
@@ -424,7 +425,7 @@ def test_kill():
     pid = ray.get(counter.pid.remote(), timeout=SOON)
     running = counter.sleep.remote(60)
     ray.kill(counter)
-    wait_until(lambda: not alive(pid))
+    wait_until_dead(pid)
     for ref in (running, counter.read.remote()):
         with pytest.raises(ActorDiedError):
             ray.get(ref, timeout=SOON)
@@ -480,7 +481,7 @@ def test_an_actor_keeps_what_cannot_be_pickled():
             self.file = open(os.devnull)  # noqa: SIM115
 
         def use(self):
-            with self.lock:
+            with self.lock, self.file:
                 return self.file.read()
 
     assert ray.get(Holder.remote().use.remote(), timeout=SOON) == ""

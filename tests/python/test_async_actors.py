@@ -9,7 +9,7 @@ import time
 
 import park as ray
 import pytest
-from helpers import ON_RAY, SOON, alive, wait_until
+from helpers import ON_RAY, SOON, wait_until, wait_until_dead
 from park.exceptions import ActorDiedError, RayActorError, RayTaskError, TaskCancelledError
 
 SESSION = {"num_cpus": 4}
@@ -304,7 +304,7 @@ def test_calls_made_before_the_handle_went_are_finished():
     refs = [meeting.enter.remote(n) for n in range(4)]
     del meeting
     assert ray.get(refs, timeout=SOON) == [0, 1, 2, 3]
-    wait_until(lambda: not alive(pid))
+    wait_until_dead(pid)
 
 
 # --- deaths -----------------------------------------------------------------------------------------------------------------------
@@ -316,6 +316,7 @@ def in_flight(meeting, count):
     return refs
 
 
+@pytest.mark.process_only("kills its process")
 def test_a_kill_raises_every_call_in_flight():
     meeting = Meeting.remote(1000)
     refs = in_flight(meeting, 100)
@@ -327,6 +328,7 @@ def test_a_kill_raises_every_call_in_flight():
         ray.get(meeting.enter.remote(), timeout=SOON)
 
 
+@pytest.mark.process_only("kills its process")
 @pytest.mark.skipif(ON_RAY, reason="takes Ray minutes")
 def test_calls_in_flight_are_retried_after_a_kill(tmp_path):
     """The second process lets everybody in as soon as all hundred are there again."""
@@ -405,6 +407,7 @@ def test_many_calls_with_arguments_in_flight():
     assert ray.get([meeting.enter.remote(text) for text in texts], timeout=SOON) == texts
 
 
+@pytest.mark.process_only("kills its process")
 @pytest.mark.skipif(ON_RAY, reason="takes Ray minutes")
 def test_a_kill_after_records_were_carried():
     server = Server.remote()

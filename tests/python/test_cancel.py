@@ -40,6 +40,7 @@ def all_free():
     wait_until(lambda: free_cpus() == 2)
 
 
+@pytest.mark.process_only("a thread in a sleep is given up, not interrupted")
 def test_a_running_task_is_interrupted_in_a_sleep(tmp_path):
     path = str(tmp_path / "ran")
     ref = touch_and_sleep.remote(path)
@@ -94,6 +95,7 @@ def test_a_busy_loop_is_interrupted_and_its_worker_lives_on(tmp_path):
         assert alive(int(file.read()))
 
 
+@pytest.mark.process_only("a thread in a sleep is given up, not interrupted")
 def test_a_task_may_catch_the_interrupt_and_return(tmp_path):
     path = str(tmp_path / "ran")
 

@@ -4,7 +4,7 @@ import park as ray
 import pytest
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.park_only
+pytestmark = [pytest.mark.park_only, pytest.mark.process_only("torch has one group of each kind in a process")]
 numpy = pytest.importorskip("numpy")
 
 SESSION = {"num_cpus": 4, "preload": ["torch.distributed"]}

@@ -65,6 +65,7 @@ def test_a_hundred_thousand_tasks_wait_in_little_memory(fresh, tmp_path):
     ray.get(first)
 
 
+@pytest.mark.process_only("kills its process")
 def test_ten_thousand_queued_calls_of_an_actor_that_dies(fresh):
     fresh(num_cpus=2)
 
@@ -89,6 +90,7 @@ def test_ten_thousand_queued_calls_of_an_actor_that_dies(fresh):
             ray.get(call, timeout=SOON)
 
 
+@pytest.mark.process_only("kills its process")
 def test_ten_thousand_queued_calls_are_repeated_where_they_may_be(fresh):
     fresh(num_cpus=2)
 

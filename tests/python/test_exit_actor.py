@@ -6,7 +6,7 @@ import time
 
 import park as ray
 import pytest
-from helpers import ON_RAY, SOON, alive, wait_until
+from helpers import ON_RAY, SOON, wait_until_dead
 from park.actor import exit_actor
 from park.exceptions import ActorDiedError, PendingCallsLimitExceeded, RayActorError
 
@@ -67,7 +67,7 @@ def test_an_actor_ends_itself(kind):
     pid = ray.get(actor.pid.remote(), timeout=SOON)
     with pytest.raises(RayActorError, match="exit_actor"):
         ray.get(actor.leave.options(max_task_retries=0).remote(), timeout=SOON)
-    wait_until(lambda: not alive(pid))
+    wait_until_dead(pid)
     with pytest.raises(ActorDiedError, match="exit_actor"):
         ray.get(actor.pid.remote(), timeout=SOON)
 
@@ -77,7 +77,7 @@ def test_a_sync_method_ends_an_async_actor():
     pid = ray.get(actor.pid.remote(), timeout=SOON)
     with pytest.raises(RayActorError):
         ray.get(actor.leave_sync.options(max_task_retries=0).remote(), timeout=SOON)
-    wait_until(lambda: not alive(pid))
+    wait_until_dead(pid)
 
 
 @pytest.mark.parametrize("kind", ["threaded", "async"])
@@ -106,15 +106,16 @@ def test_an_actor_that_swallows_its_exit_ends_all_the_same():
     actor = KINDS["sync"].remote()
     pid = ray.get(actor.pid.remote(), timeout=SOON)
     assert ray.get(actor.swallow.remote(), timeout=SOON) == "swallowed"
-    wait_until(lambda: not alive(pid))
+    wait_until_dead(pid)
 
 
+@pytest.mark.process_only("exit handlers belong to the process")
 def test_exit_handlers_run(tmp_path):
     left = str(tmp_path / "left")
     actor = ray.remote(Sync).remote(left)
     pid = ray.get(actor.pid.remote(), timeout=SOON)
     actor.leave.remote()
-    wait_until(lambda: not alive(pid))
+    wait_until_dead(pid)
     assert os.path.exists(left)
 
 
@@ -147,7 +148,7 @@ def test_what_every_actor_has(kind):
     assert {"__ray_ready__", "__ray_call__", "__ray_terminate__", "pid"} <= set(dir(actor))
     pid = ray.get(actor.pid.remote(), timeout=SOON)
     actor.__ray_terminate__.remote()
-    wait_until(lambda: not alive(pid))
+    wait_until_dead(pid)
 
 
 def test_a_limit_of_pending_calls():

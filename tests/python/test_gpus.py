@@ -31,6 +31,7 @@ def held(holders):
     return [value[1] for value in ray.get([holder.seen.remote() for holder in holders], timeout=SOON)]
 
 
+@pytest.mark.process_only("environment variables belong to the process")
 def test_each_gets_devices_of_its_own(fresh):
     fresh(num_cpus=4, num_gpus=4)
     assert ray.get_gpu_ids() == []
@@ -46,12 +47,14 @@ def test_each_gets_devices_of_its_own(fresh):
     assert held([third]) == [[2, 3]]
 
 
+@pytest.mark.process_only("environment variables belong to the process")
 def test_a_worker_that_had_a_gpu_has_none_afterwards(fresh):
     fresh(num_cpus=1, num_gpus=1)
     assert ray.get(seen.options(num_gpus=1).remote(), timeout=SOON) == ([0], "0")
     assert ray.get(seen.remote(), timeout=SOON) == ([], None)
 
 
+@pytest.mark.process_only("environment variables belong to the process")
 def test_fractions_share_a_device(fresh):
     fresh(num_cpus=8, num_gpus=2)
     halves = [Holder.options(num_gpus=0.5, num_cpus=0).remote() for _ in range(3)]
@@ -64,6 +67,7 @@ def test_fractions_share_a_device(fresh):
     assert sorted(one for ids in held([*halves, small]) for one in ids) == [0, 0, 1, 1]
 
 
+@pytest.mark.process_only("environment variables belong to the process")
 def test_names_of_devices_are_kept_if_they_were_given(fresh, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-abc")
     fresh(num_cpus=2)

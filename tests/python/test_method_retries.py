@@ -82,6 +82,7 @@ def test_a_calls_own_options(counter_file):
     assert counter_file.count() == 16
 
 
+@pytest.mark.process_only("kills its process")
 def test_exceptions_and_deaths_share_one_count(counter_file):
     assert ray.get(Trouble.remote().mixed.remote(counter_file.path, ["raise", "die", "raise"]), timeout=SOON) == 4
     trouble = Trouble.options(max_restarts=1).remote()

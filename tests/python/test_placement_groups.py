@@ -202,6 +202,7 @@ def test_what_fits_no_bundle_is_refused(fresh):
         where.options(placement_group_bundle_index=0).remote()
 
 
+@pytest.mark.filterwarnings("default:placement_group")
 def test_groups_in_tasks_and_captured_work(fresh):
     fresh(num_cpus=4)
     assert get_current_placement_group() is None
@@ -338,6 +339,7 @@ def test_bundles_of_a_removed_node_are_reserved_again(cluster):
     assert placement_group_table(group)["state"] == "CREATED"
 
 
+@pytest.mark.process_only("environment variables belong to the process")
 def test_gpus_of_bundles_are_apart(fresh, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     fresh(num_cpus=4, num_gpus=4)

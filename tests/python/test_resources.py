@@ -82,6 +82,7 @@ def everything_back():
     return free.get("CPU") == 2.0 and free.get("slot") == 2.0 and free.get("half") == 1.0
 
 
+@pytest.mark.process_only("kills its process")
 def test_resources_come_back_after_errors_and_deaths():
     @ray.remote(num_cpus=2, resources={"slot": 2, "half": 1}, max_retries=0)
     def fail(how):

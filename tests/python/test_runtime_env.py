@@ -42,11 +42,13 @@ def module_folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.process_only("an environment is put on a process")
 def test_every_worker_has_the_sessions_variables(session):
     assert ray.get(variable.remote("PARK_TEST_JOB")) == ["job"]
     assert "PARK_TEST_JOB" not in os.environ
 
 
+@pytest.mark.process_only("an environment is put on a process")
 def test_a_task_has_its_own_variables_and_leaves_none_behind(session):
     own = variable.options(
         runtime_env={"env_vars": {"PARK_TEST_BOTH": "task", "PARK_TEST_MORE": "${PARK_TEST_JOB}/more"}}
@@ -57,6 +59,7 @@ def test_a_task_has_its_own_variables_and_leaves_none_behind(session):
         assert ray.get(variable.remote(*names)) == ["job", "job", None]
 
 
+@pytest.mark.process_only("an environment is put on a process")
 def test_an_actor_has_its_own_for_life_and_its_children_have_them_too(session):
     actor = Actor.options(runtime_env={"env_vars": {"PARK_TEST_ACTOR": "mine", "PARK_TEST_BOTH": "actor"}}).remote()
     values, at_start = ray.get(actor.variable.remote("PARK_TEST_JOB", "PARK_TEST_BOTH", "PARK_TEST_ACTOR"))
@@ -67,6 +70,7 @@ def test_an_actor_has_its_own_for_life_and_its_children_have_them_too(session):
     assert ray.get(other.variable.remote("PARK_TEST_ACTOR")) == ([None], None)
 
 
+@pytest.mark.process_only("an environment is put on a process")
 def test_a_working_folder_and_modules(session, module_folder):
     @ray.remote
     def look():
@@ -86,6 +90,7 @@ def test_a_working_folder_and_modules(session, module_folder):
     assert ray.get([forgotten.remote() for _ in range(4)]) == [(False, False, os.getcwd())] * 4
 
 
+@pytest.mark.process_only("an environment is put on a process")
 def test_the_class_of_environments(session):
     env = ray.runtime_env.RuntimeEnv(env_vars={"PARK_TEST_MORE": "x"}, working_dir=None)
     assert env.to_dict() == {"env_vars": {"PARK_TEST_MORE": "x"}}
@@ -93,6 +98,7 @@ def test_the_class_of_environments(session):
     assert ray.get(variable.options(runtime_env={"py_executable": sys.executable}).remote("PARK_TEST_JOB")) == ["job"]
 
 
+@pytest.mark.process_only("an environment is put on a process")
 def test_a_session_in_a_folder_with_a_hook(fresh, module_folder):
     def hook():
         os.environ["PARK_TEST_HOOK"] = os.path.basename(os.getcwd())
@@ -109,6 +115,7 @@ def test_a_session_in_a_folder_with_a_hook(fresh, module_folder):
     assert os.getcwd() != str(module_folder)
 
 
+@pytest.mark.process_only("an environment is put on a process")
 def test_a_hook_by_name(fresh, tmp_path):
     (tmp_path / "hooks_of_test.py").write_text("import os\ndef start():\n    os.environ['PARK_TEST_HOOK'] = 'named'\n")
     env = {"py_modules": [str(tmp_path / "hooks_of_test.py")], "worker_process_setup_hook": "hooks_of_test.start"}

@@ -223,6 +223,7 @@ def test_a_preload_that_does_not_import_is_named(fresh):
         ray.get(one.remote(), timeout=SOON)
 
 
+@pytest.mark.process_only("environment variables belong to the process")
 def test_workers_compute_with_one_thread(fresh):
     fresh(num_cpus=1)
 
@@ -255,6 +256,7 @@ def test_a_worker_starts_where_the_driver_is(fresh, monkeypatch, tmp_path):
     assert ray.get(here.remote(), timeout=SOON) == str(tmp_path)
 
 
+@pytest.mark.process_only("a thread in a sleep is left behind")
 def test_shutdown_ends_running_work(fresh, tmp_path):
     fresh(num_cpus=2)
     folder = str(tmp_path)

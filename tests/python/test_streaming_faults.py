@@ -13,7 +13,7 @@ if not ON_RAY:
     from helpers import object_count
 
 SESSION = {"num_cpus": 2, "object_store_memory": 256 * MB}
-pytestmark = pytest.mark.usefixtures("session")
+pytestmark = [pytest.mark.usefixtures("session"), pytest.mark.process_only("kills processes")]
 
 
 def source(path, number, die_at, deaths):

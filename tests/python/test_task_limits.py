@@ -10,6 +10,7 @@ SESSION = {"num_cpus": 2, "object_store_memory": 256 * MB}
 pytestmark = pytest.mark.usefixtures("session")
 
 
+@pytest.mark.process_only("looks at process ids")
 def test_a_worker_ends_after_so_many_calls():
     @ray.remote(max_calls=2)
     def pid():
@@ -41,6 +42,7 @@ def test_workers_that_end_by_themselves_did_not_die():
     assert ray.available_resources()["CPU"] == 2
 
 
+@pytest.mark.process_only("looks at process ids")
 def test_other_options_keep_it():
     @ray.remote(max_calls=1)
     def pid():

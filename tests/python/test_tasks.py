@@ -128,6 +128,7 @@ def test_remote_as_a_plain_call():
     assert ray.get(ray.remote(num_returns=2)(lambda: (1, 2)).remote(), timeout=SOON) == [1, 2]
 
 
+@pytest.mark.process_only("looks at process ids")
 def test_a_task_runs_in_another_process():
     @ray.remote
     def pid():
@@ -296,6 +297,7 @@ def test_tasks_do_not_wait_for_a_dependency_of_another():
     del blocked
 
 
+@pytest.mark.process_only("variables and the working folder belong to the process")
 def test_state_of_a_process_does_not_reach_the_driver():
     @ray.remote
     def change():

@@ -7,7 +7,7 @@ import time
 
 import park as ray
 import pytest
-from helpers import ON_RAY, SOON, alive, wait_until
+from helpers import ON_RAY, SOON, wait_until_dead
 from park.exceptions import RayActorError
 
 SESSION = {"num_cpus": 4}
@@ -155,6 +155,7 @@ def test_a_plain_actor_may_give_up_its_order():
         assert ray.get(refs, timeout=SOON) == ["late", "early"]
 
 
+@pytest.mark.process_only("kills its process")
 def test_a_kill_raises_every_call_in_flight():
     actor = Threads.options(max_concurrency=8).remote()
     pid = ray.get(actor.pid.remote(), timeout=SOON)
@@ -166,6 +167,7 @@ def test_a_kill_raises_every_call_in_flight():
             ray.get(ref, timeout=SOON)
 
 
+@pytest.mark.process_only("kills its process")
 @pytest.mark.skipif(ON_RAY, reason="takes Ray long")
 def test_calls_in_flight_are_retried_after_a_kill():
     @ray.remote(max_restarts=-1, max_task_retries=-1, max_concurrency=8)
@@ -191,4 +193,4 @@ def test_calls_made_before_the_handle_went_are_finished():
     refs = [actor.turn.remote(0.1) for _ in range(6)]
     del actor
     assert ray.get(refs, timeout=SOON) == [None] * 6
-    wait_until(lambda: not alive(pid))
+    wait_until_dead(pid)

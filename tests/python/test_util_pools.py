@@ -105,6 +105,7 @@ def test_actors_come_and_go(session):
         pool.push(actor)
 
 
+@pytest.mark.process_only("kills its process")
 def test_an_error_leaves_the_actor_in_the_pool_and_a_death_takes_it_out(session):
     pool = pool_of(2)
     pool.submit(lambda actor, value: actor.fail.remote(value), 1)
@@ -177,6 +178,7 @@ def test_apply_and_map(pool):
     assert pool.starmap(pow, [(2, 3), (3, 2)]) == [8, 9]
 
 
+@pytest.mark.process_only("looks at process ids")
 def test_map_runs_in_other_processes_in_order(pool):
     pids = pool.map(lambda _: os.getpid(), range(8), chunksize=1)
     assert len(set(pids)) == 2 and os.getpid() not in pids
@@ -238,6 +240,7 @@ def test_imap_goes_on_after_an_error(pool):
     assert next(results) == 0.5
 
 
+@pytest.mark.process_only("looks at process ids")
 def test_initializer_and_replaced_processes(session):
     def remember(value):
         os.environ["PARK_TEST_REMEMBERED"] = value
@@ -268,6 +271,7 @@ def test_a_pool_needs_its_cpus(session, processes):
         Pool(processes)
 
 
+@pytest.mark.process_only("looks at process ids")
 def test_joblib(session):
     joblib = pytest.importorskip("joblib")
     (ray if ray.__name__ == "ray" else __import__("park.util.joblib")).util.joblib.register_ray()

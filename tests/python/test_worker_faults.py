@@ -10,7 +10,7 @@ from helpers import MB, ON_RAY, SOON, alive, kill, used_bytes, wait_until
 from park.exceptions import RayError, WorkerCrashedError
 
 SESSION = {"num_cpus": 2, "object_store_memory": 256 * MB}
-pytestmark = pytest.mark.usefixtures("session")
+pytestmark = [pytest.mark.usefixtures("session"), pytest.mark.process_only("kills processes")]
 
 
 @ray.remote

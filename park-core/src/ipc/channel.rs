@@ -22,8 +22,13 @@ impl Store {
     /// Sends to the head, waiting for room: the head always drains its ring. `urgent` wakes it; otherwise it hears of the message
     /// when it next looks. What the message names stays this process's if this fails.
     pub fn send_head(self: &Arc<Self>, message: ToHead, urgent: bool) -> Result<()> {
+        self.send_head_as(self.me(), message, urgent)
+    }
+
+    /// As `send_head`, for a participant of this process.
+    pub(crate) fn send_head_as(self: &Arc<Self>, from: ParticipantId, message: ToHead, urgent: bool) -> Result<()> {
         let names = message.holds();
-        let (record, parcel) = pack(self, &encode(&(self.me(), message))?, &names)?;
+        let (record, parcel) = pack(self, &encode(&(from, message))?, &names)?;
         let Some(parcel) = parcel else {
             return self.push_to_head(&record, &names, urgent);
         };

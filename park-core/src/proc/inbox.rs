@@ -1,4 +1,4 @@
-//! What a worker process is asked to do next, and telling the ring and the head when it is done.
+//! What a worker is asked to do next, and telling the ring and the head when it is done.
 //!
 //! One thread of the process takes jobs (`next`), or another in its place for a while (`attendance`); any thread may finish them, in any order, many at a time. A job's record stays in
 //! the ring until `finish`: if the process dies before that, the head finds the records of exactly the jobs that were not finished,
@@ -71,6 +71,8 @@ struct State {
 /// See the module's documentation.
 pub struct Inbox {
     store: Arc<Store>,
+    /// Whose inbox it is.
+    me: ParticipantId,
     caller: Arc<Caller>,
     spin: SpinPolicy,
     reader: Mutex<RingReader>,
@@ -90,8 +92,8 @@ impl std::fmt::Debug for Inbox {
 }
 
 impl Inbox {
-    /// The inbox of this process's participant entry.
-    pub fn new(store: &Arc<Store>, caller: &Arc<Caller>) -> Self {
+    /// The inbox of this worker's participant entry.
+    pub fn new(store: &Arc<Store>, me: ParticipantId, caller: &Arc<Caller>) -> Self {
         let state = State {
             ready: VecDeque::new(),
             order: CallOrder::default(),
@@ -101,10 +103,11 @@ impl Inbox {
         };
         Self {
             store: store.clone(),
+            me,
             caller: caller.clone(),
             spin: SpinPolicy::default(),
             trace: Trace::default(),
-            reader: Mutex::new(RingReader::new(store.ring(store.me()))),
+            reader: Mutex::new(RingReader::new(store.ring(me))),
             state: Mutex::new(state),
             attendance: Attendance::default(),
             stopped: AtomicBool::new(false),
@@ -113,7 +116,7 @@ impl Inbox {
 
     /// Blocks until there is something to do. `None` once the inbox was stopped.
     pub fn next(&self, interrupt: Interrupt<'_>) -> Result<Option<Job>> {
-        let bell = &self.store.participant(self.store.me()).doorbell;
+        let bell = &self.store.participant(self.me).doorbell;
         loop {
             let ticket = bell.ticket();
             if self.stopped.load(Ordering::Relaxed) {
@@ -146,7 +149,12 @@ impl Inbox {
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
         self.attendance.end();
-        self.store.participant(self.store.me()).doorbell.ring();
+        self.store.participant(self.me).doorbell.ring();
+    }
+
+    /// After `stop`, for a thread that another one declares dead: waits until it is not looking into the ring any more.
+    pub fn settle(&self) {
+        drop(self.state.lock());
     }
 
     /// For a thread that looks for calls in place of the one in `next`: passes every call that has come, and what cancels calls, to `take`. `seen` is the
@@ -155,7 +163,7 @@ impl Inbox {
     /// With `patient` the thread is about to sleep elsewhere: it looks for a short while longer, and if nothing comes the one in `next`
     /// takes over.
     pub fn attend(&self, seen: &mut u32, patient: bool, mut take: impl FnMut(Job)) -> Result<bool> {
-        let bell = &self.store.participant(self.store.me()).doorbell;
+        let bell = &self.store.participant(self.me).doorbell;
         if !self.attendance.attend() {
             return Ok(false);
         }
@@ -200,7 +208,10 @@ impl Inbox {
     /// The next job that can run, if any.
     fn poll(&self) -> Result<Option<Job>> {
         let mut state = self.state.lock();
-        let ring = self.store.ring(self.store.me());
+        if self.stopped.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let ring = self.store.ring(self.me);
         loop {
             let next = self.reader.lock().next(ring)?;
             let Some((position, record)) = next else { break };
@@ -294,7 +305,7 @@ impl Inbox {
             return true;
         }
         args.dependencies.iter().fold(true, |ready, id| {
-            let sealed = self.store.contains(*id) || self.store.watch_as(*id, self.store.me()).unwrap_or(true);
+            let sealed = self.store.contains(*id) || self.store.watch_as(*id, self.me).unwrap_or(true);
             ready && sealed
         })
     }
@@ -329,7 +340,7 @@ impl Inbox {
         let ToWorker::Call { returns, stream, .. } = &job.message else {
             return Ok(true);
         };
-        let Some(first) = returns.first().filter(|first| !self.store.begin_call(**first)) else {
+        let Some(first) = returns.first().filter(|first| !self.store.begin_call(**first, self.me)) else {
             return Ok(true);
         };
         let error = cancelled(*first);
@@ -362,9 +373,9 @@ impl Inbox {
             held_up = reader.is_held_up(ring);
             Ok(())
         };
-        self.store.finish(position, &job.owned, mark)?;
+        self.store.finish(self.me, position, &job.owned, mark)?;
         if held_up {
-            self.store.carry(&mut self.reader.lock())?;
+            self.store.carry(self.me, &mut self.reader.lock())?;
         }
         Ok(())
     }
@@ -373,7 +384,7 @@ impl Inbox {
     fn drop_record(&self, position: Position) -> Result<()> {
         let mut reader = self.reader.lock();
         let position = reader.settle(position);
-        reader.finish(self.store.ring(self.store.me()), position)
+        reader.finish(self.store.ring(self.me), position)
     }
 
     fn done(&self, task: TaskId, job: &Job) -> Result<()> {
@@ -385,6 +396,6 @@ impl Inbox {
         };
         let (attempt, began, ended) = (job.attempt, job.began, clock::now_us());
         let span = Span { began, ended };
-        self.store.send_head(ToHead::Done { task, attempt, span }, hungry)
+        self.store.send_head_as(self.me, ToHead::Done { task, attempt, span }, hungry)
     }
 }

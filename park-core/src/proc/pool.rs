@@ -1,4 +1,4 @@
-//! The head's list of worker processes: which entry, which process, what it is doing.
+//! The head's list of workers: which entry, which process, what it is doing.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
@@ -31,15 +31,24 @@ pub struct Lease {
     pub spot: Spot,
 }
 
-/// One worker process.
+/// By what a worker is made to end.
+#[derive(Debug)]
+pub enum Hold {
+    /// It is this process.
+    Process(OwnedFd),
+    /// It is a thread of the head's process: its host ends it.
+    Thread,
+}
+
+/// One worker: a process, or a thread.
 #[derive(Debug)]
 pub struct Worker {
     /// What it is for.
     pub role: Role,
     /// Its process, once it runs.
     pub pid: Option<u32>,
-    /// Kills only it.
-    pub pidfd: Option<OwnedFd>,
+    /// What ends it, once it runs.
+    pub hold: Option<Hold>,
     /// The resources it holds, while it has tasks.
     pub lease: Option<Lease>,
     /// The lease that it was told of last; none before the first that is not the usual one.
@@ -76,7 +85,7 @@ impl WorkerPool {
             Worker {
                 role,
                 pid: None,
-                pidfd: None,
+                hold: None,
                 lease: None,
                 told: None,
                 parcels: Vec::new(),

@@ -7,8 +7,8 @@ use crate::ipc::message::{ActorSpec, ToWorker, encode, frame};
 use crate::ipc::parcel::pack;
 use crate::proc::pool::Role;
 use crate::sched::node::{Demand, Outlook};
+use crate::sched::task::Interruption;
 use crate::store::{ObjectRef, Place};
-use crate::sys::process;
 
 use super::head::{State, Work};
 use super::place::unschedulable;
@@ -211,10 +211,9 @@ impl State {
         }
     }
 
-    /// Kills a worker's process; false if it has not started yet.
+    /// Kills a worker; false if it has not started yet.
     pub(super) fn kill_worker(&self, worker: ParticipantId) -> bool {
-        let pidfd = self.pool.get(worker).and_then(|worker| worker.pidfd.as_ref());
-        pidfd.map(process::kill).is_some()
+        self.interrupt(worker, Interruption::Kill)
     }
 
     pub(super) fn find_actor(&mut self, name: &(String, String)) -> Result<(ObjectRef, ObjectRef)> {

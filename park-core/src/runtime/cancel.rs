@@ -10,7 +10,7 @@ use crate::actor::cancel::cancel_call;
 use crate::error::{Error, ErrorKind};
 use crate::id::{ObjectId, ParticipantId, TaskId};
 use crate::ipc::message::ToWorker;
-use crate::proc::pool::Role;
+use crate::proc::pool::{Hold, Role};
 use crate::sched::task::Interruption;
 use crate::store::promise::Origin;
 use crate::sys::process;
@@ -151,14 +151,16 @@ impl State {
         calls
     }
 
-    /// Makes a task that runs end. A worker whose process is not known yet is told when it is (`worker_started`).
-    pub(super) fn interrupt(&self, worker: ParticipantId, how: Interruption) {
-        let Some(pidfd) = self.pool.get(worker).and_then(|worker| worker.pidfd.as_ref()) else {
-            return;
+    /// Makes a task that runs end, or its worker. False if that has not started yet: it is told when it has (`worker_started`).
+    pub(super) fn interrupt(&self, worker: ParticipantId, how: Interruption) -> bool {
+        let Some(hold) = self.pool.get(worker).and_then(|worker| worker.hold.as_ref()) else {
+            return false;
         };
-        match how {
-            Interruption::Signal => process::tell_cancelled(pidfd),
-            Interruption::Kill => process::kill(pidfd),
+        match (hold, how) {
+            (Hold::Process(pidfd), Interruption::Signal) => process::tell_cancelled(pidfd),
+            (Hold::Process(pidfd), Interruption::Kill) => process::kill(pidfd),
+            (Hold::Thread, _) => self.spawner.iter().for_each(|spawner| spawner.interrupt(worker, how)),
         }
+        true
     }
 }

@@ -12,13 +12,13 @@ use crate::error::{Error, ErrorKind};
 use crate::id::{ObjectId, ParticipantId, TaskId};
 use crate::ipc::message::{Span, ToWorker, decode, encode};
 use crate::ipc::parcel::{pack, unpack};
-use crate::proc::pool::Role;
-use crate::proc::zygote::Zygote;
+use crate::proc::pool::{Hold, Role, Worker};
 use crate::store::promise::Origin;
 use crate::store::{Orphan, Place};
 use crate::sys::process;
 
 use super::head::State;
+use super::spawner::Spawner;
 
 /// So many workers in a row that ended before they finished anything mean that the worker program itself is broken.
 const FRUITLESS: u32 = 16;
@@ -29,19 +29,26 @@ const LOOKS: u32 = 100;
 /// Where a stream ends, by the first result of the work that makes it.
 type Tails = HashMap<ObjectId, ObjectId>;
 
-/// `wait` status in words.
-fn reason(status: i32) -> String {
-    match status & 0x7f {
-        0 => format!("it exited with code {}", status >> 8 & 0xff),
-        signal => format!("it was killed by signal {signal}"),
-    }
+/// Which worker died and why, by its `wait` status.
+fn obituary(worker: &Worker, id: ParticipantId, status: i32) -> String {
+    let who = match (worker.pid, &worker.hold) {
+        (Some(_), Some(Hold::Thread)) => format!("thread {}", id.0),
+        (Some(pid), _) => format!("process {pid}"),
+        (None, _) => "process (not started)".to_owned(),
+    };
+    let why = match (status & 0x7f, &worker.hold) {
+        (0, _) => format!("it exited with code {}", status >> 8 & 0xff),
+        (_, Some(Hold::Thread)) => "it was killed".to_owned(),
+        (signal, _) => format!("it was killed by signal {signal}"),
+    };
+    format!("worker {who} died: {why}")
 }
 
 impl State {
-    pub(super) fn worker_started(&mut self, id: ParticipantId, pid: u32, pidfd: std::os::fd::OwnedFd) {
+    pub(super) fn worker_started(&mut self, id: ParticipantId, pid: u32, hold: Hold) {
         let Some(worker) = self.pool.get_mut(id) else { return };
         worker.pid = Some(pid);
-        worker.pidfd = Some(pidfd);
+        worker.hold = Some(hold);
         if let Role::Actor(actor) = worker.role
             && self.actors.get_mut(actor).is_some_and(|actor| actor.doomed)
         {
@@ -50,10 +57,12 @@ impl State {
         // Cancelled before it was known whom to tell.
         let sent = self.pool.get(id).into_iter().flat_map(|worker| &worker.sent);
         let cancelled: Vec<_> = sent.filter_map(|task| self.tasks.get(task)?.cancelled).collect();
-        cancelled.into_iter().for_each(|how| self.interrupt(id, how));
+        cancelled.into_iter().for_each(|how| {
+            self.interrupt(id, how);
+        });
     }
 
-    /// A worker process ended.
+    /// A worker ended.
     pub(super) fn worker_ended(&mut self, id: ParticipantId, status: i32) {
         if self.pool.get(id).is_none() {
             return;
@@ -74,11 +83,7 @@ impl State {
         worker.parcels.iter().for_each(|id| self.store.drop_hold(*id));
         let orphans = self.store.recover(id);
         let tails = self.tails(&orphans);
-        let what = format!(
-            "worker process {} died: {}",
-            pid.map_or("(not started)".into(), |pid| pid.to_string()),
-            reason(status)
-        );
+        let what = obituary(&worker, id, status);
         let retiring = match role {
             // One that was told to end before its constructor returned never became `Retiring`.
             Role::Actor(actor) => self
@@ -331,12 +336,12 @@ impl State {
         if self.closed {
             return;
         }
-        if let Some(zygote) = self.zygote.take() {
-            zygote.stop();
+        if let Some(spawner) = self.spawner.take() {
+            spawner.stop();
         }
         let workers = self.pool.ids();
         for id in &workers {
-            if let Some(pidfd) = self.pool.get(*id).and_then(|worker| worker.pidfd.as_ref()) {
+            if let Some(Hold::Process(pidfd)) = self.pool.get(*id).and_then(|worker| worker.hold.as_ref()) {
                 // Its parent-death signal is on its way; make sure before its memory is given back.
                 process::kill(pidfd);
                 process::wait_ended(std::os::fd::AsFd::as_fd(pidfd), std::time::Duration::from_secs(1));
@@ -350,7 +355,7 @@ impl State {
             ));
             return;
         }
-        if let Err(error) = self.start_zygote() {
+        if let Err(error) = self.start_workers() {
             self.abandon(&error);
             return;
         }
@@ -359,10 +364,11 @@ impl State {
         }
     }
 
-    pub(super) fn start_zygote(&mut self) -> crate::error::Result<()> {
+    /// From now on there can be workers; some are started at once.
+    pub(super) fn start_workers(&mut self) -> crate::error::Result<()> {
         let Some(setup) = &mut self.setup else { return Ok(()) };
         let prestart = setup.prestart;
-        self.zygote = Some(Zygote::start(&mut setup.command, self.store.fds())?);
+        self.spawner = Some(Spawner::start(&mut setup.source, &self.store, &self.head, &self.caller)?);
         for _ in 0..prestart {
             self.spawn(Role::Tasks)?;
         }

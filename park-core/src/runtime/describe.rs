@@ -39,6 +39,8 @@ pub struct TaskRow {
     pub life: String,
     /// Its worker's process; 0 if it has none.
     pub pid: u32,
+    /// Its worker's entry in the session; 0 if it has none.
+    pub participant: ParticipantId,
     /// Attempts that failed before.
     pub attempt: u32,
 }
@@ -124,6 +126,7 @@ impl State {
                 name: task.name.clone(),
                 life: life.to_owned(),
                 pid: worker.and_then(|worker| worker.pid).unwrap_or(0),
+                participant: task.worker.unwrap_or(ParticipantId::HEAD),
                 attempt: task.attempt,
             })
         };

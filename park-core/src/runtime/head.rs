@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -16,7 +16,7 @@ use crate::ipc::message::{ActorSpec, Envelope, Submission, ToHead, decode, encod
 use crate::ipc::parcel::unpack;
 use crate::ipc::placement::NodeSpec;
 use crate::proc::pool::WorkerPool;
-use crate::proc::zygote::{Zygote, ZygoteCommand};
+use crate::proc::zygote::Zygote;
 use crate::sched::dependency::DependencyTable;
 use crate::sched::group::GroupTable;
 use crate::sched::node::{Demand, Nodes};
@@ -31,12 +31,13 @@ use super::cancel::Families;
 use super::describe::Description;
 use super::history::{EndedRow, History};
 use super::lineage::Lineage;
+use super::spawner::{Spawner, WorkerSource};
 
-/// What a session with worker processes needs to know.
+/// What a session with workers needs to know.
 #[derive(Debug)]
 pub struct WorkerSetup {
-    /// How to start the interpreter that forks workers.
-    pub command: ZygoteCommand,
+    /// What workers are, and how they are started.
+    pub source: WorkerSource,
     /// The first node: what the machine offers to tasks and actors.
     pub node: NodeSpec,
     /// Workers started before the first task asks for one.
@@ -48,7 +49,7 @@ pub struct WorkerSetup {
 /// Numbers about scheduling, for people and tests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HeadStats {
-    /// The zygote's process.
+    /// The zygote's process; 0 if workers are threads.
     pub zygote_pid: u32,
     /// Worker processes that run.
     pub worker_pids: Vec<u32>,
@@ -104,7 +105,9 @@ pub(super) struct State {
     pub(super) plain: ShapeId,
     pub(super) pool: WorkerPool,
     pub(super) actors: ActorRegistry,
-    pub(super) zygote: Option<Zygote>,
+    /// The head that this is the state of.
+    pub(super) head: Weak<Head>,
+    pub(super) spawner: Option<Spawner>,
     pub(super) setup: Option<WorkerSetup>,
     pub(super) peers: HashMap<ParticipantId, Peer>,
     /// Actors whose last handle went in this process.
@@ -135,7 +138,7 @@ impl std::fmt::Debug for Head {
 }
 
 impl Head {
-    /// A head without workers yet.
+    /// A head without workers: `start` comes next.
     pub(super) fn new(store: &Arc<Store>, caller: &Arc<Caller>, setup: Option<WorkerSetup>) -> Result<Self> {
         let mut nodes = Nodes::default();
         nodes.add(
@@ -148,7 +151,7 @@ impl Head {
             amounts: vec![("CPU".to_owned(), UNIT)],
             place: None,
         });
-        let mut state = State {
+        let state = State {
             store: store.clone(),
             caller: caller.clone(),
             reader: RingReader::new(store.ring(ParticipantId::HEAD)),
@@ -162,7 +165,8 @@ impl Head {
             plain,
             pool: WorkerPool::default(),
             actors: ActorRegistry::default(),
-            zygote: None,
+            head: Weak::new(),
+            spawner: None,
             setup,
             peers: HashMap::new(),
             released: Arc::default(),
@@ -175,7 +179,6 @@ impl Head {
             fruitless: 0,
             closed: false,
         };
-        state.start_zygote()?;
         // An actor's last handle may go anywhere, also under the head's own lock and while its ring is full: a list of its own.
         let (weak, released) = (Arc::downgrade(store), state.released.clone());
         store.on_actor_freed(Box::new(move |actor| {
@@ -196,6 +199,13 @@ impl Head {
             store: store.clone(),
             state: Mutex::new(state),
         })
+    }
+
+    /// From now on there can be workers.
+    pub(super) fn start(self: &Arc<Self>) -> Result<()> {
+        let mut state = self.lock();
+        state.head = Arc::downgrade(self);
+        state.start_workers()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -392,7 +402,7 @@ impl State {
         let mut worker_pids: Vec<u32> = self.pool.iter().filter_map(|(_, worker)| worker.pid).collect();
         worker_pids.sort_unstable();
         HeadStats {
-            zygote_pid: self.zygote.as_ref().map_or(0, Zygote::pid),
+            zygote_pid: self.spawner.as_ref().and_then(Spawner::zygote).map_or(0, Zygote::pid),
             worker_pids,
             queued: self.ready.len() + self.waiting.len() + self.pool.backlog(),
             running: self.pool.running(),

@@ -16,6 +16,7 @@
 //! | `history` | tasks that ended lately |
 //! | `describe` | who is there, for people and tests |
 //! | `death` | what happens when a process ends |
+//! | `spawner` | where workers come from: processes, or threads and what those share |
 //! | `watch` | the thread that hears of deaths and of strangers that want to join |
 
 mod actors;
@@ -29,9 +30,11 @@ mod lineage;
 mod place;
 mod placement;
 mod session;
+mod spawner;
 mod watch;
 
 pub use describe::{ActorRow, Description, TaskRow, WorkerRow};
 pub use head::{Head, HeadStats, WorkerSetup};
 pub use history::EndedRow;
 pub use session::Session;
+pub use spawner::{Seat, ThreadHost, WorkerSource};

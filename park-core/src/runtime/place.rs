@@ -225,12 +225,9 @@ impl State {
 
     pub(super) fn spawn(&mut self, role: Role) -> Result<ParticipantId> {
         let id = self.store.admit()?;
-        let asked = match &self.zygote {
-            Some(zygote) => zygote.spawn(id),
-            None => Err(Error::new(
-                ErrorKind::Unsupported,
-                "this session has no worker processes",
-            )),
+        let asked = match &self.spawner {
+            Some(spawner) => spawner.spawn(&self.store, id),
+            None => Err(Error::new(ErrorKind::Unsupported, "this session has no workers")),
         };
         if let Err(error) = asked {
             self.store.declare_dead(id);

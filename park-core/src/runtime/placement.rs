@@ -19,12 +19,12 @@ use crate::store::{Spec, never};
 use super::head::{Head, State};
 
 impl Head {
-    /// Makes a placement group; it is placed when there is room.
-    pub fn create_group(&self, spec: GroupSpec) -> Result<GroupId> {
+    /// Makes a placement group, which ends with its creator; it is placed when there is room.
+    pub fn create_group(&self, spec: GroupSpec, creator: ParticipantId) -> Result<GroupId> {
         let mut state = self.lock();
         state.check_open()?;
         state.drain()?;
-        let id = state.create_group(spec, ParticipantId::DRIVER)?;
+        let id = state.create_group(spec, creator)?;
         state.pump();
         Ok(id)
     }

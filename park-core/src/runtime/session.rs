@@ -25,6 +25,7 @@ use crate::sys::socket;
 use super::describe::Description;
 use super::head::{Head, HeadStats, WorkerSetup};
 use super::history::EndedRow;
+use super::spawner::Seat;
 use super::watch::Watcher;
 
 /// A process's membership in a session. Clones share it; the last one to go closes what this process opened.
@@ -52,6 +53,12 @@ enum Role {
     },
     /// The head started this process.
     Worker { inbox: Box<Inbox> },
+    /// A thread of the head's process that the head asked for (`spawner`).
+    Thread {
+        head: Arc<Head>,
+        me: ParticipantId,
+        inbox: Box<Inbox>,
+    },
     /// This process joined by itself.
     Peer { address: String },
 }
@@ -77,6 +84,7 @@ impl Session {
         let address = handshake::address(session, secret);
         let listener = socket::listen_at(&address)?;
         let head = Arc::new(Head::new(&store, &caller, setup)?);
+        head.start()?;
         let watcher = Watcher::start(&head, &store, listener)?;
         let thread = {
             let head = head.clone();
@@ -125,8 +133,48 @@ impl Session {
     pub fn join_as_worker(control: OwnedFd, arena: OwnedFd, participant: ParticipantId) -> Result<Self> {
         let store = Arc::new(Store::join(control, arena, participant, None, None)?);
         Ok(Self::joined(store, |store, caller| Role::Worker {
-            inbox: Box::new(Inbox::new(store, caller)),
+            inbox: Box::new(Inbox::new(store, store.me(), caller)),
         }))
+    }
+
+    /// Joins as the worker thread that was to take this seat. Store and outbox are its process's. `tell_seated` comes next.
+    pub fn take_seat(seat: Seat) -> Self {
+        let Seat {
+            head,
+            store,
+            caller,
+            participant: me,
+        } = seat;
+        let inbox = Box::new(Inbox::new(&store, me, &caller));
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                caller,
+                role: Role::Thread { head, me, inbox },
+                pool: OnceLock::new(),
+                pool_threads: Config::default().threads(),
+            }),
+        }
+    }
+
+    /// This worker thread runs: it can be interrupted.
+    pub fn tell_seated(&self) {
+        if let Role::Thread { head, me, .. } = &self.inner.role {
+            head.worker_took(*me);
+        }
+    }
+
+    /// Makes threads of this process that wait ask their interrupts.
+    pub fn wake(&self) {
+        self.inner.store.wake();
+    }
+
+    /// This worker thread has ended, as a process with this wait status would have: it takes no more jobs and keeps no results. To be
+    /// said once, by whoever knows.
+    pub fn leave_seat(&self, status: i32) {
+        if let Role::Thread { head, me, .. } = &self.inner.role {
+            head.worker_left(*me, status);
+        }
     }
 
     fn joined(store: Arc<Store>, role: impl FnOnce(&Arc<Store>, &Arc<Caller>) -> Role) -> Self {
@@ -163,11 +211,11 @@ impl Session {
         &self.inner.store
     }
 
-    /// What another process of this user passes to `attach`. Empty in worker processes.
+    /// What another process of this user passes to `attach`. Empty in workers.
     pub fn address(&self) -> &str {
         match &self.inner.role {
             Role::Head { address, .. } | Role::Peer { address } => address,
-            Role::Worker { .. } => "",
+            Role::Worker { .. } | Role::Thread { .. } => "",
         }
     }
 
@@ -176,22 +224,38 @@ impl Session {
         matches!(self.inner.role, Role::Head { .. })
     }
 
-    /// What this worker process is asked to do.
+    /// Its number among the members of the session.
+    pub fn me(&self) -> ParticipantId {
+        match &self.inner.role {
+            Role::Thread { me, .. } => *me,
+            _ => self.inner.store.me(),
+        }
+    }
+
+    /// The head, if it is in this process.
+    fn own_head(&self) -> Option<&Arc<Head>> {
+        match &self.inner.role {
+            Role::Head { head, .. } | Role::Thread { head, .. } => Some(head),
+            Role::Worker { .. } | Role::Peer { .. } => None,
+        }
+    }
+
+    /// What this worker is asked to do.
     pub fn inbox(&self) -> Result<&Inbox> {
         match &self.inner.role {
-            Role::Worker { inbox } => Ok(inbox),
-            _ => bail!(Unsupported, "only worker processes have an inbox"),
+            Role::Worker { inbox } | Role::Thread { inbox, .. } => Ok(inbox),
+            _ => bail!(Unsupported, "only workers have an inbox"),
         }
     }
 
     // --- work -----------------------------------------------------------------------------------------------------------------
 
-    /// Runs a task on a worker process. The submission's holds are the session's from here on, also if this fails.
+    /// Runs a task on a worker. The submission's holds are the session's from here on, also if this fails.
     pub fn submit(&self, submission: Submission) -> Result<()> {
         self.inner.store.check_writable()?;
-        match &self.inner.role {
-            Role::Head { head, .. } => head.submit(submission),
-            _ => {
+        match self.own_head() {
+            Some(head) => head.submit(submission),
+            None => {
                 let message = ToHead::Submit(submission);
                 let names = message.holds();
                 let store = &self.inner.store;
@@ -205,9 +269,9 @@ impl Session {
     /// Creates an actor. The spec's holds are the session's from here on, unless this fails.
     pub fn create_actor(&self, spec: ActorSpec) -> Result<()> {
         self.inner.store.check_writable()?;
-        match &self.inner.role {
-            Role::Head { head, .. } => head.create_actor(spec),
-            _ => self.inner.store.send_head(ToHead::CreateActor(spec), true),
+        match self.own_head() {
+            Some(head) => head.create_actor(spec),
+            None => self.inner.store.send_head(ToHead::CreateActor(spec), true),
         }
     }
 
@@ -220,9 +284,9 @@ impl Session {
     /// Kills an actor's process.
     pub fn kill_actor(&self, actor: ObjectId, no_restart: bool) -> Result<()> {
         self.inner.store.check_writable()?;
-        match &self.inner.role {
-            Role::Head { head, .. } => head.kill_actor(actor, no_restart),
-            _ => self
+        match self.own_head() {
+            Some(head) => head.kill_actor(actor, no_restart),
+            None => self
                 .inner
                 .store
                 .send_head(ToHead::KillActor { actor, no_restart }, true),
@@ -243,9 +307,9 @@ impl Session {
                 return Ok(());
             }
         }
-        match &self.inner.role {
-            Role::Head { head, .. } => head.cancel(object, force, recursive),
-            _ => {
+        match self.own_head() {
+            Some(head) => head.cancel(object, force, recursive),
+            None => {
                 let message = ToHead::Cancel {
                     object,
                     force,
@@ -256,15 +320,15 @@ impl Session {
         }
     }
 
-    /// This worker process is about to end by itself.
+    /// This worker is about to end by itself.
     pub fn leave(&self) -> Result<()> {
-        self.inner.store.send_head(ToHead::Leave, true)
+        self.inner.store.send_head_as(self.me(), ToHead::Leave, true)
     }
 
     /// Handle object and class object of the actor with this namespace and name.
     pub fn find_actor(&self, namespace: &str, name: &str, interrupt: Interrupt<'_>) -> Result<(ObjectRef, ObjectRef)> {
         let name = (namespace.to_owned(), name.to_owned());
-        if let Role::Head { head, .. } = &self.inner.role {
+        if let Some(head) = self.own_head() {
             return head.find_actor(&name);
         }
         let store = &self.inner.store;
@@ -280,19 +344,18 @@ impl Session {
 
     /// The task that runs on this worker is about to wait, or goes on: its CPU serves others meanwhile.
     pub fn set_blocked(&self, blocked: bool) -> Result<()> {
-        self.inner
-            .store
-            .send_head(if blocked { ToHead::Blocked } else { ToHead::Unblocked }, true)
+        let message = if blocked { ToHead::Blocked } else { ToHead::Unblocked };
+        self.inner.store.send_head_as(self.me(), message, true)
     }
 
-    /// Tells the head something about the actor that this worker process is.
+    /// Tells the head something about the actor that this worker is.
     pub fn report_actor(&self, message: ToHead) -> Result<()> {
-        self.inner.store.send_head(message, true)
+        self.inner.store.send_head_as(self.me(), message, true)
     }
 
     /// Numbers about scheduling.
     pub fn head_stats(&self, interrupt: Interrupt<'_>) -> Result<HeadStats> {
-        if let Role::Head { head, .. } = &self.inner.role {
+        if let Some(head) = self.own_head() {
             return Ok(head.stats());
         }
         decode(self.ask(|reply| ToHead::Stats { reply }, interrupt)?.bytes())
@@ -300,7 +363,7 @@ impl Session {
 
     /// Actors, tasks and workers as they are now.
     pub fn describe(&self, interrupt: Interrupt<'_>) -> Result<Description> {
-        if let Role::Head { head, .. } = &self.inner.role {
+        if let Some(head) = self.own_head() {
             return Ok(head.describe());
         }
         decode(self.ask(|reply| ToHead::Describe { reply }, interrupt)?.bytes())
@@ -339,8 +402,8 @@ impl Session {
     /// Makes a placement group, which is placed when there is room for it.
     pub fn create_group(&self, spec: GroupSpec, interrupt: Interrupt<'_>) -> Result<GroupId> {
         self.inner.store.check_writable()?;
-        if let Role::Head { head, .. } = &self.inner.role {
-            return head.create_group(spec);
+        if let Some(head) = self.own_head() {
+            return head.create_group(spec, self.me());
         }
         decode(self.ask_about(PlacementRequest::Create(spec), interrupt)?.bytes())
     }
@@ -348,7 +411,7 @@ impl Session {
     /// Removes a placement group and ends what runs in it.
     pub fn remove_group(&self, group: GroupId, interrupt: Interrupt<'_>) -> Result<()> {
         self.inner.store.check_writable()?;
-        if let Role::Head { head, .. } = &self.inner.role {
+        if let Some(head) = self.own_head() {
             return head.remove_group(group);
         }
         self.ask_about(PlacementRequest::Remove(group), interrupt).map(drop)
@@ -356,7 +419,7 @@ impl Session {
 
     /// The nodes and groups of the session; or one group, and no nodes.
     pub fn placement_report(&self, only: Option<GroupId>, interrupt: Interrupt<'_>) -> Result<PlacementReport> {
-        if let Role::Head { head, .. } = &self.inner.role {
+        if let Some(head) = self.own_head() {
             return head.placement_report(only);
         }
         decode(self.ask_about(PlacementRequest::Report { only }, interrupt)?.bytes())
@@ -371,9 +434,9 @@ impl Session {
             .promise(ParticipantId::HEAD)
             .inspect_err(|_| store.drop_hold(value.id()))?;
         let (value, id) = (value.id(), reply.id());
-        let asked = match &self.inner.role {
-            Role::Head { head, .. } => head.await_group(group, value, id),
-            _ => {
+        let asked = match self.own_head() {
+            Some(head) => head.await_group(group, value, id),
+            None => {
                 let request = PlacementRequest::Await { group, value };
                 store.send_head(ToHead::Placement { request, reply: id }, true)
             }
@@ -417,6 +480,10 @@ impl Inner {
             // The parent's session: not ours to end.
             return;
         }
+        if let Role::Thread { .. } = self.role {
+            // The process's session goes on.
+            return;
+        }
         if let Some(pool) = self.pool.get() {
             // First, so that native tasks that are blocked on objects of others wake: the pool waits for them.
             self.store.close();
@@ -429,16 +496,16 @@ impl Inner {
         let Some((watcher, thread)) = threads.lock().take() else {
             return;
         };
-        let zygote = {
+        let spawner = {
             let mut state = head.lock();
             state.closed = true;
-            state.zygote.take()
+            state.spawner.take()
         };
         // Order: nobody starts new work, waiters are woken, workers end, then the threads that would have heard of that.
         self.store.close_session();
         drop(watcher);
-        if let Some(zygote) = zygote {
-            zygote.stop();
+        if let Some(spawner) = spawner {
+            spawner.stop();
         }
         self.store.ring_head();
         if thread.thread().id() != std::thread::current().id() {

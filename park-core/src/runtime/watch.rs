@@ -7,11 +7,13 @@ use std::thread::JoinHandle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ParticipantId;
 use crate::ipc::handshake;
+use crate::proc::pool::Hold;
 use crate::proc::zygote::{Zygote, ZygoteEvent};
 use crate::store::Store;
 use crate::sys::{fork, process, socket};
 
 use super::head::{Head, Peer};
+use super::spawner::Spawner;
 
 /// Ends the thread when dropped.
 #[derive(Debug)]
@@ -71,7 +73,7 @@ fn run(head: &Head, store: &Store, listener: &OwnedFd, stopped: &OwnedFd) {
                     watched.push((source, copy));
                 }
             };
-            if let Some(zygote) = &state.zygote {
+            if let Some(zygote) = state.spawner.as_ref().and_then(Spawner::zygote) {
                 add(Source::Zygote, zygote.socket());
             }
             for (id, peer) in &state.peers {
@@ -100,7 +102,7 @@ fn run(head: &Head, store: &Store, listener: &OwnedFd, stopped: &OwnedFd) {
                         participant,
                         pid,
                         pidfd,
-                    }) => head.lock().worker_started(participant, pid, pidfd),
+                    }) => head.lock().worker_started(participant, pid, Hold::Process(pidfd)),
                     Ok(ZygoteEvent::Ended { participant, status }) => head.lock().worker_ended(participant, status),
                     Ok(ZygoteEvent::Gone) | Err(_) => head.lock().zygote_ended(),
                 },

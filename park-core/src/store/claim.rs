@@ -16,7 +16,7 @@
 
 use super::Store;
 use super::slot::Slot;
-use crate::id::ObjectId;
+use crate::id::{ObjectId, ParticipantId};
 use crate::sync::atomic::Ordering;
 use crate::sys::failpoint::fail_point;
 
@@ -80,15 +80,15 @@ impl Store {
         self.exchange(id, running, running | CANCELLED)
     }
 
-    /// Begins the call with this first result, in the actor's process. False if it was cancelled: then it is not to run. A call that
+    /// Begins the call with this first result, in the actor's worker, `runs`. False if it was cancelled: then it is not to run. A call that
     /// is repeated begins again.
-    pub fn begin_call(&self, id: ObjectId) -> bool {
+    pub fn begin_call(&self, id: ObjectId, runs: ParticipantId) -> bool {
         while let Some(word) = self.claim_word(id) {
             if word & CANCELLED != 0 {
                 return false;
             }
             if word & CLAIMED != 0 || self.exchange(id, word, word | CLAIMED) {
-                self.note_runs(id);
+                self.note_runs(id, runs);
                 fail_point!("call.begun");
                 return true;
             }
@@ -160,15 +160,18 @@ mod tests {
     fn a_call_is_either_begun_or_never_run() {
         let (store, result) = promised(Work::Call);
         assert_eq!(store.cancel_call(result.id()), Cancel::Unstarted);
-        assert!(!store.begin_call(result.id()) && store.is_cancelled(result.id()));
+        assert!(!store.begin_call(result.id(), store.me()) && store.is_cancelled(result.id()));
         assert_eq!(store.cancel_call(result.id()), Cancel::Over);
 
         let (store, result) = promised(Work::Call);
-        assert!(store.begin_call(result.id()) && !store.is_cancelled(result.id()));
+        assert!(store.begin_call(result.id(), store.me()) && !store.is_cancelled(result.id()));
         assert!(matches!(store.origin(result.id()), Some(Origin::Call { runs: Some(who), .. }) if who == store.me()));
-        assert!(store.begin_call(result.id()), "repeated after an exception");
+        assert!(store.begin_call(result.id(), store.me()), "repeated after an exception");
         assert_eq!(store.cancel_call(result.id()), Cancel::Running);
-        assert!(!store.begin_call(result.id()), "what was cancelled is not repeated");
+        assert!(
+            !store.begin_call(result.id(), store.me()),
+            "what was cancelled is not repeated"
+        );
     }
 
     #[test]

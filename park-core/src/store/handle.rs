@@ -388,6 +388,12 @@ impl Store {
         self.ring_everyone();
     }
 
+    /// Makes threads of this process look at whatever they wait for.
+    pub(crate) fn wake(&self) {
+        self.participant(self.me).doorbell.ring();
+        self.header().space.ring();
+    }
+
     /// Makes every process look at whatever it waits for.
     pub(crate) fn ring_everyone(&self) {
         for index in 0..self.participants_used() {

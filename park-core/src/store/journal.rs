@@ -253,14 +253,15 @@ impl Store {
         Ok(())
     }
 
-    /// Marks a record of this process's ring as done, by `mark`. The references that the record owns go back.
+    /// Marks a record of a ring of this process as done, by `mark`. The references that the record owns go back.
     pub(crate) fn finish(
         self: &Arc<Self>,
+        whose: ParticipantId,
         position: Position,
         holds: &[ObjectId],
         mark: impl FnOnce(Ring<'_>) -> crate::error::Result<()>,
     ) -> crate::error::Result<()> {
-        let ring = self.ring(self.me());
+        let ring = self.ring(whose);
         if holds.is_empty() || self.is_head() {
             mark(ring)?;
             holds.iter().for_each(|id| self.release_uncounted(*id));
@@ -271,7 +272,7 @@ impl Store {
         }
         let (guard, lane) = self.my_lane(TRANSFER);
         let operation = lane.next_operation(self.me(), TRANSFER, Stamp::NOBODY);
-        self.write_transfer(lane, holds, FINISH, self.me());
+        self.write_transfer(lane, holds, FINISH, whose);
         lane.place.store(position.number(), Ordering::Relaxed);
         lane.begin(operation);
         fail_point!("ring.finish.journalled");
@@ -289,10 +290,11 @@ impl Store {
         Ok(())
     }
 
-    /// Makes room in this process's ring, should its oldest work hold that up. No reference changes hands: the copy is the same record.
-    pub(crate) fn carry(&self, reader: &mut RingReader) -> crate::error::Result<()> {
-        let recovered = |head: u64| self.abandon_sends(self.me(), head);
-        reader.carry(self.ring(self.me()), self.me(), self.is_dead(), recovered)
+    /// Makes room in a ring of this process, should its oldest work hold that up. No reference changes hands: the copy is the same
+    /// record.
+    pub(crate) fn carry(&self, whose: ParticipantId, reader: &mut RingReader) -> crate::error::Result<()> {
+        let recovered = |head: u64| self.abandon_sends(whose, head);
+        reader.carry(self.ring(whose), self.me(), self.is_dead(), recovered)
     }
 
     /// Takes over the references that a record owns: for the head, whose holdings nobody needs to find after its death.

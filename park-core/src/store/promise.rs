@@ -151,10 +151,10 @@ impl Store {
         }
     }
 
-    /// This process begins the call with this first result.
-    pub(super) fn note_runs(&self, first: ObjectId) {
+    /// This participant begins the call with this first result.
+    pub(super) fn note_runs(&self, first: ObjectId, runs: ParticipantId) {
         if let Some(slot) = self.open_slot(first) {
-            slot.inline[NUMBER].store((u64::from(self.me().0) + 1) << 3 | CALL, Ordering::Release);
+            slot.inline[NUMBER].store((u64::from(runs.0) + 1) << 3 | CALL, Ordering::Release);
         }
     }
 }

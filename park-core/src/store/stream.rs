@@ -81,6 +81,8 @@ impl Store {
 #[derive(Debug)]
 pub struct StreamWriter {
     store: Arc<Store>,
+    /// Who runs the work, and answers for its tail.
+    producer: ParticipantId,
     first: ObjectId,
     /// The link to keep next; none if nobody listens any more.
     tail: Option<ObjectRef>,
@@ -95,8 +97,14 @@ pub struct StreamWriter {
 }
 
 impl StreamWriter {
-    /// The stream of the work with this first result, from `link` on. Items that came before that one are to be made again and dropped.
-    pub fn new(store: &Arc<Store>, first: ObjectId, link: ObjectId, limit: Option<usize>) -> Self {
+    /// The stream of the work with this first result that `producer` runs, from `link` on. Items that came before that one are to be made again and dropped.
+    pub fn new(
+        store: &Arc<Store>,
+        producer: ParticipantId,
+        first: ObjectId,
+        link: ObjectId,
+        limit: Option<usize>,
+    ) -> Self {
         let skip = match store.origin(link) {
             Some(Origin::Link { first: whose, position }) if whose == first => position,
             _ => 0,
@@ -105,6 +113,7 @@ impl StreamWriter {
         let tail = store.resolve(link).ok().filter(|link| !link.is_sealed());
         Self {
             store: store.clone(),
+            producer,
             first,
             tail,
             position: 0,
@@ -138,9 +147,7 @@ impl StreamWriter {
     /// Gives a sealed item to the consumer.
     pub fn push(&mut self, item: &ObjectRef) -> Result<()> {
         let Some(tail) = self.tail.take() else { return Ok(()) };
-        let next = self
-            .store
-            .promise_link(self.store.me(), self.first, self.position + 1)?;
+        let next = self.store.promise_link(self.producer, self.first, self.position + 1)?;
         fail_point!("stream.promised");
         let mut held = vec![item.id(), next.id()];
         if self.limit.is_some() {
@@ -242,7 +249,7 @@ mod tests {
     impl Scene {
         fn writer(&self, limit: Option<usize>) -> StreamWriter {
             let link = self.link.as_ref().unwrap();
-            StreamWriter::new(&self.store, self.first.id(), link.id(), limit)
+            StreamWriter::new(&self.store, self.store.me(), self.first.id(), link.id(), limit)
         }
 
         fn push(&self, writer: &mut StreamWriter, byte: u8) {
@@ -328,7 +335,7 @@ mod tests {
         assert_eq!(scene.store.origin(tail), Some(Origin::Link { first, position: 3 }));
         // Held by the link before it only, as after a death.
         drop(writer);
-        let mut again = StreamWriter::new(&scene.store, first, tail, None);
+        let mut again = StreamWriter::new(&scene.store, scene.store.me(), first, tail, None);
         (0..5).for_each(|byte| scene.push(&mut again, byte));
         again.end().unwrap();
         assert_eq!(again.missing(), 0);

@@ -18,6 +18,7 @@ use super::job::{Outcome, blob, ends_process, keep, load_args, pack, results};
 use super::lane::Lane;
 use crate::cancel;
 use crate::gate::{self, OrRaise};
+use crate::member;
 use crate::method::method_of;
 use crate::work;
 
@@ -65,6 +66,19 @@ impl Actor {
         self.lanes.read().values().flat_map(Lane::take_waiting).collect()
     }
 
+    /// Their threads are to end.
+    pub(super) fn close_lanes(&self, py: Python<'_>) -> PyResult<()> {
+        // Not under the lock: Python code may give the interpreter to a thread that wants it.
+        let loops: Vec<_> = self.lanes.read().values().filter_map(|lane| lane.close(py)).collect();
+        loops
+            .iter()
+            .try_for_each(|event_loop| event_loop.call_method0(py, intern!(py, "stop")).map(drop))
+    }
+
+    pub(super) fn forget_lanes(&self) {
+        self.lanes.write().clear();
+    }
+
     fn runs_here(&self, group: &str) -> bool {
         group.is_empty() && !self.modes.groups.contains_key(group)
     }
@@ -94,7 +108,7 @@ impl Worker {
 
     /// Runs a call, unless it was cancelled before, and puts it away. `on_main`: on the main thread, which runs nothing beside it.
     pub(super) fn perform(&self, py: Python<'_>, job: &Job, on_main: bool) -> PyResult<()> {
-        if !self.inbox().and_then(|inbox| inbox.begin(job)).or_raise(py)? {
+        if !self.inbox_step(py, |inbox| inbox.begin(job))? {
             return Ok(());
         }
         let _now = work::begin(&job.message, on_main);
@@ -166,7 +180,7 @@ impl Worker {
                 event_loop.call_method1(py, intern!(py, "cancel"), (call.to_string(),))?;
             }
         }
-        self.inbox().and_then(|inbox| inbox.finish(job)).or_raise(py)
+        self.inbox_step(py, |inbox| inbox.finish(job))
     }
 
     /// Makes the call again if it is to be repeated after this exception and may be.
@@ -182,7 +196,7 @@ impl Worker {
             .import("park.worker")?
             .call_method1("wants_retry", (classes.as_slice(), raised.value(py)))?
             .extract()?;
-        Ok(wanted && self.inbox().and_then(|inbox| inbox.retry(job)).or_raise(py)?)
+        Ok(wanted && self.inbox_step(py, |inbox| inbox.retry(job))?)
     }
 
     /// Becomes the actor. False if its constructor raised, and the process is to end.
@@ -195,9 +209,8 @@ impl Worker {
             Ok(actor) => {
                 // Made once: a process is told to become an actor once.
                 let _ = self.actor.set(actor);
-                self.session
-                    .report_actor(ToHead::ActorReady { actor: *id })
-                    .or_raise(py)?;
+                let ready = ToHead::ActorReady { actor: *id };
+                member::step(|| self.session.report_actor(ready).or_raise(py))?;
                 Ok(true)
             }
             Err(raised) if ends_process(py, &raised) => Err(raised),

@@ -36,7 +36,7 @@ impl Worker {
             let error = pack(py, raised, what, results(job).0)?;
             self.fail(py, job, &error)?;
         } else {
-            self.inbox().and_then(|inbox| inbox.finish(job)).or_raise(py)?;
+            self.inbox_step(py, |inbox| inbox.finish(job))?;
         }
         // It may have asked for the end and then swallowed the exception that was to bring it.
         self.leave(py)?.map_or(Ok(()), Err)
@@ -47,12 +47,13 @@ impl Worker {
         let (returns, stream) = results(job);
         // The first link, if the generator never began; later ones were told already.
         let link = stream.and_then(|stream| stream.link);
-        returns
-            .iter()
-            .chain(&link)
-            .try_for_each(|id| self.store().fail(*id, error))
-            .or_raise(py)?;
-        self.inbox().and_then(|inbox| inbox.finish(job)).or_raise(py)
+        self.inbox_step(py, |inbox| {
+            returns
+                .iter()
+                .chain(&link)
+                .try_for_each(|id| self.store().fail(*id, error))?;
+            inbox.finish(job)
+        })
     }
 }
 

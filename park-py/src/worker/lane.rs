@@ -89,6 +89,16 @@ impl Lane {
         }
     }
 
+    /// Its threads are to end: those that wait for calls do so at once. An event loop is to be stopped by whoever asks.
+    pub(super) fn close(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        if let Self::Threads(pool) = self {
+            let pool = pool.get();
+            pool.crew.lock().over = true;
+            pool.arrived.notify_all();
+        }
+        self.event_loop(py)
+    }
+
     /// Where its calls run, if they are coroutines.
     pub(super) fn event_loop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         match self {
@@ -128,6 +138,8 @@ struct Crew {
     threads: usize,
     /// First calls of threads that are being started.
     firsts: VecDeque<Job>,
+    /// The worker has ended, but not its process.
+    over: bool,
 }
 
 impl Pool {
@@ -149,16 +161,19 @@ impl Pool {
         }
     }
 
-    fn take(&self, first: bool) -> Job {
+    fn take(&self, first: bool) -> Option<Job> {
         let mut crew = self.crew.lock();
         loop {
+            if crew.over {
+                return None;
+            }
             let next = if first {
                 crew.firsts.pop_front()
             } else {
                 crew.waiting.pop_front()
             };
             match next {
-                Some(job) => return job,
+                Some(job) => return Some(job),
                 None => self.arrived.wait(&mut crew),
             }
         }
@@ -167,11 +182,10 @@ impl Pool {
 
 #[pymethods]
 impl Pool {
-    /// The life of one thread: calls, one after another, until the process ends.
+    /// The life of one thread: calls, one after another, until the worker ends.
     fn serve(&self, py: Python<'_>) {
         let mut first = true;
-        loop {
-            let job = py.detach(|| self.take(std::mem::take(&mut first)));
+        while let Some(job) = py.detach(|| self.take(std::mem::take(&mut first))) {
             let done = self.worker.perform(py, &job, false);
             self.worker.closed();
             if let Err(ending) = done {
@@ -230,7 +244,7 @@ impl LoopLane {
         while queue.running < self.limit
             && let Some(job) = queue.waiting.pop_front()
         {
-            if self.worker.inbox().and_then(|inbox| inbox.begin(&job)).or_raise(py)? {
+            if self.worker.inbox_step(py, |inbox| inbox.begin(&job))? {
                 queue.running += 1;
                 started.push(Call::new(&self.worker, job));
             } else {
@@ -248,7 +262,8 @@ impl LoopLane {
         }
         let came = py.detach(|| {
             let mut seen = self.seen.lock();
-            self.worker.inbox()?.attend(&mut seen, patient, |job| {
+            let inbox = self.worker.inbox()?;
+            inbox.attend(&mut seen, patient, |job| {
                 if matches!(job.message, ToWorker::Cancel { .. }) {
                     if let Err(error) = Python::attach(|py| self.worker.interrupt_call(py, &job)) {
                         self.worker.end_with(error);

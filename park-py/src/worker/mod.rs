@@ -1,4 +1,4 @@
-//! The life of a worker process: take a job, run it, seal its results, report it.
+//! The life of a worker, a process or a thread: take a job, run it, seal its results, report it.
 //!
 //! A job's results are sealed before it is reported, and it is reported before its record leaves the ring: a death at any point
 //! leaves either a finished job or one that the head can repeat or raise.
@@ -9,6 +9,7 @@
 //! | `job` | what running a job means, whoever runs it: arguments in, results or an error out |
 //! | `task` | the functions that this process has loaded |
 //! | `actor` | becoming an actor: its class, its constructor, its lanes |
+//! | `host` | workers that are threads: starting and ending them |
 //! | `lane` | where calls run that the main thread does not run itself: threads, event loops |
 //!
 //! The main thread alone takes jobs. Tasks and the calls of a plain actor it runs itself, one after another. In an actor that is
@@ -26,13 +27,16 @@ use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 
 use crate::gate::{self, OrRaise, block, replace, set_runs_task};
+use crate::member::{self, Member};
 use crate::placement::in_wholes;
 
 mod actor;
+mod host;
 mod job;
 mod lane;
 mod task;
 
+pub(crate) use self::host::{Host, Vacant};
 pub(crate) use self::job::pack;
 pub(crate) use self::lane::{Call, LoopLane, Pool};
 
@@ -42,20 +46,18 @@ use self::task::Functions;
 /// How long calls that run when their actor ends itself may still take.
 const GRACE: Duration = Duration::from_secs(10);
 
-static WORKER: OnceLock<Arc<Worker>> = OnceLock::new();
-
-/// The number of this worker process in its session; 0 elsewhere.
+/// The number of this worker in its session; 0 elsewhere.
 #[pyfunction]
 pub(crate) fn worker_participant() -> u16 {
     gate::current()
         .filter(|session| session.inbox().is_ok())
-        .map_or(0, |session| session.store().me().0)
+        .map_or(0, |session| session.me().0)
 }
 
-/// What the threads of a worker process share.
+/// What the threads of a worker share.
 pub(crate) struct Worker {
     session: Session,
-    /// The actor that this process has become.
+    /// The actor that this worker has become.
     actor: OnceLock<Actor>,
     /// Calls that lanes have not finished.
     open: Mutex<usize>,
@@ -85,31 +87,16 @@ pub(crate) fn worker_main(py: Python<'_>, control: i32, arena: i32, participant:
     let arena = unsafe { OwnedFd::from_raw_fd(arena) };
     let session = Session::join_as_worker(control, arena, ParticipantId(participant)).or_raise(py)?;
     drop(replace(Some(session.clone())));
-    let worker = WORKER.get_or_init(|| {
-        Arc::new(Worker {
-            session,
-            actor: OnceLock::new(),
-            open: Mutex::new(0),
-            none_open: Condvar::new(),
-            ending: Mutex::default(),
-        })
-    });
-    let mut functions = Functions::default();
-    while let Some(job) = block(py, |interrupt| worker.next(interrupt))? {
-        if !worker.run(py, job, &mut functions)? {
-            return Ok(());
-        }
-        if functions.worn_out {
-            return worker.session.leave().or_raise(py);
-        }
-    }
-    worker.settle_lanes(py)
+    let worker = Worker::new(session);
+    member::with(|process| process.becomes(&worker));
+    worker.live(py)
 }
 
-/// The actor that this process is ends itself once the call that asks for it is over. False if this process is no actor.
+/// The actor that this thread's worker is ends itself once the call that asks for it is over. False if it is no actor.
 #[pyfunction]
 pub(crate) fn leave_actor() -> bool {
-    let Some(worker) = WORKER.get().filter(|worker| worker.actor.get().is_some()) else {
+    let worker = member::with(Member::worker);
+    let Some(worker) = worker.filter(|worker| worker.actor.get().is_some()) else {
         return false;
     };
     worker.ending.lock().by_itself = true;
@@ -117,6 +104,47 @@ pub(crate) fn leave_actor() -> bool {
 }
 
 impl Worker {
+    fn new(session: Session) -> Arc<Self> {
+        Arc::new(Self {
+            session,
+            actor: OnceLock::new(),
+            open: Mutex::new(0),
+            none_open: Condvar::new(),
+            ending: Mutex::default(),
+        })
+    }
+
+    /// Runs jobs until the worker is told to end.
+    fn live(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let mut functions = Functions::default();
+        while let Some(job) = block(py, |interrupt| self.next(interrupt))? {
+            if !self.run(py, job, &mut functions)? {
+                return Ok(());
+            }
+            if functions.worn_out {
+                return member::step(|| self.session.leave().or_raise(py));
+            }
+        }
+        self.settle_lanes(py)
+    }
+
+    /// The worker has ended, but not its process: its lanes' threads are to end.
+    fn close_lanes(&self, py: Python<'_>) -> PyResult<()> {
+        self.actor.get().map_or(Ok(()), |actor| actor.close_lanes(py))
+    }
+
+    /// Its lanes know the worker, and the worker its lanes: that ends here.
+    fn dismantle(&self) {
+        if let Some(actor) = self.actor.get() {
+            actor.forget_lanes();
+        }
+    }
+
+    /// Does something to the inbox that others see.
+    fn inbox_step<T>(&self, py: Python<'_>, does: impl FnOnce(&Inbox) -> park_core::Result<T>) -> PyResult<T> {
+        member::step(|| self.inbox().and_then(does).or_raise(py))
+    }
+
     fn store(&self) -> &Arc<Store> {
         self.session.store()
     }
@@ -158,12 +186,12 @@ impl Worker {
             }
             ToWorker::Create { .. } => {
                 let lives = self.become_actor(py, &job)?;
-                self.inbox().and_then(|inbox| inbox.finish(&job)).or_raise(py)?;
+                self.inbox_step(py, |inbox| inbox.finish(&job))?;
                 Ok(lives)
             }
             ToWorker::Assign(assignment) => {
                 assume(py, assignment)?;
-                self.inbox().and_then(|inbox| inbox.finish(&job)).or_raise(py)?;
+                self.inbox_step(py, |inbox| inbox.finish(&job))?;
                 Ok(true)
             }
             ToWorker::Cancel { .. } => {
@@ -172,7 +200,7 @@ impl Worker {
             }
             ToWorker::Retire => {
                 py.detach(|| self.wait_for_lanes(None));
-                self.inbox().and_then(|inbox| inbox.finish(&job)).or_raise(py)?;
+                self.inbox_step(py, |inbox| inbox.finish(&job))?;
                 Ok(false)
             }
         }
@@ -245,13 +273,12 @@ impl Worker {
         let store = self.store();
         let cause = store.promise(store.me()).or_raise(py)?;
         store.fail(cause.id(), error).or_raise(py)?;
+        let ended = ToHead::ActorEnded {
+            actor,
+            cause: cause.id(),
+        };
         // The promise's own hold travels with the message.
-        self.session
-            .report_actor(ToHead::ActorEnded {
-                actor,
-                cause: cause.id(),
-            })
-            .or_raise(py)
+        member::step(|| self.session.report_actor(ended).or_raise(py))
     }
 }
 

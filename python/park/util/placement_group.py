@@ -9,7 +9,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from park import _park, assignment, labels
+from park import _park, labels
+from park.here import HERE
 from park.ids import NodeID, PlacementGroupID
 
 __all__ = [
@@ -171,7 +172,7 @@ def placement_group_table(placement_group: PlacementGroup | None = None) -> dict
 def get_current_placement_group() -> PlacementGroup | None:
     """The group that the task or actor which asks runs in; None if in none, and in the driver."""
     _park.session_id()  # opens a session as the rest of the interface does
-    return None if assignment.group is None else PlacementGroup.of(assignment.group)
+    return None if HERE.facts.group is None else PlacementGroup.of(HERE.facts.group)
 
 
 def _row(group: PlacementGroup) -> dict[str, Any]:

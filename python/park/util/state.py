@@ -75,9 +75,9 @@ def task_id(first_result: bytes) -> TaskID:
     return TaskID(first_result.ljust(TaskID.size(), b"\0"))
 
 
-def worker_id(pid: int) -> WorkerID:
-    """The id of a process of the session."""
-    return WorkerID.named(f"worker {_park.session_id()} {pid}")
+def worker_id(pid: int, participant: int) -> WorkerID:
+    """The id of a worker: this entry in the session, of this process. The driver has no entry, 0."""
+    return WorkerID.named(f"worker {_park.session_id()} {pid} {participant}")
 
 
 def job_id() -> JobID:
@@ -117,7 +117,7 @@ def _tasks() -> list[Row]:
             job_id=job_id().hex(),
             actor_id=None,
             node_id=session.node_id() if row["pid"] else None,
-            worker_id=worker_id(row["pid"]).hex() if row["pid"] else None,
+            worker_id=worker_id(row["pid"], row["participant"]).hex() if row["pid"] else None,
             worker_pid=row["pid"] or None,
             error_type=None,
             start_time_ms=None,
@@ -149,7 +149,7 @@ def _ended(first: bytes, name: str, pid: int, attempt: int, failed: bool, began:
 def _workers() -> list[Row]:
     return [
         Row(
-            worker_id=worker_id(row["pid"]).hex(),
+            worker_id=worker_id(row["pid"], row["participant"]).hex(),
             is_alive=True,
             worker_type="WORKER",
             pid=row["pid"],

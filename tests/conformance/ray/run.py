@@ -45,7 +45,7 @@ def interpreter(module, chosen):
     return python
 
 
-def run_file(python, module, file, timeout, limit):
+def run_file(python, module, mode, file, timeout, limit):
     """Run one file; its cases as {name: (outcome, reason)}, and what it printed."""
     with tempfile.TemporaryDirectory(prefix="park-conformance-") as folder:
         copy = shutil.copy(file, folder)
@@ -59,6 +59,7 @@ def run_file(python, module, file, timeout, limit):
             "PARK_CONFORMANCE_REPORT": str(report),
             "PARK_CONFORMANCE_TIMEOUT": str(timeout),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "PARK_MODE": mode,
         }
         command = [python, "-m", "pytest", "-p", "plugin", "--noconftest", "-q", "--tb=short"]
         command += ["-c", os.devnull, "--rootdir", folder, "-p", "no:cacheprovider", copy]
@@ -111,7 +112,7 @@ def main():
         "--tests", required=True, type=Path, metavar="DIR", help="python/ray/tests of a checkout of Ray"
     )
     parser.add_argument("--module", choices=["park", "ray"], default="park", help="what runs them")
-    parser.add_argument("--mode", choices=["process"], default="process", help="where tasks and actors run")
+    parser.add_argument("--mode", choices=["process", "thread"], default="process", help="what workers are (park only)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the report to this file too")
     parser.add_argument(
         "--against", type=Path, metavar="JSON", help="a report of --module ray: only what passes there counts"
@@ -122,6 +123,8 @@ def main():
     parser.add_argument("--verbose", action="store_true", help="print what the files print")
     parser.add_argument("files", nargs="*", metavar="FILE", help="by default the files that the project answers for")
     chosen = parser.parse_args()
+    if chosen.module == "ray" and chosen.mode != "process":
+        parser.error("Ray's workers are processes")
     files = [chosen.tests / (name if name.endswith(".py") else f"{name}.py") for name in chosen.files or TARGETS]
     if missing := [str(file) for file in files if not file.is_file()]:
         parser.error(f"no such test files: {', '.join(missing)}")
@@ -130,7 +133,7 @@ def main():
 
     report = {"module": chosen.module, "mode": chosen.mode, "files": {}}
     for file in files:
-        cases, output = run_file(python, chosen.module, file, chosen.timeout, chosen.limit)
+        cases, output = run_file(python, chosen.module, chosen.mode, file, chosen.timeout, chosen.limit)
         if chosen.verbose:
             print(output)
         for case, (outcome, _) in cases.items():
