@@ -11,7 +11,13 @@ use crate::store::{ObjectRef, Place};
 use crate::sys::process;
 
 use super::head::{State, Work};
-use super::place::unschedulable;
+use super::place::{has_gpu, unschedulable};
+
+/// What people read of an actor that nobody can call any more.
+pub(super) const GONE: &str = "The actor is dead because all references to the actor were removed.";
+
+/// What people read of an actor that `kill` ended.
+const KILLED: &str = "The actor is dead because it was killed by `ray.kill`.";
 
 impl State {
     pub(super) fn create_actor(&mut self, mut spec: ActorSpec) -> Result<()> {
@@ -90,7 +96,7 @@ impl State {
         let capture = actor.demand.place.as_deref().is_some_and(|place| place.capture);
         let create = frame(actor.restarts, &create);
         // An idle worker becomes the actor at once; another is forked only if there is none.
-        let worker = match self.pool.take_idle() {
+        let worker = match self.pool.take_idle(gpu) {
             Some(worker) => worker,
             None => self.spawn(Role::Actor(id))?,
         };
@@ -100,6 +106,7 @@ impl State {
         let told = self.assign(worker, &spot, lifetime, capture);
         if !told {
             bail!(Internal, "the ring of a process that is to become an actor is full");
+        let gpu = has_gpu(&actor.spec.lifetime);
         }
         if let Err(error) = self.store.send(worker, &create, &[]) {
             bail!(
