@@ -110,6 +110,7 @@ pub(crate) fn describe_session(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         row.set_item("life", task.life)?;
         row.set_item("pid", task.pid)?;
         row.set_item("attempt", task.attempt)?;
+        row.set_item("parent", task.parent.map(|id| PyBytes::new(py, &id.to_bytes())))?;
         Ok(row)
     });
     let workers = description.workers.into_iter().map(|worker| {

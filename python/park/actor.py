@@ -2,7 +2,7 @@
 
 A class is stored in a session as a pair: what a handle must know about it, and the pickled class itself. A handle is a reference
 (the actor lives while there is one, in any process) and the first half of the pair, so it works where the class is not known; a
-named actor's handle is made from the pair that was stored when the actor was created.
+named actor's handle is made from the pair that was stored when the actor was created, and does not keep the actor alive.
 """
 
 from __future__ import annotations
@@ -141,9 +141,13 @@ class ActorMethod:
 
 
 class ActorHandle:
-    """A reference to an actor. Its methods are called as `handle.method.remote(...)`; it may be passed, put and returned."""
+    """A reference to an actor. Its methods are called as `handle.method.remote(...)`; it may be passed, put and returned.
 
-    def __init__(self, ref: _park.ObjectRef, meta: dict[str, Any]):
+    The actor lives as long as handles that came from its creation do, and calls. One that was found, by name or by the actor itself, only
+    names it.
+    """
+
+    def __init__(self, ref: _park.ObjectRef | _park.WeakActor, meta: dict[str, Any]):
         self._park_ref = ref
         self._park_meta = meta
 
@@ -167,14 +171,20 @@ class ActorHandle:
 
     _ray_actor_id = _actor_id
 
+    def _get_local_state(self) -> int:
+        """How it is, by Ray's numbers: 0 waits for arguments, 1 for its process, 2 lives, 3 is started again, 4 is dead."""
+        from park.util import state
+
+        return state.actor_state_number(self._park_ref.binary())
+
     def __reduce__(self):
         return ActorHandle, (self._park_ref, self._park_meta)
 
     def __eq__(self, other):
-        return isinstance(other, ActorHandle) and self._park_ref == other._park_ref
+        return isinstance(other, ActorHandle) and self._park_ref.binary() == other._park_ref.binary()
 
     def __hash__(self):
-        return hash(self._park_ref)
+        return hash(self._park_ref.binary())
 
     def __dir__(self):
         return list(dict.fromkeys(["__init__", *self._park_meta["methods"], *EVERY_ACTOR]))
@@ -294,11 +304,8 @@ class ActorClass:
         try:
             return get_actor(name, namespace)
         except ValueError:
-            pass
-        try:
+            # Somebody may be quicker: the head decides.
             return self._create(args, kwargs, name, namespace)
-        except exceptions.ActorAlreadyExistsError:
-            return get_actor(name, namespace)  # another caller was quicker
 
     def _create(self, args, kwargs, name, namespace) -> ActorHandle:
         export = self._export
@@ -317,7 +324,7 @@ class ActorClass:
         restarts = self._options.get("max_restarts") or 0
         detached = (self._options.get("lifetime") or session.default_lifetime()) == "detached"
         try:
-            ref = _park.create_actor(
+            ref, found = _park.create_actor(
                 export.ref,
                 self.__name__,
                 args,
@@ -329,13 +336,14 @@ class ActorClass:
                 in_order,
                 place,
                 detached,
+                bool(self._options.get("get_if_exists")),
             )
         except exceptions.ActorAlreadyExistsError:
             raise exceptions.ActorAlreadyExistsError(
                 f"The name {name} (namespace={namespace}) is already taken. Please use a different name or get the existing actor "
                 f"using ray.get_actor('{name}', namespace='{namespace}')"
             ) from None
-        return ActorHandle(ref, self._meta)
+        return ActorHandle(ref, self._meta) if found is None else _found(ref, found)
 
     def options(self, **actor_options) -> ActorClass:
         """This class with other options; the original keeps its own."""
@@ -459,7 +467,7 @@ def _is_generator(function) -> bool:
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
-def _pending_calls(ref: _park.ObjectRef, limit: int) -> _park.PendingCalls | None:
+def _pending_calls(ref: _park.ObjectRef | _park.WeakActor, limit: int) -> _park.PendingCalls | None:
     """The count of this process's calls to an actor that are not done, if the actor limits them."""
     if limit <= 0:
         return None
@@ -470,7 +478,7 @@ def _pending_calls(ref: _park.ObjectRef, limit: int) -> _park.PendingCalls | Non
 
 
 #: By the actor, however many handles of it this process has.
-_pending: weakref.WeakKeyDictionary[_park.ObjectRef, _park.PendingCalls] = weakref.WeakKeyDictionary()
+_pending: weakref.WeakKeyDictionary[_park.ObjectRef | _park.WeakActor, _park.PendingCalls] = weakref.WeakKeyDictionary()
 
 
 def exit_actor():
@@ -518,8 +526,13 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
             f"Failed to look up actor with name '{name}'. This could because 1. You are trying to look up a named actor you didn't "
             "create. 2. The named actor died. 3. You did not use a namespace matching the namespace of the actor."
         ) from None
+    return _found(ref, stored)
+
+
+def _found(ref: _park.ObjectRef, stored: _park.ObjectRef) -> ActorHandle:
+    """A handle of an actor that others keep alive."""
     meta, _ = pickle.loads(_park.fetch(stored))
-    return ActorHandle(ref, meta)
+    return ActorHandle(_park.WeakActor(ref.binary()), meta)
 
 
 def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:

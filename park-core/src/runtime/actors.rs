@@ -20,7 +20,30 @@ pub(super) const GONE: &str = "The actor is dead because all references to the a
 const KILLED: &str = "The actor is dead because it was killed by `ray.kill`.";
 
 impl State {
+    /// Creates an actor with a name, or finds the one that has it, if that will do. The spec's holds are the head's, unless this fails.
+    pub(super) fn create_named(
+        &mut self,
+        spec: ActorSpec,
+        get_if_exists: bool,
+    ) -> Result<Option<(ObjectRef, ObjectRef)>> {
+        if get_if_exists
+            && let Some(name) = &spec.name
+            && let Ok(found) = self.find_actor(name)
+        {
+            spec.holds().for_each(|id| self.store.drop_hold(id));
+            return Ok(Some(found));
+        }
+        self.create_actor(spec).map(|()| None)
+    }
+
     pub(super) fn create_actor(&mut self, mut spec: ActorSpec) -> Result<()> {
+        if let Some(name) = &spec.name
+            && let Some(holder) = self.actors.holder(name)
+            && !self.store.contains(holder)
+        {
+            // Its last handle is gone, and whoever dropped it has yet to say so.
+            self.actors.free_name(holder);
+        }
         self.actors.check_name(&spec)?;
         let id = spec.actor;
         let open = self.open_among(&spec.args.dependencies);
@@ -83,6 +106,7 @@ impl State {
         actor.life = Life::Starting;
         actor.spot = Some(spot.clone());
         let (class, args) = (actor.spec.class, actor.spec.args.clone());
+        let gpu = has_gpu(&actor.spec.lifetime);
         let create = encode(&ToWorker::Create {
             actor: id,
             class,
@@ -106,7 +130,6 @@ impl State {
         let told = self.assign(worker, &spot, lifetime, capture);
         if !told {
             bail!(Internal, "the ring of a process that is to become an actor is full");
-        let gpu = has_gpu(&actor.spec.lifetime);
         }
         if let Err(error) = self.store.send(worker, &create, &[]) {
             bail!(
@@ -178,10 +201,7 @@ impl State {
         actor.no_restart = true;
         match actor.life {
             Life::Waiting | Life::Queued => {
-                self.bury(
-                    id,
-                    &Error::new(ErrorKind::ActorDied, "all handles of the actor are gone"),
-                );
+                self.bury(id, &Error::new(ErrorKind::ActorDied, GONE));
             }
             Life::Starting | Life::Alive => {
                 if actor.life == Life::Alive {
@@ -199,16 +219,15 @@ impl State {
     pub(super) fn kill_actor(&mut self, id: ObjectId, no_restart: bool) {
         let Some(actor) = self.actors.get_mut(id) else { return };
         actor.no_restart |= no_restart;
-        match actor.life {
-            Life::Waiting | Life::Queued if no_restart => {
-                self.bury(
-                    id,
-                    &Error::new(ErrorKind::ActorDied, "the actor was killed before it was placed"),
-                );
-            }
+        actor.verdict = Some(KILLED);
+        let (life, participant) = (actor.life, actor.participant);
+        if no_restart {
+            self.actors.free_name(id);
+        }
+        match life {
+            Life::Waiting | Life::Queued if no_restart => self.bury(id, &Error::new(ErrorKind::ActorDied, KILLED)),
             Life::Waiting | Life::Queued => {}
             _ => {
-                let participant = actor.participant;
                 if !self.kill_worker(participant)
                     && let Some(actor) = self.actors.get_mut(id)
                 {
@@ -224,13 +243,9 @@ impl State {
         pidfd.map(process::kill).is_some()
     }
 
-    pub(super) fn find_actor(&mut self, name: &(String, String)) -> Result<(ObjectRef, ObjectRef)> {
-        let found = self
-            .actors
-            .find(name)
-            .and_then(|id| Some((id, self.actors.get_mut(id)?.spec.class)));
-        match found {
-            Some((id, class)) => Ok((self.store.resolve(id)?, self.store.resolve(class)?)),
+    pub(super) fn find_actor(&self, name: &(String, String)) -> Result<(ObjectRef, ObjectRef)> {
+        match self.actors.find(name) {
+            Some((id, actor)) => Ok((self.store.resolve(id)?, self.store.resolve(actor.spec.class)?)),
             None => bail!(NotFound, "no actor is named {:?} in namespace {:?}", name.1, name.0),
         }
     }

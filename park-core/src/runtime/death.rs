@@ -18,6 +18,7 @@ use crate::store::promise::Origin;
 use crate::store::{Orphan, Place};
 use crate::sys::process;
 
+use super::actors::GONE;
 use super::head::State;
 
 /// So many workers in a row that ended before they finished anything mean that the worker program itself is broken.
@@ -204,7 +205,7 @@ impl State {
             let class = &actor.spec.class_name;
             let what = actor.verdict.unwrap_or(what);
             let text = if ended {
-                format!("actor {class} ended: all its handles are gone")
+                format!("actor {class} ended: {GONE}")
             } else {
                 format!("actor {class} died: {what}")
             };

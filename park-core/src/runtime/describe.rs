@@ -41,6 +41,8 @@ pub struct TaskRow {
     pub pid: u32,
     /// Attempts that failed before.
     pub attempt: u32,
+    /// First result of the task or call that submitted it.
+    pub parent: Option<ObjectId>,
 }
 
 /// One worker process.
@@ -125,6 +127,7 @@ impl State {
                 life: life.to_owned(),
                 pid: worker.and_then(|worker| worker.pid).unwrap_or(0),
                 attempt: task.attempt,
+                parent: task.parent,
             })
         };
         tasks.iter().filter_map(row).collect()

@@ -52,6 +52,10 @@ _TASK_STATES = {
 }
 
 
+#: The numbers of these states in Ray's protocol.
+_NUMBERS = ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING", "DEAD")
+
+
 class Row(dict):
     """A row of a table, by key or by attribute."""
 
@@ -119,6 +123,7 @@ def _tasks() -> list[Row]:
             worker_id=worker_id(row["pid"]).hex() if row["pid"] else None,
             worker_pid=row["pid"] or None,
             error_type=None,
+            parent_task_id=task_id(row["parent"]).hex() if row["parent"] else None,
         )
         for row in _describe()["tasks"]
     ]
@@ -200,6 +205,12 @@ def available_per_node() -> dict[str, dict[str, float]]:
     """What each living node has left of each resource, by the node's id."""
     session.nodes()  # which says so if there is no session
     return node_resources.available_by_node(_park.placement_report())
+
+
+def actor_state_number(actor: bytes) -> int:
+    """How an actor is, as a number of Ray's protocol. One that the head has forgotten is dead."""
+    life = next((row["life"] for row in _describe()["actors"] if row["id"] == actor), "dead")
+    return _NUMBERS.index(_ACTOR_STATES[life])
 
 
 # --- asking -------------------------------------------------------------------------------------------------------------------------
