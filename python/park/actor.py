@@ -281,7 +281,7 @@ class ActorClass:
         # In the order in which a placement group is asked for them.
         self._needs = (lifetime, needs)
         self._resources = (_park.Resources(needs), _park.Resources(lifetime))
-        self._placing = placing.placing_of(self._options, self._needs, self.__name__)
+        self._placing = placing.placing_of(self._options, self._needs, self.__qualname__)
         self._definition = definition_of(self._key)
         #: What handles of this variant know; made with the export.
         self._meta: dict[str, Any] = {}
@@ -319,7 +319,7 @@ class ActorClass:
         if self._placing is not None:
             place = self._placing.place()
         elif assignment.captures is not None:
-            place = placing.captured(self._options, self._needs, self.__name__)
+            place = placing.captured(self._options, self._needs, self.__qualname__)
         placement, lifetime = self._resources
         restarts = self._options.get("max_restarts") or 0
         detached = (self._options.get("lifetime") or session.default_lifetime()) == "detached"
