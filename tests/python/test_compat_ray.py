@@ -292,3 +292,17 @@ def test_private_names_that_describe_options_and_functions():
         "The type of keyword 'num_cpus' must be (<class 'float'>, <class 'int'>, <class 'NoneType'>), but received type <class 'str'>",
         "True True 1 module.Class.function False",
     ]
+
+
+def test_a_function_that_has_its_modules_name_stays_a_function():
+    program = """
+        import park.compat.ray
+        park.compat.ray.install()
+        import ray
+        from ray.util.placement_group import PlacementGroup
+        import ray.util.placement_group
+        import park.util.queue
+        import ray.util.queue
+        print(callable(ray.util.placement_group), ray.util.queue is park.util.queue)
+        """
+    assert fresh_python(textwrap.dedent(program)).split() == ["True", "True"]
