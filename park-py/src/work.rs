@@ -100,6 +100,7 @@ pub(crate) fn describe_session(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         row.set_item("name", name)?;
         row.set_item("life", actor.life)?;
         row.set_item("pid", actor.pid)?;
+        row.set_item("node", actor.node)?;
         row.set_item("restarts", actor.restarts)?;
         Ok(row)
     });
@@ -109,6 +110,7 @@ pub(crate) fn describe_session(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         row.set_item("name", task.name)?;
         row.set_item("life", task.life)?;
         row.set_item("pid", task.pid)?;
+        row.set_item("node", task.node)?;
         row.set_item("attempt", task.attempt)?;
         row.set_item("parent", task.parent.map(|id| PyBytes::new(py, &id.to_bytes())))?;
         Ok(row)
@@ -117,6 +119,7 @@ pub(crate) fn describe_session(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         let row = PyDict::new(py);
         row.set_item("participant", worker.participant.0)?;
         row.set_item("pid", worker.pid)?;
+        row.set_item("node", worker.node)?;
         row.set_item("actor", worker.actor.map(|id| PyBytes::new(py, &id.to_bytes())))?;
         row.set_item("idle", worker.idle)?;
         Ok(row)

@@ -124,6 +124,11 @@ impl ActorRegistry {
     }
 
     /// One actor.
+    pub fn get(&self, actor: ObjectId) -> Option<&Actor> {
+        self.actors.get(&actor)
+    }
+
+    /// One actor.
     pub fn get_mut(&mut self, actor: ObjectId) -> Option<&mut Actor> {
         self.actors.get_mut(&actor)
     }

@@ -61,6 +61,11 @@ impl Worker {
         self.with_gpu.is_none_or(|with_gpu| with_gpu == gpu)
     }
 
+    /// Where the work is that it has.
+    pub fn spot(&self) -> Option<&Spot> {
+        self.lease.as_ref().map(|lease| &lease.spot)
+    }
+
     /// Whether it holds what tasks of this shape need.
     pub fn leases(&self, shape: ShapeId) -> bool {
         self.lease.as_ref().is_some_and(|lease| lease.shape == shape)

@@ -17,7 +17,7 @@ use super::place::{has_gpu, unschedulable};
 pub(super) const GONE: &str = "The actor is dead because all references to the actor were removed.";
 
 /// What people read of an actor that `kill` ended.
-const KILLED: &str = "The actor is dead because it was killed by `ray.kill`.";
+pub(super) const KILLED: &str = "The actor is dead because it was killed by `ray.kill`.";
 
 impl State {
     /// Creates an actor with a name, or finds the one that has it, if that will do. The spec's holds are the head's, unless this fails.
@@ -216,16 +216,17 @@ impl State {
         }
     }
 
-    pub(super) fn kill_actor(&mut self, id: ObjectId, no_restart: bool) {
+    /// Ends an actor's process; `why` is for people.
+    pub(super) fn kill_actor(&mut self, id: ObjectId, no_restart: bool, why: &'static str) {
         let Some(actor) = self.actors.get_mut(id) else { return };
         actor.no_restart |= no_restart;
-        actor.verdict = Some(KILLED);
+        actor.verdict = Some(why);
         let (life, participant) = (actor.life, actor.participant);
         if no_restart {
             self.actors.free_name(id);
         }
         match life {
-            Life::Waiting | Life::Queued if no_restart => self.bury(id, &Error::new(ErrorKind::ActorDied, KILLED)),
+            Life::Waiting | Life::Queued if no_restart => self.bury(id, &Error::new(ErrorKind::ActorDied, why)),
             Life::Waiting | Life::Queued => {}
             _ => {
                 if !self.kill_worker(participant)

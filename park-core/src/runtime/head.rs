@@ -27,6 +27,7 @@ use crate::store::{IdleTrim, ObjectRef, Spec, Store, never};
 use crate::sync::RingReader;
 use crate::sync::atomic::Ordering;
 
+use super::actors::KILLED;
 use super::cancel::Families;
 use super::describe::Description;
 use super::lineage::Lineage;
@@ -234,7 +235,7 @@ impl Head {
     pub fn kill_actor(&self, actor: ObjectId, no_restart: bool) -> Result<()> {
         let mut state = self.lock();
         state.drain()?;
-        state.kill_actor(actor, no_restart);
+        state.kill_actor(actor, no_restart, KILLED);
         Ok(())
     }
 
@@ -377,7 +378,7 @@ impl State {
             ToHead::ActorReady { actor } => self.actor_ready(actor),
             ToHead::ActorEnded { actor, cause } => self.actor_ended(actor, cause),
             ToHead::ActorReleased { actor } => self.retire_actor(actor),
-            ToHead::KillActor { actor, no_restart } => self.kill_actor(actor, no_restart),
+            ToHead::KillActor { actor, no_restart } => self.kill_actor(actor, no_restart, KILLED),
             ToHead::FindActor { name, reply } => self.reply_with_actor(reply, self.find_actor(&name)),
             ToHead::Stats { reply } => self.reply(reply, &encode(&self.stats()).unwrap_or_default(), &[]),
             ToHead::Describe { reply } => self.reply(reply, &encode(&self.describe()).unwrap_or_default(), &[]),
