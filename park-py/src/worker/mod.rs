@@ -94,16 +94,9 @@ pub(crate) fn worker_main(py: Python<'_>, control: i32, arena: i32, participant:
             ending: Mutex::default(),
         })
     });
-    let mut functions = Functions::default();
-    while let Some(job) = block(py, |interrupt| worker.next(interrupt))? {
-        if !worker.run(py, job, &mut functions)? {
-            return Ok(());
-        }
-        if functions.worn_out {
-            return worker.session.leave().or_raise(py);
-        }
-    }
-    worker.settle_lanes(py)
+    let ended = worker.serve(py);
+    worker.shut_actor_down(py)?;
+    ended
 }
 
 /// The actor that this process is ends itself once the call that asks for it is over. False if this process is no actor.
@@ -123,6 +116,20 @@ impl Worker {
 
     fn inbox(&self) -> park_core::Result<&Inbox> {
         self.session.inbox()
+    }
+
+    /// Runs jobs until the process is to end.
+    fn serve(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let mut functions = Functions::default();
+        while let Some(job) = block(py, |interrupt| self.next(interrupt))? {
+            if !self.run(py, job, &mut functions)? {
+                return Ok(());
+            }
+            if functions.worn_out {
+                return self.session.leave().or_raise(py);
+            }
+        }
+        self.settle_lanes(py)
     }
 
     /// The next job for the main thread. Calls that belong to a lane are passed there on the way, without the interpreter.
