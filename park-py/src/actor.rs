@@ -1,10 +1,13 @@
-//! Creating, calling, finding and killing actors. An actor's handle is a reference to its handle object.
+//! Creating, calling, finding and killing actors. An actor's handle is a reference to its handle object, or a name of that object that
+//! does not keep it alive.
 
-use park_core::ObjectId;
+use std::sync::Arc;
+
 use park_core::ipc::ToWorker;
 use park_core::ipc::message::ActorSpec;
 use park_core::store::Place;
 use park_core::store::promise::Work;
+use park_core::{Error, ErrorKind, ObjectId, Store};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -12,10 +15,12 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use crate::gate::{self, OrRaise, block};
 use crate::object::ObjectRef;
 use crate::placement::Placement;
-use crate::task::{Resources, Yield, encode_args, promise};
+use crate::task::{Holds, Resources, Yield, encode_args, promise};
+use crate::weak_actor::{WeakActor, actor_of};
 use crate::work;
 
-/// Creates an actor; returns the reference that is its handle.
+/// Creates an actor; returns the reference that is its handle. If there is one of its name, and that will do, the class of that one comes
+/// with it.
 #[pyfunction]
 #[allow(
     clippy::too_many_arguments,
@@ -33,7 +38,8 @@ pub(crate) fn create_actor(
     in_order: bool,
     place: Option<&Bound<'_, Placement>>,
     detached: bool,
-) -> PyResult<ObjectRef> {
+    get_if_exists: bool,
+) -> PyResult<(ObjectRef, Option<ObjectRef>)> {
     let py = class_.py();
     let session = gate::session(py)?;
     let store = session.store();
@@ -57,10 +63,18 @@ pub(crate) fn create_actor(
         name,
         detached,
     };
-    // On failure the holds are still ours and go back.
-    session.create_actor(spec).or_raise(py)?;
+    if spec.name.is_none() {
+        // On failure the holds are still ours and go back.
+        session.create_actor(spec).or_raise(py)?;
+        holds.keep();
+        return Ok((ObjectRef { inner: handle }, None));
+    }
     holds.keep();
-    Ok(ObjectRef { inner: handle })
+    let found = block(py, |interrupt| session.create_named(spec, get_if_exists, interrupt))?;
+    Ok(match found {
+        None => (ObjectRef { inner: handle }, None),
+        Some((actor, class)) => (ObjectRef { inner: actor }, Some(ObjectRef { inner: class })),
+    })
 }
 
 /// What the calls of one method have in common.
@@ -137,7 +151,7 @@ impl PendingCalls {
 /// Calls a method; returns references to its results, or to the result and the first link of its stream.
 #[pyfunction]
 pub(crate) fn call_actor<'py>(
-    handle: &Bound<'py, ObjectRef>,
+    handle: &Bound<'py, PyAny>,
     method: &str,
     args: &Bound<'py, PyTuple>,
     kwargs: &Bound<'py, PyDict>,
@@ -150,9 +164,17 @@ pub(crate) fn call_actor<'py>(
     if let Some(pending) = &options.pending {
         pending.get().check(py, store, method)?;
     }
-    let actor = handle.get().inner.id();
+    let actor = actor_of(handle)?;
     let (args, mut holds) = encode_args(store, args, kwargs)?;
-    holds.add(py, actor)?;
+    if let Err(error) = store.hold(actor) {
+        // Only the handles that do not keep their actor alive see it gone.
+        return if error.kind() == ErrorKind::NotFound {
+            refused(py, store, &options.yields)
+        } else {
+            Err(gate::raise(py, &error))
+        };
+    }
+    holds.adopt(actor);
     let producer = match store.actor_place(actor).or_raise(py)? {
         Place::Bound { participant, .. } => participant,
         Place::Unbound | Place::Dead { .. } => store.me(),
@@ -178,12 +200,33 @@ pub(crate) fn call_actor<'py>(
     Ok(promised.refs)
 }
 
+/// The results of a call of an actor that is gone.
+fn refused<'py>(py: Python<'py>, store: &Arc<Store>, yields: &Yield) -> PyResult<Bound<'py, PyList>> {
+    let mut holds = Holds::new(store);
+    let promised = promise(py, store, (Work::Call, store.me()), yields, &mut holds)?;
+    let gone = Error::new(
+        ErrorKind::ActorDied,
+        "The actor is dead because all references to the actor were removed.",
+    );
+    let link = promised.stream.and_then(|stream| stream.link);
+    promised
+        .ids
+        .iter()
+        .chain(&link)
+        .try_for_each(|id| store.fail(*id, &gone))
+        .or_raise(py)?;
+    Ok(promised.refs)
+}
+
 /// Kills an actor's process.
 #[pyfunction]
-pub(crate) fn kill_actor(py: Python<'_>, handle: &Bound<'_, ObjectRef>, no_restart: bool) -> PyResult<()> {
+pub(crate) fn kill_actor(py: Python<'_>, handle: &Bound<'_, PyAny>, no_restart: bool) -> PyResult<()> {
     let session = gate::session(py)?;
-    let actor = handle.get().inner.id();
-    session.store().actor_place(actor).or_raise(py)?;
+    let actor = actor_of(handle)?;
+    match session.store().actor_place(actor) {
+        Err(error) if error.kind() == ErrorKind::NotFound && handle.is_instance_of::<WeakActor>() => return Ok(()),
+        place => place.or_raise(py)?,
+    };
     py.detach(|| session.kill_actor(actor, no_restart)).or_raise(py)
 }
 

@@ -46,6 +46,7 @@ mod strided;
 mod task;
 mod tensor_view;
 mod watch;
+mod weak_actor;
 mod work;
 mod worker;
 
@@ -89,6 +90,8 @@ mod _park {
     use crate::tensor_view::TensorView;
     #[pymodule_export]
     use crate::watch::{Watch, value_of};
+    #[pymodule_export]
+    use crate::weak_actor::WeakActor;
     #[pymodule_export]
     use crate::work::{current_work, describe_session, ended_tasks, traced_calls};
     #[pymodule_export]

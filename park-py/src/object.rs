@@ -58,15 +58,20 @@ impl ObjectRef {
 /// What a pickled reference becomes: the reference with this id, if the object still exists in the current session.
 #[pyfunction]
 pub(crate) fn load_ref(py: Python<'_>, id: &[u8]) -> PyResult<Py<ObjectRef>> {
-    let Ok(id) = <[u8; ObjectId::SIZE]>::try_from(id) else {
-        return Err(PyValueError::new_err(format!(
+    let inner = gate::store(py)?.resolve(id_of(id)?).or_raise(py)?;
+    ObjectRef::wrap(py, inner)
+}
+
+/// The id that these bytes are.
+pub(crate) fn id_of(id: &[u8]) -> PyResult<ObjectId> {
+    match <[u8; ObjectId::SIZE]>::try_from(id) {
+        Ok(id) => Ok(ObjectId::from_bytes(id)),
+        Err(_) => Err(PyValueError::new_err(format!(
             "an object id has {} bytes, got {}",
             ObjectId::SIZE,
             id.len()
-        )));
-    };
-    let inner = gate::store(py)?.resolve(ObjectId::from_bytes(id)).or_raise(py)?;
-    ObjectRef::wrap(py, inner)
+        ))),
+    }
 }
 
 #[pymethods]
@@ -99,17 +104,6 @@ impl ObjectRef {
         ObjectId::SIZE
     }
 
-    /// The id of the task whose first result this is.
-    fn task_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        py.import("park.util.state")?
-            .call_method1("task_id", (self.binary(py),))
-    }
-
-    /// The id of the session's job.
-    fn job_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        py.import("park.util.state")?.call_method0("job_id")
-    }
-
     /// Where the task was submitted, which nobody writes down: as in Ray, unless that is asked for.
     fn call_site(&self) -> &'static str {
         ""
@@ -117,6 +111,22 @@ impl ObjectRef {
 
     fn __repr__(&self) -> String {
         format!("ObjectRef({})", self.inner.id())
+    }
+
+    /// The id of the task or call that is to make it; of one that is made, as if it were the first result of its maker.
+    fn task_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        use park_core::store::promise::Origin;
+        let first = match self.inner.store().origin(self.inner.id()) {
+            Some(Origin::Task { first, .. } | Origin::Call { first, .. } | Origin::Link { first, .. }) => first,
+            None => self.inner.id(),
+        };
+        py.import("park.util.state")?
+            .call_method1("task_id", (PyBytes::new(py, &first.to_bytes()),))
+    }
+
+    /// The id of the session's one job.
+    fn job_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.import("park.util.state")?.call_method0("job_id")
     }
 
     /// Waits for the value in a coroutine: `value = await ref`.

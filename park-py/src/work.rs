@@ -87,8 +87,8 @@ pub(crate) fn current_work(py: Python<'_>) -> Option<(Bound<'_, PyBytes>, String
     })
 }
 
-/// A row of the tasks that ended: first result, name, process, attempt, whether it failed, begin and end in microseconds.
-type Ended<'py> = (Bound<'py, PyBytes>, String, u32, u32, bool, u64, u64);
+/// A row of the tasks that ended: first result, name, worker's process and entry, attempt, whether it failed, begin and end in microseconds.
+type Ended<'py> = (Bound<'py, PyBytes>, String, (u32, u16), u32, bool, u64, u64);
 
 /// Tasks of the session that ended lately, oldest first.
 #[pyfunction]
@@ -98,7 +98,7 @@ pub(crate) fn ended_tasks(py: Python<'_>) -> PyResult<Vec<Ended<'_>>> {
     let row = |row: park_core::runtime::EndedRow| {
         let id = PyBytes::new(py, &row.id.to_bytes());
         let (began, ended) = (row.span.began, row.span.ended);
-        (id, row.name, row.pid, row.attempt, row.failed, began, ended)
+        (id, row.name, (row.pid, row.participant.0), row.attempt, row.failed, began, ended)
     };
     Ok(rows.into_iter().map(row).collect())
 }
@@ -131,6 +131,7 @@ pub(crate) fn describe_session(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         row.set_item("name", name)?;
         row.set_item("life", actor.life)?;
         row.set_item("pid", actor.pid)?;
+        row.set_item("node", actor.node)?;
         row.set_item("restarts", actor.restarts)?;
         Ok(row)
     });
@@ -141,13 +142,16 @@ pub(crate) fn describe_session(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         row.set_item("life", task.life)?;
         row.set_item("pid", task.pid)?;
         row.set_item("participant", task.participant.0)?;
+        row.set_item("node", task.node)?;
         row.set_item("attempt", task.attempt)?;
+        row.set_item("parent", task.parent.map(|id| PyBytes::new(py, &id.to_bytes())))?;
         Ok(row)
     });
     let workers = description.workers.into_iter().map(|worker| {
         let row = PyDict::new(py);
         row.set_item("participant", worker.participant.0)?;
         row.set_item("pid", worker.pid)?;
+        row.set_item("node", worker.node)?;
         row.set_item("actor", worker.actor.map(|id| PyBytes::new(py, &id.to_bytes())))?;
         row.set_item("idle", worker.idle)?;
         Ok(row)

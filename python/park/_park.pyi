@@ -27,6 +27,7 @@ __all__ = [
     "TensorView",
     "Vacant",
     "Watch",
+    "WeakActor",
     "add_node",
     "attach",
     "audit",
@@ -507,6 +508,25 @@ class Watch:
         Blocks until objects are there, and returns their references and tokens. Nothing once the list is closed and empty.
         """
 
+@final
+class WeakActor:
+    """
+    The id of an actor, without a part in keeping it alive.
+    """
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self, /) -> int: ...
+    def __new__(cls, /, id: bytes) -> WeakActor: ...
+    def __reduce__(self, /) -> tuple[Any, tuple[bytes]]: ...
+    def __repr__(self, /) -> str: ...
+    def binary(self, /) -> bytes:
+        """
+        The id as bytes, as of a reference.
+        """
+    def hex(self, /) -> str:
+        """
+        The id in hexadecimal digits, as of a reference.
+        """
+
 def add_node(name: str, labels: dict[str, str], resources: dict[str, SupportsFloat | SupportsIndex]) -> None:
     """
     Adds a node to the session that this process opened.
@@ -528,7 +548,7 @@ def await_group(group: SupportsIndex, value: ObjectRef) -> ObjectRef:
     A reference whose object is what `value` is, once the group is placed.
     """
 
-def call_actor(handle: ObjectRef, method: str, args: tuple, kwargs: dict, options: CallOptions) -> list:
+def call_actor(handle: Any, method: str, args: tuple, kwargs: dict, options: CallOptions) -> list:
     """
     Calls a method; returns references to its results, or to the result and the first link of its stream.
     """
@@ -555,9 +575,11 @@ def create_actor(
     in_order: bool,
     place: Placement | None,
     detached: bool,
-) -> ObjectRef:
+    get_if_exists: bool,
+) -> tuple[ObjectRef, ObjectRef | None]:
     """
-    Creates an actor; returns the reference that is its handle.
+    Creates an actor; returns the reference that is its handle. If there is one of its name, and that will do, the class of that one comes
+    with it.
     """
 
 def create_channel(slots: SupportsIndex, slot_bytes: SupportsIndex, readers: SupportsIndex) -> ObjectRef:
@@ -678,7 +700,7 @@ def is_initialized() -> bool:
     Whether a session is open in this process.
     """
 
-def kill_actor(handle: ObjectRef, no_restart: bool) -> None:
+def kill_actor(handle: Any, no_restart: bool) -> None:
     """
     Kills an actor's process.
     """

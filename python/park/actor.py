@@ -2,7 +2,7 @@
 
 A class is stored in a session as a pair: what a handle must know about it, and the pickled class itself. A handle is a reference
 (the actor lives while there is one, in any process) and the first half of the pair, so it works where the class is not known; a
-named actor's handle is made from the pair that was stored when the actor was created.
+named actor's handle is made from the pair that was stored when the actor was created, and does not keep the actor alive.
 """
 
 from __future__ import annotations
@@ -142,9 +142,13 @@ class ActorMethod:
 
 
 class ActorHandle:
-    """A reference to an actor. Its methods are called as `handle.method.remote(...)`; it may be passed, put and returned."""
+    """A reference to an actor. Its methods are called as `handle.method.remote(...)`; it may be passed, put and returned.
 
-    def __init__(self, ref: _park.ObjectRef, meta: dict[str, Any]):
+    The actor lives as long as handles that came from its creation do, and calls. One that was found, by name or by the actor itself, only
+    names it.
+    """
+
+    def __init__(self, ref: _park.ObjectRef | _park.WeakActor, meta: dict[str, Any]):
         self._park_ref = ref
         self._park_meta = meta
 
@@ -168,14 +172,20 @@ class ActorHandle:
 
     _ray_actor_id = _actor_id
 
+    def _get_local_state(self) -> int:
+        """How it is, by Ray's numbers: 0 waits for arguments, 1 for its process, 2 lives, 3 is started again, 4 is dead."""
+        from park.util import state
+
+        return state.actor_state_number(self._park_ref.binary())
+
     def __reduce__(self):
         return ActorHandle, (self._park_ref, self._park_meta)
 
     def __eq__(self, other):
-        return isinstance(other, ActorHandle) and self._park_ref == other._park_ref
+        return isinstance(other, ActorHandle) and self._park_ref.binary() == other._park_ref.binary()
 
     def __hash__(self):
-        return hash(self._park_ref)
+        return hash(self._park_ref.binary())
 
     def __dir__(self):
         return list(dict.fromkeys(["__init__", *self._park_meta["methods"], *EVERY_ACTOR]))
@@ -272,7 +282,7 @@ class ActorClass:
         # In the order in which a placement group is asked for them.
         self._needs = (lifetime, needs)
         self._resources = (_park.Resources(needs), _park.Resources(lifetime))
-        self._placing = placing.placing_of(self._options, self._needs, self.__name__)
+        self._placing = placing.placing_of(self._options, self._needs, self.__qualname__)
         self._definition = definition_of(self._key)
         #: What handles of this variant know; made with the export.
         self._meta: dict[str, Any] = {}
@@ -295,11 +305,8 @@ class ActorClass:
         try:
             return get_actor(name, namespace)
         except ValueError:
-            pass
-        try:
+            # Somebody may be quicker: the head decides.
             return self._create(args, kwargs, name, namespace)
-        except exceptions.ActorAlreadyExistsError:
-            return get_actor(name, namespace)  # another caller was quicker
 
     def _create(self, args, kwargs, name, namespace) -> ActorHandle:
         export = self._export
@@ -313,12 +320,12 @@ class ActorClass:
         if self._placing is not None:
             place = self._placing.place()
         elif HERE.facts.captures is not None:
-            place = placing.captured(self._options, self._needs, self.__name__)
+            place = placing.captured(self._options, self._needs, self.__qualname__)
         placement, lifetime = self._resources
         restarts = self._options.get("max_restarts") or 0
         detached = (self._options.get("lifetime") or session.default_lifetime()) == "detached"
         try:
-            ref = _park.create_actor(
+            ref, found = _park.create_actor(
                 export.ref,
                 self.__name__,
                 args,
@@ -330,13 +337,14 @@ class ActorClass:
                 in_order,
                 place,
                 detached,
+                bool(self._options.get("get_if_exists")),
             )
         except exceptions.ActorAlreadyExistsError:
             raise exceptions.ActorAlreadyExistsError(
                 f"The name {name} (namespace={namespace}) is already taken. Please use a different name or get the existing actor "
                 f"using ray.get_actor('{name}', namespace='{namespace}')"
             ) from None
-        return ActorHandle(ref, self._meta)
+        return ActorHandle(ref, self._meta) if found is None else _found(ref, found)
 
     def options(self, **actor_options) -> ActorClass:
         """This class with other options; the original keeps its own."""
@@ -460,7 +468,7 @@ def _is_generator(function) -> bool:
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
-def _pending_calls(ref: _park.ObjectRef, limit: int) -> _park.PendingCalls | None:
+def _pending_calls(ref: _park.ObjectRef | _park.WeakActor, limit: int) -> _park.PendingCalls | None:
     """The count of this process's calls to an actor that are not done, if the actor limits them."""
     if limit <= 0:
         return None
@@ -471,7 +479,7 @@ def _pending_calls(ref: _park.ObjectRef, limit: int) -> _park.PendingCalls | Non
 
 
 #: By the actor, however many handles of it this process has.
-_pending: weakref.WeakKeyDictionary[_park.ObjectRef, _park.PendingCalls] = weakref.WeakKeyDictionary()
+_pending: weakref.WeakKeyDictionary[_park.ObjectRef | _park.WeakActor, _park.PendingCalls] = weakref.WeakKeyDictionary()
 
 
 def exit_actor():
@@ -526,8 +534,13 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
             f"Failed to look up actor with name '{name}'. This could because 1. You are trying to look up a named actor you didn't "
             "create. 2. The named actor died. 3. You did not use a namespace matching the namespace of the actor."
         ) from None
+    return _found(ref, stored)
+
+
+def _found(ref: _park.ObjectRef, stored: _park.ObjectRef) -> ActorHandle:
+    """A handle of an actor that others keep alive."""
     meta, _ = pickle.loads(_park.fetch(stored))
-    return ActorHandle(ref, meta)
+    return ActorHandle(_park.WeakActor(ref.binary()), meta)
 
 
 def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:

@@ -31,6 +31,9 @@ def enter_worker(names: list[str] | None, threads: str | None) -> None:
     global _names, _unassigned, _threads
     _names, _threads = names, threads
     _unassigned = os.environ.get(_VISIBLE)
+    if os.environ.get("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO") == "1" and os.environ.get(_HANDS_OFF) != "1":
+        # Work without a GPU is to see none, whatever the driver sees.
+        _unassigned = os.environ[_VISIBLE] = ""
 
 
 def enter_threads() -> None:

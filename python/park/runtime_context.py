@@ -83,14 +83,14 @@ class RuntimeContext(Assigned):
 
     @property
     def current_actor(self) -> Any:
-        """A handle of the actor that asks. RuntimeError elsewhere."""
+        """A handle of the actor that asks, which does not keep it alive. RuntimeError elsewhere."""
         from park.actor import ActorHandle
 
         found = _actor()
         if found is None:
             raise RuntimeError("This method is only available in an actor.")
         actor_id, meta = found
-        return ActorHandle(_park.ObjectRef(actor_id), meta)
+        return ActorHandle(_park.WeakActor(actor_id), meta)
 
     @property
     def was_current_actor_reconstructed(self) -> bool:
@@ -132,6 +132,9 @@ class RuntimeContext(Assigned):
         """Whether the task or call that asks was cancelled (`park.cancel`)."""
         if _park.worker_participant() == 0:
             raise RuntimeError("This method is only available when the process is a worker. Current mode: 0")
+        if _park.runs_event_loop():
+            # There the call is cancelled as coroutines are: it raises where it waits.
+            raise RuntimeError("This method is not supported in an async actor.")
         return _park.is_cancelled()
 
     def get_runtime_env_string(self) -> str:

@@ -60,6 +60,18 @@ def load_actor(blob, restart_count, actor_id):
     return pickle.loads(definition), Modes(meta["asynchronous"], meta["attends"], meta["groups"])
 
 
+def shut_down(instance):
+    """The actor ends, but not by a kill: its `__ray_shutdown__` may clean up. What that raises is printed and changes nothing."""
+    clean_up = getattr(type(instance), "__ray_shutdown__", None)
+    if clean_up is not None:
+        try:
+            clean_up(instance)
+        except Exception:
+            import traceback
+
+            traceback.print_exc()
+
+
 class Modes(NamedTuple):
     """See `load_actor`."""
 

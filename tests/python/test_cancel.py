@@ -123,6 +123,14 @@ def test_is_canceled_is_false_otherwise_and_refused_in_a_driver():
     with pytest.raises(RuntimeError, match="only available when the process is a worker"):
         ray.get_runtime_context().is_canceled()
 
+    @ray.remote
+    class Async:
+        async def ask(self):
+            return ray.get_runtime_context().is_canceled()
+
+    with pytest.raises(RuntimeError, match="not supported in an async actor"):
+        ray.get(Async.remote().ask.remote(), timeout=SOON)
+
 
 def test_force_kills_the_worker_and_nothing_is_retried(tmp_path, counter_file):
     @ray.remote(max_retries=5)

@@ -261,3 +261,48 @@ def test_a_nursery_that_cannot_import_is_told(tmp_path):
     assert "no module named 'no_such_module'" in done.stderr and "Traceback" not in done.stderr
     done = subprocess.run(command, capture_output=True, text=True, timeout=50)
     assert done.returncode != 0 and "names no module" in done.stderr
+
+
+def test_private_names_that_describe_options_and_functions():
+    program = """
+        import pickle
+        import park.compat.ray
+        park.compat.ray.install()
+        import ray
+        from ray._common import ray_option_utils
+        import ray._private.workers.default_worker
+
+        defaults = {name: option.default_value for name, option in ray_option_utils.task_options.items()}
+        limit = defaults.pop("max_calls")
+        ray.remote(lambda: 1).options(**defaults)
+        print(limit, defaults["num_cpus"], ray_option_utils.actor_options["max_pending_calls"].default_value)
+        for table in (ray_option_utils.task_options, ray_option_utils.actor_options):
+            for name, option in table.items():
+                option.validate(name, option.default_value)
+        try:
+            ray_option_utils.task_options["num_cpus"].validate("num_cpus", "many")
+        except TypeError as error:
+            print(error)
+        one = ray._raylet.PythonFunctionDescriptor("module", "function", "Class", "hash")
+        same = pickle.loads(pickle.dumps(one))
+        print(one == same, one.function_id == same.function_id, {one: 1}[same], one.repr, one == object())
+        """
+    assert fresh_python(textwrap.dedent(program)).splitlines() == [
+        "0 1 -1",
+        "The type of keyword 'num_cpus' must be (<class 'float'>, <class 'int'>, <class 'NoneType'>), but received type <class 'str'>",
+        "True True 1 module.Class.function False",
+    ]
+
+
+def test_a_function_that_has_its_modules_name_stays_a_function():
+    program = """
+        import park.compat.ray
+        park.compat.ray.install()
+        import ray
+        from ray.util.placement_group import PlacementGroup
+        import ray.util.placement_group
+        import park.util.queue
+        import ray.util.queue
+        print(callable(ray.util.placement_group), ray.util.queue is park.util.queue)
+        """
+    assert fresh_python(textwrap.dedent(program)).split() == ["True", "True"]

@@ -1,6 +1,8 @@
 """`exit_actor` and what every actor has: an actor that ends itself is no failure and does not come back."""
 
 import asyncio
+import atexit
+import gc
 import os
 import time
 
@@ -9,6 +11,7 @@ import pytest
 from helpers import ON_RAY, SOON, wait_until_dead
 from park.actor import exit_actor
 from park.exceptions import ActorDiedError, PendingCallsLimitExceeded, RayActorError
+from park.util import state
 
 SESSION = {"num_cpus": 4}
 pytestmark = pytest.mark.usefixtures("session")
@@ -125,6 +128,9 @@ def test_a_name_is_free_after_the_end():
         actor = KINDS["sync"].options(name="leaves").remote()
         with pytest.raises(RayActorError):
             ray.get(actor.leave.options(max_task_retries=0).remote(), timeout=SOON)
+        # As in Ray, it has its name as long as there are handles.
+        del actor
+        gc.collect()
 
 
 def test_outside_of_actors():
@@ -168,3 +174,42 @@ def test_a_limit_of_pending_calls_counts_those_that_nobody_waits_for():
     with pytest.raises(PendingCallsLimitExceeded):
         for _ in range(20):
             actor.slow.options(num_returns=0).remote(0.2)
+
+
+@pytest.mark.parametrize("how", ["handles", "terminate", "exit", "kill"])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_actor_may_clean_up_before_it_ends(tmp_path, how, asynchronous):
+    note = tmp_path / "note"
+
+    class Cleaner:
+        def __init__(self):
+            atexit.register(self.write, "at exit")
+
+        def write(self, line):
+            with open(note, "a") as file:
+                file.write(line + "\n")
+
+        def __ray_shutdown__(self):
+            self.write("shutdown")
+            raise ValueError("is printed and changes nothing")
+
+        def leave(self):
+            exit_actor()
+
+    class Async(Cleaner):
+        async def wait(self):
+            pass
+
+    cleaner = ray.remote(num_cpus=0)(Async if asynchronous else Cleaner).remote()
+    ray.get(cleaner.write.remote("alive"), timeout=SOON)
+    if how == "terminate":
+        cleaner.__ray_terminate__.remote()
+    elif how == "exit":
+        cleaner.leave.remote()
+    elif how == "kill":
+        ray.kill(cleaner)
+    actor = cleaner._actor_id.hex()
+    del cleaner
+    gc.collect()
+    wait_until(lambda: state.get_actor(actor).state == "DEAD")
+    assert note.read_text().split("\n")[:-1] == ["alive"] + ([] if how == "kill" else ["shutdown", "at exit"])

@@ -111,3 +111,46 @@ def test_the_type_of_a_gpu_is_read_from_its_model(tmp_path, model, kind):
 def test_no_gpus_no_type(tmp_path):
     assert machine.gpu_type(str(tmp_path)) is None
     assert machine.gpu_type(str(tmp_path / "missing")) is None
+
+
+def test_work_without_a_gpu_shares_no_process_with_work_that_has_one(fresh):
+    fresh(num_cpus=1, num_gpus=1)
+
+    @ray.remote
+    def pid():
+        return os.getpid()
+
+    without = ray.get(pid.remote(), timeout=SOON)
+    with_gpu = ray.get(pid.options(num_gpus=1).remote(), timeout=SOON)
+    assert with_gpu != without
+    # Each kind has its own, however often they take turns.
+    for _ in range(10):
+        assert ray.get(pid.remote(), timeout=SOON) == without
+        assert ray.get(pid.options(num_gpus=0.5).remote(), timeout=SOON) == with_gpu
+
+
+def test_a_worker_of_the_other_kind_makes_room(fresh):
+    fresh(num_cpus=1, num_gpus=8)
+
+    @ray.remote(num_cpus=0)
+    def hold(seconds):
+        import time
+
+        time.sleep(seconds)
+
+    @ray.remote(num_cpus=0, num_gpus=1)
+    def with_gpu():
+        return 1
+
+    # As many processes as there may be, some of them idle, and none of those may have a GPU.
+    ray.get([hold.remote(0.05) for _ in range(8)], timeout=SOON)
+    assert ray.get([with_gpu.remote() for _ in range(8)], timeout=SOON) == [1] * 8
+    ray.get([hold.remote(0) for _ in range(8)], timeout=SOON)
+
+
+def test_work_without_a_gpu_may_be_shown_none(fresh, monkeypatch):
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+    fresh(num_cpus=1, num_gpus=1)
+    assert ray.get(seen.remote(), timeout=SOON) == ([], "")
+    assert ray.get(seen.options(num_gpus=1).remote(), timeout=SOON) == ([0], "0")
+    assert ray.get(seen.remote(), timeout=SOON) == ([], "")

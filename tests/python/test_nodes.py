@@ -9,6 +9,7 @@ import pytest
 from helpers import SOON, wait_until
 from park.cluster_utils import Cluster
 from park.exceptions import ActorUnschedulableError, GetTimeoutError, TaskUnschedulableError
+from park.util import state
 from park.util.scheduling_strategies import (
     DoesNotExist,
     Exists,
@@ -224,6 +225,7 @@ def test_a_removed_node_takes_what_runs_there_with_it(cluster, tmp_path):
     mortal = Home.options(resources={"pin": 1}, num_cpus=0).remote()
     phoenix = Home.options(resources={"pin": 0.5}, num_cpus=0, max_restarts=1, max_task_retries=1).remote()
     assert ray.get([mortal.where.remote(), phoenix.where.remote()], timeout=SOON) == [victim.node_id] * 2
+    assert {row.node_id for row in state.list_actors()} == {victim.node_id}
     running = tmp_path / "running"
 
     @ray.remote(max_retries=1, scheduling_strategy=NodeAffinitySchedulingStrategy(victim.node_id, soft=True))
@@ -235,6 +237,9 @@ def test_a_removed_node_takes_what_runs_there_with_it(cluster, tmp_path):
 
     moved = moves.remote()
     wait_until(running.exists)
+    (row,) = state.list_tasks(filters=[("state", "=", "RUNNING")])
+    assert row.node_id == victim.node_id
+    assert victim.node_id in {worker.node_id for worker in state.list_workers()}
     cluster.remove_node(victim)
     assert ray.get(moved, timeout=SOON) == cluster.head_node.node_id
     with pytest.raises(ray.exceptions.ActorDiedError, match="its node was removed"):

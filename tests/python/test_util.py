@@ -191,6 +191,29 @@ def test_tasks_are_listed_while_they_wait_and_run(session):
     wait_until(lambda: states() == [])
 
 
+def test_tasks_are_listed_with_their_parents(session):
+    @ray.remote
+    def sleep():
+        time.sleep(0.3)
+
+    @ray.remote
+    def parent():
+        child = sleep.options(name="child").remote()
+        (row,) = state.list_tasks(filters=[("name", "=", "child")])
+        assert row.task_id == child.task_id().hex()
+        assert row.parent_task_id == ray.get_runtime_context().get_task_id()
+        assert child.job_id().hex() == row.job_id == ray.get_runtime_context().get_job_id()
+        ray.get(child)
+
+    ref = parent.options(name="parent").remote()
+    (row,) = state.list_tasks(filters=[("name", "=", "parent")])
+    assert (row.parent_task_id, row.task_id) == (None, ref.task_id().hex())
+    ray.get(ref, timeout=SOON)
+    pair = sleep.options(num_returns=2).remote()
+    assert pair[0].task_id() == pair[1].task_id() != ref.task_id()
+    ray.wait(pair, num_returns=2, timeout=SOON)
+
+
 def test_workers_nodes_objects_and_jobs(session):
     ref = ray.put(b"x" * 10_000)
     assert {row.pid for row in state.list_workers()} == set(ray.runtime_stats()["workers_alive_pids"])

@@ -54,7 +54,10 @@ pub struct Actor {
 #[derive(Debug, Default)]
 pub struct ActorRegistry {
     actors: HashMap<ObjectId, Actor>,
+    /// Who has which name. One that died keeps it as long as somebody has a handle, unless it was killed for good or is detached.
     names: HashMap<(String, String), ObjectId>,
+    /// The names in `names`, by who has them.
+    named: HashMap<ObjectId, (String, String)>,
     /// Why dead actors died, while somebody still has a handle.
     graves: HashMap<ObjectId, ObjectRef>,
     /// The actors that died last, oldest first, for people who look.
@@ -97,13 +100,32 @@ impl ActorRegistry {
     pub fn add(&mut self, actor: Actor) {
         if let Some(name) = &actor.spec.name {
             self.names.insert(name.clone(), actor.spec.actor);
+            self.named.insert(actor.spec.actor, name.clone());
         }
         self.actors.insert(actor.spec.actor, actor);
     }
 
-    /// The actor with this name.
-    pub fn find(&self, name: &(String, String)) -> Option<ObjectId> {
+    /// The living actor with this name.
+    pub fn find(&self, name: &(String, String)) -> Option<(ObjectId, &Actor)> {
+        let id = *self.names.get(name)?;
+        Some((id, self.actors.get(&id)?))
+    }
+
+    /// The actor that has this name, alive or dead.
+    pub fn holder(&self, name: &(String, String)) -> Option<ObjectId> {
         self.names.get(name).copied()
+    }
+
+    /// Another actor may have this one's name.
+    pub fn free_name(&mut self, id: ObjectId) {
+        if let Some(name) = self.named.remove(&id) {
+            self.names.remove(&name);
+        }
+    }
+
+    /// One actor.
+    pub fn get(&self, actor: ObjectId) -> Option<&Actor> {
+        self.actors.get(&actor)
     }
 
     /// One actor.
@@ -111,11 +133,11 @@ impl ActorRegistry {
         self.actors.get_mut(&actor)
     }
 
-    /// Takes a dead actor off the list; its name is free again.
+    /// Takes a dead actor off the list.
     pub fn remove(&mut self, id: ObjectId) -> Option<Actor> {
         let actor = self.actors.remove(&id)?;
-        if let Some(name) = &actor.spec.name {
-            self.names.remove(name);
+        if actor.spec.detached {
+            self.free_name(id);
         }
         if self.dead.len() == REMEMBERED {
             self.dead.pop_front();
@@ -134,8 +156,9 @@ impl ActorRegistry {
         self.graves.insert(id, cause);
     }
 
-    /// The last handle of a dead actor is gone.
+    /// The last handle of an actor is gone.
     pub fn forget(&mut self, id: ObjectId) {
+        self.free_name(id);
         self.graves.remove(&id);
     }
 

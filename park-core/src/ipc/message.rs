@@ -209,8 +209,18 @@ pub struct Span {
 pub enum ToHead {
     /// Run this task somewhere.
     Submit(Submission),
-    /// Create this actor.
+    /// Create this actor, which has no name.
     CreateActor(ActorSpec),
+    /// Create this actor unless its name is taken. Answered by sealing `reply` with nothing, or, if the one who has the name will do, with
+    /// the ids of its handle and of its class.
+    CreateNamed {
+        /// The actor.
+        spec: ActorSpec,
+        /// Whether an actor that has the name already will do.
+        get_if_exists: bool,
+        /// A promised object.
+        reply: ObjectId,
+    },
     /// A task attempt was finished: its results are sealed.
     Done {
         /// The task.
@@ -304,6 +314,7 @@ impl ToHead {
                 named.chain(task.returns.iter().copied()).collect()
             }
             Self::CreateActor(spec) => spec.holds().collect(),
+            Self::CreateNamed { spec, reply, .. } => spec.holds().chain([*reply]).collect(),
             Self::ActorEnded { cause: id, .. }
             | Self::FindActor { reply: id, .. }
             | Self::Stats { reply: id }

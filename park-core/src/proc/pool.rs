@@ -45,6 +45,9 @@ pub enum Hold {
 pub struct Worker {
     /// What it is for.
     pub role: Role,
+    /// Whether what it ran so far had GPUs; `None` before its first work. Libraries keep contexts on a GPU that they once used, and look
+    /// only once for which there are: work with GPUs and work without share no process.
+    pub with_gpu: Option<bool>,
     /// Its process, once it runs.
     pub pid: Option<u32>,
     /// What ends it, once it runs.
@@ -62,6 +65,16 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Whether it may run work with GPUs, or without.
+    fn may_have(&self, gpu: bool) -> bool {
+        self.with_gpu.is_none_or(|with_gpu| with_gpu == gpu)
+    }
+
+    /// Where the work is that it has.
+    pub fn spot(&self) -> Option<&Spot> {
+        self.lease.as_ref().map(|lease| &lease.spot)
+    }
+
     /// Whether it holds what tasks of this shape need.
     pub fn leases(&self, shape: ShapeId) -> bool {
         self.lease.as_ref().is_some_and(|lease| lease.shape == shape)
@@ -84,6 +97,7 @@ impl WorkerPool {
             id,
             Worker {
                 role,
+                with_gpu: None,
                 pid: None,
                 hold: None,
                 lease: None,
@@ -117,14 +131,33 @@ impl WorkerPool {
         Some(worker)
     }
 
-    /// An idle worker, the one used last (its caches are warm). A running one is preferred to one that is still starting.
-    pub fn take_idle(&mut self) -> Option<ParticipantId> {
+    /// An idle worker for work with GPUs or without, the one used last (its caches are warm). A running one is preferred to one that is
+    /// still starting.
+    pub fn take_idle(&mut self, with_gpu: bool) -> Option<ParticipantId> {
+        let running = |worker: &Worker| worker.pid.is_some() && worker.may_have(with_gpu);
         let at = self
-            .idle
+            .last_idle(running)
+            .or_else(|| self.last_idle(|worker| worker.may_have(with_gpu)))?;
+        let id = self.idle.remove(at);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.with_gpu = Some(with_gpu);
+        }
+        Some(id)
+    }
+
+    /// An idle worker to be told to end, the one that was used least lately.
+    pub fn take_surplus(&mut self) -> Option<ParticipantId> {
+        if self.idle.is_empty() {
+            None
+        } else {
+            Some(self.idle.remove(0))
+        }
+    }
+
+    fn last_idle(&self, fits: impl Fn(&Worker) -> bool) -> Option<usize> {
+        self.idle
             .iter()
-            .rposition(|id| self.workers.get(id).is_some_and(|worker| worker.pid.is_some()));
-        at.or_else(|| self.idle.len().checked_sub(1))
-            .map(|at| self.idle.remove(at))
+            .rposition(|id| self.workers.get(id).is_some_and(&fits))
     }
 
     /// The worker has nothing to do.
@@ -145,9 +178,9 @@ impl WorkerPool {
         self.idle.len()
     }
 
-    /// Whether some worker has nothing to do.
-    pub fn has_idle(&self) -> bool {
-        !self.idle.is_empty()
+    /// Whether some worker that may do work with GPUs, or without, has nothing to do.
+    pub fn has_idle(&self, with_gpu: bool) -> bool {
+        self.last_idle(|worker| worker.may_have(with_gpu)).is_some()
     }
 
     /// A task was sent to it.

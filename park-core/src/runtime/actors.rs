@@ -11,10 +11,39 @@ use crate::sched::task::Interruption;
 use crate::store::{ObjectRef, Place};
 
 use super::head::{State, Work};
-use super::place::unschedulable;
+use super::place::{has_gpu, unschedulable};
+
+/// What people read of an actor that nobody can call any more.
+pub(super) const GONE: &str = "The actor is dead because all references to the actor were removed.";
+
+/// What people read of an actor that `kill` ended.
+pub(super) const KILLED: &str = "The actor is dead because it was killed by `ray.kill`.";
 
 impl State {
+    /// Creates an actor with a name, or finds the one that has it, if that will do. The spec's holds are the head's, unless this fails.
+    pub(super) fn create_named(
+        &mut self,
+        spec: ActorSpec,
+        get_if_exists: bool,
+    ) -> Result<Option<(ObjectRef, ObjectRef)>> {
+        if get_if_exists
+            && let Some(name) = &spec.name
+            && let Ok(found) = self.find_actor(name)
+        {
+            spec.holds().for_each(|id| self.store.drop_hold(id));
+            return Ok(Some(found));
+        }
+        self.create_actor(spec).map(|()| None)
+    }
+
     pub(super) fn create_actor(&mut self, mut spec: ActorSpec) -> Result<()> {
+        if let Some(name) = &spec.name
+            && let Some(holder) = self.actors.holder(name)
+            && !self.store.contains(holder)
+        {
+            // Its last handle is gone, and whoever dropped it has yet to say so.
+            self.actors.free_name(holder);
+        }
         self.actors.check_name(&spec)?;
         let id = spec.actor;
         let open = self.open_among(&spec.args.dependencies);
@@ -77,6 +106,7 @@ impl State {
         actor.life = Life::Starting;
         actor.spot = Some(spot.clone());
         let (class, args) = (actor.spec.class, actor.spec.args.clone());
+        let gpu = has_gpu(&actor.spec.lifetime);
         let create = encode(&ToWorker::Create {
             actor: id,
             class,
@@ -90,7 +120,7 @@ impl State {
         let capture = actor.demand.place.as_deref().is_some_and(|place| place.capture);
         let create = frame(actor.restarts, &create);
         // An idle worker becomes the actor at once; another is forked only if there is none.
-        let worker = match self.pool.take_idle() {
+        let worker = match self.pool.take_idle(gpu) {
             Some(worker) => worker,
             None => self.spawn(Role::Actor(id))?,
         };
@@ -171,10 +201,7 @@ impl State {
         actor.no_restart = true;
         match actor.life {
             Life::Waiting | Life::Queued => {
-                self.bury(
-                    id,
-                    &Error::new(ErrorKind::ActorDied, "all handles of the actor are gone"),
-                );
+                self.bury(id, &Error::new(ErrorKind::ActorDied, GONE));
             }
             Life::Starting | Life::Alive => {
                 if actor.life == Life::Alive {
@@ -189,19 +216,19 @@ impl State {
         }
     }
 
-    pub(super) fn kill_actor(&mut self, id: ObjectId, no_restart: bool) {
+    /// Ends an actor's process; `why` is for people.
+    pub(super) fn kill_actor(&mut self, id: ObjectId, no_restart: bool, why: &'static str) {
         let Some(actor) = self.actors.get_mut(id) else { return };
         actor.no_restart |= no_restart;
-        match actor.life {
-            Life::Waiting | Life::Queued if no_restart => {
-                self.bury(
-                    id,
-                    &Error::new(ErrorKind::ActorDied, "the actor was killed before it was placed"),
-                );
-            }
+        actor.verdict = Some(why);
+        let (life, participant) = (actor.life, actor.participant);
+        if no_restart {
+            self.actors.free_name(id);
+        }
+        match life {
+            Life::Waiting | Life::Queued if no_restart => self.bury(id, &Error::new(ErrorKind::ActorDied, why)),
             Life::Waiting | Life::Queued => {}
             _ => {
-                let participant = actor.participant;
                 if !self.kill_worker(participant)
                     && let Some(actor) = self.actors.get_mut(id)
                 {
@@ -216,13 +243,9 @@ impl State {
         self.interrupt(worker, Interruption::Kill)
     }
 
-    pub(super) fn find_actor(&mut self, name: &(String, String)) -> Result<(ObjectRef, ObjectRef)> {
-        let found = self
-            .actors
-            .find(name)
-            .and_then(|id| Some((id, self.actors.get_mut(id)?.spec.class)));
-        match found {
-            Some((id, class)) => Ok((self.store.resolve(id)?, self.store.resolve(class)?)),
+    pub(super) fn find_actor(&self, name: &(String, String)) -> Result<(ObjectRef, ObjectRef)> {
+        match self.actors.find(name) {
+            Some((id, actor)) => Ok((self.store.resolve(id)?, self.store.resolve(actor.spec.class)?)),
             None => bail!(NotFound, "no actor is named {:?} in namespace {:?}", name.1, name.0),
         }
     }

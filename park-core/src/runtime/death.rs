@@ -17,6 +17,7 @@ use crate::store::promise::Origin;
 use crate::store::{Orphan, Place};
 use crate::sys::process;
 
+use super::actors::GONE;
 use super::head::State;
 use super::spawner::Spawner;
 
@@ -209,7 +210,7 @@ impl State {
             let class = &actor.spec.class_name;
             let what = actor.verdict.unwrap_or(what);
             let text = if ended {
-                format!("actor {class} ended: all its handles are gone")
+                format!("actor {class} ended: {GONE}")
             } else {
                 format!("actor {class} died: {what}")
             };

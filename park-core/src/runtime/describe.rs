@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::actor::registry::Life;
 use crate::id::{ObjectId, ParticipantId};
-use crate::proc::pool::Role;
+use crate::proc::pool::{Role, Worker};
+use crate::sched::node::Spot;
 use crate::sched::task::Task;
 
 use super::head::{State, Work};
@@ -24,6 +25,8 @@ pub struct ActorRow {
     pub life: String,
     /// Its process; 0 if it has none.
     pub pid: u32,
+    /// The id of its node; empty if it has none.
+    pub node: String,
     /// How often it was restarted.
     pub restarts: u32,
 }
@@ -43,6 +46,10 @@ pub struct TaskRow {
     pub participant: ParticipantId,
     /// Attempts that failed before.
     pub attempt: u32,
+    /// The id of its worker's node; empty if it has none.
+    pub node: String,
+    /// First result of the task or call that submitted it.
+    pub parent: Option<ObjectId>,
 }
 
 /// One worker process.
@@ -54,6 +61,8 @@ pub struct WorkerRow {
     pub pid: u32,
     /// The actor that it is.
     pub actor: Option<ObjectId>,
+    /// The id of the node that its work is on; empty while it has none.
+    pub node: String,
     /// Whether it has nothing to do.
     pub idle: bool,
 }
@@ -85,6 +94,7 @@ impl State {
             name: dead.name.clone(),
             life: "dead".to_owned(),
             pid: 0,
+            node: String::new(),
             restarts: dead.restarts,
         });
         let living = self.actors.iter().map(|(id, actor)| {
@@ -103,6 +113,7 @@ impl State {
                 name: actor.spec.name.clone(),
                 life: life.to_owned(),
                 pid: if has_process { self.pid_of(actor.participant) } else { 0 },
+                node: self.node_at(actor.spot.as_ref()),
                 restarts: actor.restarts,
             }
         });
@@ -127,7 +138,9 @@ impl State {
                 life: life.to_owned(),
                 pid: worker.and_then(|worker| worker.pid).unwrap_or(0),
                 participant: task.worker.unwrap_or(ParticipantId::HEAD),
+                node: self.node_at(worker.and_then(Worker::spot)),
                 attempt: task.attempt,
+                parent: task.parent,
             })
         };
         tasks.iter().filter_map(row).collect()
@@ -144,11 +157,21 @@ impl State {
                     Role::Actor(id) => Some(id),
                     Role::Tasks | Role::Surplus => None,
                 },
+                node: self.node_at(match worker.role {
+                    Role::Actor(id) => self.actors.get(id).and_then(|actor| actor.spot.as_ref()),
+                    Role::Tasks | Role::Surplus => worker.spot(),
+                }),
                 idle: worker.role == Role::Tasks && worker.sent.is_empty(),
             })
             .collect();
         rows.sort_unstable_by_key(|row| row.participant);
         rows
+    }
+
+    fn node_at(&self, spot: Option<&Spot>) -> String {
+        spot.map_or_else(String::new, |spot| {
+            self.nodes.name(self.nodes.node_of(spot.pool)).to_owned()
+        })
     }
 
     pub(super) fn pid_of(&self, worker: ParticipantId) -> u32 {

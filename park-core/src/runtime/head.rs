@@ -27,6 +27,7 @@ use crate::store::{IdleTrim, ObjectRef, Spec, Store, never};
 use crate::sync::RingReader;
 use crate::sync::atomic::Ordering;
 
+use super::actors::KILLED;
 use super::cancel::Families;
 use super::describe::Description;
 use super::history::{EndedRow, History};
@@ -232,11 +233,22 @@ impl Head {
         Ok(())
     }
 
+    /// Creates an actor with a name, or finds the one that has it, if that will do. The spec's holds are the head's from here on, unless
+    /// this fails.
+    pub fn create_named(&self, spec: ActorSpec, get_if_exists: bool) -> Result<Option<(ObjectRef, ObjectRef)>> {
+        let mut state = self.lock();
+        state.check_open()?;
+        state.drain()?;
+        let found = state.create_named(spec, get_if_exists)?;
+        state.pump();
+        Ok(found)
+    }
+
     /// Kills an actor's process.
     pub fn kill_actor(&self, actor: ObjectId, no_restart: bool) -> Result<()> {
         let mut state = self.lock();
         state.drain()?;
-        state.kill_actor(actor, no_restart);
+        state.kill_actor(actor, no_restart, KILLED);
         Ok(())
     }
 
@@ -368,20 +380,27 @@ impl State {
                     holds.iter().for_each(|id| self.store.drop_hold(*id));
                 }
             }
+            ToHead::CreateNamed {
+                spec,
+                get_if_exists,
+                reply,
+            } => {
+                let holds = spec.holds().collect::<Vec<_>>();
+                let answer = self.create_named(spec, get_if_exists);
+                if answer.is_err() {
+                    holds.iter().for_each(|id| self.store.drop_hold(*id));
+                }
+                match answer {
+                    Ok(None) => self.reply(reply, &[], &[]),
+                    Ok(Some(found)) => self.reply_with_actor(reply, Ok(found)),
+                    Err(error) => self.reply_with_actor(reply, Err(error)),
+                }
+            }
             ToHead::ActorReady { actor } => self.actor_ready(actor),
             ToHead::ActorEnded { actor, cause } => self.actor_ended(actor, cause),
             ToHead::ActorReleased { actor } => self.retire_actor(actor),
-            ToHead::KillActor { actor, no_restart } => self.kill_actor(actor, no_restart),
-            ToHead::FindActor { name, reply } => match self.find_actor(&name) {
-                Ok((actor, class)) => {
-                    let ids = [actor.id(), class.id()];
-                    self.reply(reply, &ids.map(ObjectId::to_bytes).concat(), &ids);
-                }
-                Err(error) => {
-                    self.raise(reply, &error);
-                    self.store.drop_hold(reply);
-                }
-            },
+            ToHead::KillActor { actor, no_restart } => self.kill_actor(actor, no_restart, KILLED),
+            ToHead::FindActor { name, reply } => self.reply_with_actor(reply, self.find_actor(&name)),
             ToHead::Stats { reply } => self.reply(reply, &encode(&self.stats()).unwrap_or_default(), &[]),
             ToHead::Describe { reply } => self.reply(reply, &encode(&self.describe()).unwrap_or_default(), &[]),
             ToHead::Ended { reply } => self.reply(reply, &encode(&self.history.rows()).unwrap_or_default(), &[]),
@@ -408,6 +427,20 @@ impl State {
             running: self.pool.running(),
             resources: self.nodes.table(),
             ..self.counts.clone()
+        }
+    }
+
+    /// Answers with the ids of an actor and its class.
+    fn reply_with_actor(&self, reply: ObjectId, found: Result<(ObjectRef, ObjectRef)>) {
+        match found {
+            Ok((actor, class)) => {
+                let ids = [actor.id(), class.id()];
+                self.reply(reply, &ids.map(ObjectId::to_bytes).concat(), &ids);
+            }
+            Err(error) => {
+                self.raise(reply, &error);
+                self.store.drop_hold(reply);
+            }
         }
     }
 

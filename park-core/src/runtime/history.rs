@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::ObjectId;
+use crate::id::{ObjectId, ParticipantId};
 use crate::ipc::message::Span;
 use crate::sched::task::Task;
 
@@ -20,6 +20,8 @@ pub struct EndedRow {
     pub name: String,
     /// The process that ran it last; 0 if none did.
     pub pid: u32,
+    /// Its worker's entry in the session; 0 if it had none.
+    pub participant: ParticipantId,
     /// Attempts that failed before.
     pub attempt: u32,
     /// It raised, or its worker died.
@@ -36,7 +38,7 @@ pub(super) struct History {
 
 impl History {
     /// Remembers one.
-    pub(super) fn add(&mut self, task: &Task, pid: u32, failed: bool, span: Span) {
+    pub(super) fn add(&mut self, task: &Task, (participant, pid): (ParticipantId, u32), failed: bool, span: Span) {
         let Some(id) = task.returns.first().copied() else {
             return;
         };
@@ -47,6 +49,7 @@ impl History {
             id,
             name: task.name.clone(),
             pid,
+            participant,
             attempt: task.attempt,
             failed,
             span,

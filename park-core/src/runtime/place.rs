@@ -141,7 +141,8 @@ impl State {
             return Some(hot);
         }
         if let Some(spot) = self.nodes.place(self.ready.demand(shape)) {
-            if let Some(worker) = self.pool.take_idle().or_else(|| self.hire()) {
+            let gpu = has_gpu(&self.ready.demand(shape).amounts);
+            if let Some(worker) = self.pool.take_idle(gpu).or_else(|| self.hire(gpu)) {
                 if self.lease(worker, shape, spot) {
                     return Some(worker);
                 }
@@ -215,12 +216,28 @@ impl State {
     }
 
     /// Starts one more worker, unless as many are available as there are CPUs; tasks without CPUs may use four times as many.
-    fn hire(&mut self) -> Option<ParticipantId> {
+    fn hire(&mut self, with_gpu: bool) -> Option<ParticipantId> {
         let cpus = crate::sys::cgroup::cpus().max(self.nodes.whole("CPU"));
         if self.pool.available() >= 4 * cpus.max(1) {
-            return None;
+            // One that idles since it may not have this work makes room.
+            let idle = self.pool.take_surplus()?;
+            if !self.dismiss(idle) {
+                return None;
+            }
         }
-        self.spawn(Role::Tasks).ok().and_then(|_| self.pool.take_idle())
+        self.spawn(Role::Tasks).ok().and_then(|_| self.pool.take_idle(with_gpu))
+    }
+
+    /// Tells a worker without work to end. If it cannot be told, it is idle, and this false.
+    fn dismiss(&mut self, id: ParticipantId) -> bool {
+        let told = self.send_retire(id);
+        if told && let Some(worker) = self.pool.get_mut(id) {
+            worker.role = Role::Surplus;
+        }
+        if !told {
+            self.pool.put_idle(id);
+        }
+        told
     }
 
     pub(super) fn spawn(&mut self, role: Role) -> Result<ParticipantId> {
@@ -298,14 +315,8 @@ impl State {
         let enough = crate::sys::cgroup::cpus().max(self.nodes.whole("CPU"));
         if self.pool.idle() < enough {
             self.pool.put_idle(id);
-            return;
-        }
-        if self.send_retire(id) {
-            if let Some(worker) = self.pool.get_mut(id) {
-                worker.role = Role::Surplus;
-            }
         } else {
-            self.pool.put_idle(id);
+            self.dismiss(id);
         }
     }
 
@@ -329,7 +340,8 @@ impl State {
             pid => pid,
         });
         let failed = task.returns.first().is_some_and(|first| self.store.has_failed(*first));
-        self.history.add(&task, pid, failed, span);
+        let worker = (task.worker.unwrap_or(ParticipantId::HEAD), pid);
+        self.history.add(&task, worker, failed, span);
         self.families.remove(task.parent, id);
         self.counts.finished += 1;
         self.fruitless = 0;
@@ -380,15 +392,19 @@ impl State {
 
     /// Workers without work get some that was sent ahead to others.
     fn even_out(&mut self) {
-        while self.pool.has_idle() && self.pool.backlog() > 0 {
+        while self.pool.idle() > 0 && self.pool.backlog() > 0 {
             let Some((loaded, shape)) = self.most_loaded() else {
                 return;
             };
+            let gpu = has_gpu(&self.ready.demand(shape).amounts);
+            if !self.pool.has_idle(gpu) {
+                return;
+            }
             let Some(spot) = self.nodes.place(self.ready.demand(shape)) else {
                 return;
             };
             let worker = if self.take_back(loaded, 1) > 0 {
-                self.pool.take_idle()
+                self.pool.take_idle(gpu)
             } else {
                 None
             };
@@ -453,6 +469,11 @@ impl State {
             self.nodes.take(lease.spot.pool, &amounts);
         }
     }
+}
+
+/// Whether there is a GPU among the resources, or a part of one.
+pub(super) fn has_gpu(amounts: &Amounts) -> bool {
+    amounts.iter().any(|(name, _)| name == "GPU")
 }
 
 /// What a blocked task lends out: its CPUs. What else it holds (a GPU, a licence) stays its own.

@@ -266,10 +266,7 @@ impl State {
             }
         }
         for actor in self.actors_in(&inside) {
-            if let Some(entry) = self.actors.get_mut(actor) {
-                entry.verdict = Some("its placement group was removed");
-            }
-            self.kill_actor(actor, true);
+            self.kill_actor(actor, true, "its placement group was removed");
         }
         self.nodes.dissolve(id);
     }
@@ -289,10 +286,7 @@ impl State {
             }
         }
         for actor in self.actors_in(&there) {
-            if let Some(entry) = self.actors.get_mut(actor) {
-                entry.verdict = Some("its node was removed");
-            }
-            self.kill_actor(actor, false);
+            self.kill_actor(actor, false, "its node was removed");
         }
     }
 

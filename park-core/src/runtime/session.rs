@@ -28,6 +28,9 @@ use super::history::EndedRow;
 use super::spawner::Seat;
 use super::watch::Watcher;
 
+/// How long the head may take to answer a question.
+const ANSWER: Duration = Duration::from_secs(60);
+
 /// A process's membership in a session. Clones share it; the last one to go closes what this process opened.
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -266,12 +269,54 @@ impl Session {
         }
     }
 
-    /// Creates an actor. The spec's holds are the session's from here on, unless this fails.
+    /// Creates an actor without a name. The spec's holds are the session's from here on, unless this fails.
     pub fn create_actor(&self, spec: ActorSpec) -> Result<()> {
         self.inner.store.check_writable()?;
         match self.own_head() {
             Some(head) => head.create_actor(spec),
             None => self.inner.store.send_head(ToHead::CreateActor(spec), true),
+        }
+    }
+
+    /// Creates an actor with a name; or, if one that has the name already will do, gives its handle object and class object. The spec's
+    /// holds are the session's from here on, also if this fails.
+    pub fn create_named(
+        &self,
+        spec: ActorSpec,
+        get_if_exists: bool,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Option<(ObjectRef, ObjectRef)>> {
+        let store = &self.inner.store;
+        let holds: Vec<ObjectId> = spec.holds().collect();
+        let give_back = || holds.iter().for_each(|id| store.drop_hold(*id));
+        store.check_writable()?;
+        if let Role::Head { head, .. } = &self.inner.role {
+            return head.create_named(spec, get_if_exists).inspect_err(|_| give_back());
+        }
+        let reply = store.promise(ParticipantId::HEAD).inspect_err(|_| give_back())?;
+        let question = ToHead::CreateNamed {
+            spec,
+            get_if_exists,
+            reply: reply.id(),
+        };
+        store.send_head(question, true).inspect_err(|_| give_back())?;
+        store.wait(&[&reply], 1, Some(ANSWER), interrupt)?;
+        let answer = reply.open()?;
+        if answer.bytes().is_empty() {
+            return Ok(None);
+        }
+        self.actor_in(&answer).map(Some)
+    }
+
+    /// The handle object and class object that the head answered with.
+    fn actor_in(&self, answer: &Object) -> Result<(ObjectRef, ObjectRef)> {
+        let store = &self.inner.store;
+        match answer.bytes().as_chunks::<{ ObjectId::SIZE }>().0 {
+            [actor, class] => Ok((
+                store.resolve(ObjectId::from_bytes(*actor))?,
+                store.resolve(ObjectId::from_bytes(*class))?,
+            )),
+            _ => bail!(Corrupt, "the head answered with {} bytes", answer.bytes().len()),
         }
     }
 
@@ -331,15 +376,8 @@ impl Session {
         if let Some(head) = self.own_head() {
             return head.find_actor(&name);
         }
-        let store = &self.inner.store;
         let answer = self.ask(|reply| ToHead::FindActor { name, reply }, interrupt)?;
-        match answer.bytes().as_chunks::<{ ObjectId::SIZE }>().0 {
-            [actor, class] => Ok((
-                store.resolve(ObjectId::from_bytes(*actor))?,
-                store.resolve(ObjectId::from_bytes(*class))?,
-            )),
-            _ => bail!(Corrupt, "the head answered with {} bytes", answer.bytes().len()),
-        }
+        self.actor_in(&answer)
     }
 
     /// The task that runs on this worker is about to wait, or goes on: its CPU serves others meanwhile.
@@ -454,7 +492,7 @@ impl Session {
         let store = &self.inner.store;
         let reply = store.promise(ParticipantId::HEAD)?;
         store.send_head(question(reply.id()), true)?;
-        store.wait(&[&reply], 1, Some(Duration::from_secs(60)), interrupt)?;
+        store.wait(&[&reply], 1, Some(ANSWER), interrupt)?;
         reply.open()
     }
 

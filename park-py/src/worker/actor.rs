@@ -199,6 +199,14 @@ impl Worker {
         Ok(wanted && self.inbox_step(py, |inbox| inbox.retry(job))?)
     }
 
+    /// Lets the actor clean up, if this process is one.
+    pub(super) fn shut_actor_down(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(actor) = self.actor.get() else { return Ok(()) };
+        py.import("park.worker")?
+            .call_method1("shut_down", (&actor.instance,))
+            .map(drop)
+    }
+
     /// Becomes the actor. False if its constructor raised, and the process is to end.
     pub(super) fn become_actor(self: &Arc<Self>, py: Python<'_>, job: &Job) -> PyResult<bool> {
         let ToWorker::Create { actor: id, .. } = &job.message else {

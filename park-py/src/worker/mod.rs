@@ -116,6 +116,12 @@ impl Worker {
 
     /// Runs jobs until the worker is told to end.
     fn live(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let ended = self.serve(py);
+        self.shut_actor_down(py)?;
+        ended
+    }
+
+    fn serve(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let mut functions = Functions::default();
         while let Some(job) = block(py, |interrupt| self.next(interrupt))? {
             if !self.run(py, job, &mut functions)? {

@@ -53,6 +53,10 @@ _TASK_STATES = {
 }
 
 
+#: The numbers of these states in Ray's protocol.
+_NUMBERS = ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING", "DEAD")
+
+
 class Row(dict):
     """A row of a table, by key or by attribute."""
 
@@ -96,7 +100,7 @@ def _actors() -> list[Row]:
             state=_ACTOR_STATES[row["life"]],
             job_id=job_id().hex(),
             name=row["name"],
-            node_id=session.node_id() if row["pid"] else None,
+            node_id=row["node"] or None,
             pid=row["pid"],
             ray_namespace=row["namespace"],
             num_restarts=row["restarts"],
@@ -116,18 +120,20 @@ def _tasks() -> list[Row]:
             type="NORMAL_TASK",
             job_id=job_id().hex(),
             actor_id=None,
-            node_id=session.node_id() if row["pid"] else None,
+            node_id=row["node"] or None,
             worker_id=worker_id(row["pid"], row["participant"]).hex() if row["pid"] else None,
             worker_pid=row["pid"] or None,
             error_type=None,
             start_time_ms=None,
             end_time_ms=None,
+            parent_task_id=task_id(row["parent"]).hex() if row["parent"] else None,
         )
         for row in _describe()["tasks"]
     ] + [_ended(*row) for row in reversed(_park.ended_tasks())]
 
 
-def _ended(first: bytes, name: str, pid: int, attempt: int, failed: bool, began: int, ended: int) -> Row:
+def _ended(first: bytes, name: str, worker: tuple[int, int], attempt: int, failed: bool, began: int, ended: int) -> Row:
+    pid, _ = worker
     return Row(
         task_id=task_id(first).hex(),
         attempt_number=attempt,
@@ -138,7 +144,7 @@ def _ended(first: bytes, name: str, pid: int, attempt: int, failed: bool, began:
         job_id=job_id().hex(),
         actor_id=None,
         node_id=session.node_id() if pid else None,
-        worker_id=worker_id(pid).hex() if pid else None,
+        worker_id=worker_id(*worker).hex() if pid else None,
         worker_pid=pid or None,
         error_type="TASK_EXECUTION_EXCEPTION" if failed else None,
         start_time_ms=timeline_of.wall(began) // 1000 if began else None,
@@ -154,7 +160,7 @@ def _workers() -> list[Row]:
             worker_type="WORKER",
             pid=row["pid"],
             ip=session.NODE_IP,
-            node_id=session.node_id(),
+            node_id=row["node"] or session.node_id(),
             actor_id=ActorID(row["actor"]).hex() if row["actor"] else None,
             idle=row["idle"],
         )
@@ -222,6 +228,12 @@ def available_per_node() -> dict[str, dict[str, float]]:
     """What each living node has left of each resource, by the node's id."""
     session.nodes()  # which says so if there is no session
     return node_resources.available_by_node(_park.placement_report())
+
+
+def actor_state_number(actor: bytes) -> int:
+    """How an actor is, as a number of Ray's protocol. One that the head has forgotten is dead."""
+    life = next((row["life"] for row in _describe()["actors"] if row["id"] == actor), "dead")
+    return _NUMBERS.index(_ACTOR_STATES[life])
 
 
 # --- asking -------------------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ package `park/compat/site/ray`. A second name is no copy: `sys.modules["ray.acto
 
 import importlib
 import importlib.util
+import sys
 from importlib.machinery import ModuleSpec
 
 #: Modules of park, and all below them, that have the names of Ray's: `ray.X` is `park.X`.
@@ -73,4 +74,9 @@ class _Aliasing:
 
     def exec_module(self, module):
         # The import system has just written the second name's spec into it.
+        alias = module.__spec__.name
         module.__spec__ = self._spec
+        # Importing a submodule sets an attribute of its package, which may have a function of that name by now, as `placement_group`:
+        # those that are loaded are not to be imported again.
+        for name in [name for name in sys.modules if name.startswith(f"{self._real}.")]:
+            sys.modules.setdefault(alias + name.removeprefix(self._real), sys.modules[name])

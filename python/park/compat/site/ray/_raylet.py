@@ -1,4 +1,7 @@
-"""Names of Ray's native module: ids, references, and the label of a node's id."""
+"""Names of Ray's native module: ids, references, the label of a node's id, and descriptions of functions."""
+
+import hashlib
+from typing import NamedTuple
 
 from park import ids
 from park._park import ObjectRef
@@ -6,7 +9,26 @@ from park.ids import *  # noqa: F403
 
 RAY_NODE_ID_KEY = "ray.io/node-id"
 
-__all__ = ["RAY_NODE_ID_KEY", "ObjectRef", *ids.__all__]
+__all__ = ["RAY_NODE_ID_KEY", "ObjectRef", "PythonFunctionDescriptor", *ids.__all__]
+
+
+class PythonFunctionDescriptor(NamedTuple):
+    """Which function or method is meant, as a value: equal in every process."""
+
+    module_name: str
+    function_name: str
+    class_name: str = ""
+    function_hash: str = ""
+
+    @property
+    def function_id(self):
+        """The same as an id."""
+        return ids.FunctionID(hashlib.sha256(repr(tuple(self)).encode()).digest()[: ids.FunctionID.size()])
+
+    @property
+    def repr(self):
+        """The function's full name."""
+        return ".".join(filter(None, (self.module_name, self.class_name, self.function_name)))
 
 
 def __getattr__(name):

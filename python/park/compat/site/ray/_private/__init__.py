@@ -9,11 +9,10 @@ _MODULES = frozenset(
             "client_mode_hook",
             "internal_api",
             "ray_constants",
-            "ray_option_utils",
             "services",
             "state",
         ),
-        *("utils", "worker"),
+        *("utils", "worker", "workers"),
     }
 )
 

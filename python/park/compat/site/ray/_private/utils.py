@@ -27,3 +27,10 @@ def format_error_message(exception_message, task_exception=False):
 def get_python_version():
     """This interpreter's version, as Ray compares it."""
     return ".".join(map(str, sys.version_info[:3]))
+
+
+def get_ray_doc_version():
+    """Which edition of Ray's documentation warnings point to."""
+    import ray
+
+    return f"releases-{ray.__version__}"

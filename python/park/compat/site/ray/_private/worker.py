@@ -45,6 +45,10 @@ class _CoreWorker:
         found = _context.get_task_id() if connected() else None
         return TaskID.nil() if found is None else TaskID.from_hex(found)
 
+    def object_exists(self, object_ref):
+        """Whether the object is made and not lost."""
+        return bool(_park.wait([object_ref], timeout=0)[0])
+
     def get_worker_id(self):
         return global_worker.worker_id
 

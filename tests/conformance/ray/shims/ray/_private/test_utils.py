@@ -102,3 +102,28 @@ class _BatchQueueActor(_QueueActor):
             except TimeoutError:
                 break
         return batch
+
+
+def placement_group_assert_no_leak(groups):
+    """Remove the groups; what they reserved must be free again."""
+    for group in groups:
+        ray.util.remove_placement_group(group)
+    wait_for_condition(
+        lambda: all(ray.util.placement_group_table(group).get("state") in (None, "REMOVED") for group in groups)
+    )
+    wait_for_condition(lambda: ray.available_resources().get("CPU") == ray.cluster_resources().get("CPU"))
+
+
+def get_other_nodes(cluster, exclude_head=False):
+    """The nodes of the cluster that the driver is not on; all but the head with `exclude_head`."""
+    return [node for node in cluster.list_all_nodes() if node is not cluster.head_node]
+
+
+def is_placement_group_removed(group):
+    """Whether the session has forgotten what the group reserved."""
+    return ray.util.placement_group_table(group).get("state") in (None, "REMOVED")
+
+
+def convert_actor_state(state):
+    """The name of a state of an actor, by its number in Ray's protocol."""
+    return ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING", "DEAD")[state]

@@ -1,0 +1,1 @@
+"""The program that workers run; `default_worker` imports what it imports."""
