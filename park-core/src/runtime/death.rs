@@ -238,6 +238,11 @@ impl State {
         else {
             return;
         };
+        if returns.iter().all(|id| self.store.contains(*id)) {
+            // It was done; only its record was not.
+            owned(&message, parcel).into_iter().for_each(|id| self.store.drop_hold(id));
+            return;
+        }
         let actor = *actor;
         let first = returns.first().copied();
         let tail = first.and_then(|first| tails.get(&first)).copied();
