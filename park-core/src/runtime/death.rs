@@ -240,7 +240,9 @@ impl State {
         };
         if returns.iter().all(|id| self.store.contains(*id)) {
             // It was done; only its record was not.
-            owned(&message, parcel).into_iter().for_each(|id| self.store.drop_hold(id));
+            owned(&message, parcel)
+                .into_iter()
+                .for_each(|id| self.store.drop_hold(id));
             return;
         }
         let actor = *actor;
