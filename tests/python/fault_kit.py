@@ -1,4 +1,4 @@
-"""What runs in the workers of `test_fault_table.py`: work that ends its process at a chosen step.
+"""What runs in the workers of the tests of faults: work that ends its process at a chosen step, or waits to be killed.
 
 A module of its own, so that a worker that loads it does not import the test tools with it.
 """
@@ -7,6 +7,7 @@ import asyncio
 import os
 import pickle
 import signal
+import time
 from typing import NamedTuple
 
 DATA = b"made" * 1000
@@ -105,3 +106,42 @@ class Async:
         for item in items(fuse):
             await asyncio.sleep(0)
             yield item
+
+
+def touch(path):
+    with open(path, "a") as file:
+        file.write(".")
+    return os.path.getsize(path)
+
+
+def sleeps_first(path):
+    if touch(path) == 1:
+        time.sleep(600)
+    return "second attempt"
+
+
+def yields(path):
+    yield 0
+    if touch(path) == 1:
+        time.sleep(600)
+    yield 1
+
+
+class Sleeper:
+    def pid(self):
+        return os.getpid()
+
+    def sleep_first(self, path):
+        if touch(path) == 1:
+            time.sleep(600)
+        return "second attempt"
+
+
+class AsyncSleeper:
+    async def pid(self):
+        return os.getpid()
+
+    async def sleep_first(self, path):
+        if touch(path) == 1:
+            time.sleep(600)
+        return "second attempt"

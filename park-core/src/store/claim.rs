@@ -120,6 +120,11 @@ impl Store {
         self.claim_word(id).is_some_and(|word| word & CANCELLED != 0)
     }
 
+    /// Whether the call with this first result has begun anywhere, now or in an earlier attempt.
+    pub(crate) fn has_begun(&self, id: ObjectId) -> bool {
+        self.claim_word(id).is_some_and(|word| word & CLAIMED != 0)
+    }
+
     /// The claim word of this generation.
     fn claim_word(&self, id: ObjectId) -> Option<u64> {
         let word = self.checked_slot(id).ok()?.claim.load(Ordering::Acquire);
@@ -164,7 +169,9 @@ mod tests {
         assert_eq!(store.cancel_call(result.id()), Cancel::Over);
 
         let (store, result) = promised(Work::Call);
+        assert!(!store.has_begun(result.id()));
         assert!(store.begin_call(result.id()) && !store.is_cancelled(result.id()));
+        assert!(store.has_begun(result.id()));
         assert!(matches!(store.origin(result.id()), Some(Origin::Call { runs: Some(who), .. }) if who == store.me()));
         assert!(store.begin_call(result.id()), "repeated after an exception");
         assert_eq!(store.cancel_call(result.id()), Cancel::Running);
