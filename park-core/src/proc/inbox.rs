@@ -327,6 +327,11 @@ impl Inbox {
 
     /// The job's results are sealed: its record may go, and a task is reported to the head.
     pub fn finish(&self, job: &Job) -> Result<()> {
+        if let ToWorker::Run { returns, .. } | ToWorker::Call { returns, .. } = &job.message
+            && let Some(first) = returns.first()
+        {
+            self.caller.parent_ends(*first);
+        }
         if let ToWorker::Run { task, .. } = &job.message {
             self.done(*task, job.attempt)?;
         }
