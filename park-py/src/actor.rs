@@ -189,7 +189,7 @@ pub(crate) fn call_actor<'py>(
         args,
         returns: promised.ids,
         stream: promised.stream,
-        parent: work::current(),
+        parent: work::parent(py)?,
         caller: session.me(),
         group: options.group.clone(),
         retries: options.max_task_retries,

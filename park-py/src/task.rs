@@ -233,7 +233,7 @@ pub(crate) fn submit_task<'py>(
         args,
         returns: promised.ids,
         stream: promised.stream,
-        parent: work::current(),
+        parent: work::parent(py)?,
         resources,
         place: place.map(|place| place.get().place.clone()),
         max_retries,

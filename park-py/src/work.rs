@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use park_core::ObjectId;
 use park_core::ipc::ToWorker;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::gate::{self, block};
 use crate::member;
@@ -32,6 +33,25 @@ pub(crate) struct Now {
 pub(crate) fn current() -> Option<ObjectId> {
     NOW.with_borrow(|now| now.as_ref().map(|work| work.id))
         .or_else(|| member::with(|member| *member.main_work.lock()))
+}
+
+/// As `current`, also for what a coroutine asks: an event loop serves many calls with one thread, and Python knows whose turn it is.
+pub(crate) fn parent(py: Python<'_>) -> PyResult<Option<ObjectId>> {
+    if !gate::runs_event_loop() {
+        return Ok(current());
+    }
+    static CALL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let call = CALL.get_or_try_init(py, || {
+        let module = py.import("park.runtime_context")?;
+        module.getattr("CURRENT_CALL")?.getattr("get").map(Bound::unbind)
+    })?;
+    match call.bind(py).call0()?.cast::<PyTuple>() {
+        Ok(call) => {
+            let id = call.get_item(0)?.cast_into::<PyBytes>()?;
+            Ok(id.as_bytes().try_into().ok().map(ObjectId::from_bytes))
+        }
+        Err(_) => Ok(current()),
+    }
 }
 
 /// This thread begins with the work that this message asks for. `on_main`: it runs one job of the process after another.

@@ -84,6 +84,64 @@ def test_a_driver_that_ends_by_itself(private_folders, end):
         assert_nothing_left(driver, session, files)
 
 
+IN_FLIGHT = """
+    import asyncio, time
+    context = start(num_cpus=2)
+
+    @ray.remote(num_cpus=0)
+    class Actor:
+        def __init__(self, tag):
+            pass
+
+        def wait(self, *_):
+            time.sleep(600)
+
+        def count(self):
+            yield 1
+            time.sleep(600)
+
+    @ray.remote(num_cpus=0)
+    class Async:
+        async def wait(self, *_):
+            await asyncio.sleep(600)
+
+        async def count(self):
+            yield 1
+            await asyncio.sleep(600)
+
+    @ray.remote
+    def wait(*_):
+        time.sleep(600)
+
+    @ray.remote(num_cpus=0)
+    def relay(actors):
+        ray.get([actor.wait.remote() for actor in actors for _ in range(100)])
+
+    actors = [Actor.remote(1), Actor.options(max_concurrency=4).remote(2), Async.remote(), Async.remote()]
+    homeless = Actor.options(num_cpus=1000).remote(3)
+    say(context.address_info["session"])
+    streams = [actor.count.options(num_returns="streaming").remote() for actor in (actors[1], actors[3])]
+    [ray.get(next(stream)) for stream in streams]
+    # In rings, and in the outbox: what is too much for a ring, and what has no ring yet.
+    calls = [actor.wait.remote(bytes(500)) for actor in actors for _ in range(1000)] + [homeless.wait.remote()]
+    tasks = [wait.remote() for _ in range(500)] + [wait.remote(calls[0]), relay.remote(actors)]
+    time.sleep(0.3)
+    say("in flight")
+"""
+
+
+@pytest.mark.parametrize("end", ["time.sleep(600)", "pass", "os._exit(0)", "ray.shutdown()", "raise KeyError(1)"])
+def test_a_driver_that_ends_with_calls_in_flight(private_folders, end):
+    folders, files = private_folders
+    with Driver(IN_FLIGHT + f"\n    {end}", env=folders) as driver:
+        session = driver.line()
+        assert driver.line() == "in flight"
+        if "sleep" in end:
+            os.kill(driver.pid, signal.SIGKILL)
+        driver.process.wait(20)
+        assert_nothing_left(driver, session, files)
+
+
 def test_a_driver_killed_while_its_workers_start(private_folders):
     folders, files = private_folders
     body = """

@@ -1,11 +1,13 @@
 //! Sending a call to an actor, from any process.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use crate::actor::cancel::cancelled;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ObjectId, ParticipantId};
 use crate::ipc::Outbox;
 use crate::ipc::message::{ToWorker, decode, encode, frame, unframe};
+use crate::ipc::outbox::Courier;
 use crate::ipc::parcel::{pack, pack_for_a_crowd, unpack};
 use crate::store::format::{Format, decode_error};
 use crate::store::{Place, Store};
@@ -32,25 +34,9 @@ pub struct Caller {
 impl Caller {
     /// A caller for this process.
     pub fn new(store: &Arc<Store>) -> Self {
-        let weak = Arc::downgrade(store);
-        let outbox = Outbox::new(Box::new(move |actor, record| match weak.upgrade() {
-            Some(store) if store.check_open().is_ok() => match parse(&store, record) {
-                Ok((_, message, parcel)) => {
-                    let holds = owned(&message, parcel);
-                    !matches!(
-                        deliver(&store, actor, record, returns_of(&message), &holds),
-                        Ok(Delivery::Later)
-                    )
-                }
-                // Ours, and readable when it was put here: its parcel was scribbled over since.
-                Err(_) => true,
-            },
-            // Nobody is left to answer or to ask.
-            _ => true,
-        }));
         Self {
             store: store.clone(),
-            outbox,
+            outbox: Outbox::new(Box::new(Sender(Arc::downgrade(store)))),
         }
     }
 
@@ -83,9 +69,58 @@ impl Caller {
         };
         if delivered == Delivery::Later {
             assign(&self.store, returns, self.store.me());
-            self.outbox.push(actor, record);
+            self.outbox.push(actor, parent_of(message), record);
         }
         Ok(())
+    }
+
+    /// Work of this process, known by its first result, is over: if it was cancelled with its children, calls that it made and that
+    /// were not sent yet go with it.
+    pub(crate) fn parent_ends(&self, first: ObjectId) {
+        if self.store.is_cancelled_with_children(first) {
+            self.outbox.cancel_children(first);
+        }
+    }
+}
+
+/// What the outbox does with a process's calls. Not what keeps the store.
+struct Sender(Weak<Store>);
+
+impl Sender {
+    /// The store, while somebody is left to answer or to ask.
+    fn store(&self) -> Option<Arc<Store>> {
+        self.0.upgrade().filter(|store| store.check_open().is_ok())
+    }
+}
+
+impl Courier for Sender {
+    fn deliver(&self, actor: ObjectId, record: &[u8]) -> bool {
+        let Some(store) = self.store() else { return true };
+        match parse(&store, record) {
+            Ok((_, message, parcel)) => {
+                let holds = owned(&message, parcel);
+                !matches!(
+                    deliver(&store, actor, record, returns_of(&message), &holds),
+                    Ok(Delivery::Later)
+                )
+            }
+            // Ours, and readable when it was put here: its parcel was scribbled over since.
+            Err(_) => true,
+        }
+    }
+
+    fn is_cancelled(&self, parent: ObjectId) -> bool {
+        self.store()
+            .is_some_and(|store| store.is_cancelled_with_children(parent))
+    }
+
+    fn cancel(&self, record: &[u8]) {
+        let Some(store) = self.store() else { return };
+        if let Ok((_, message, _)) = parse(&store, record)
+            && let Some(first) = returns_of(&message).first()
+        {
+            fail_call(&store, record, &cancelled(*first));
+        }
     }
 }
 
@@ -131,6 +166,14 @@ fn deliver(
 
 fn assign(store: &Store, returns: &[ObjectId], producer: ParticipantId) {
     returns.iter().for_each(|id| store.assign_producer(*id, producer));
+}
+
+fn parent_of(message: &ToWorker) -> Option<ObjectId> {
+    if let ToWorker::Call { parent, .. } = message {
+        *parent
+    } else {
+        None
+    }
 }
 
 fn returns_of(message: &ToWorker) -> &[ObjectId] {

@@ -20,9 +20,10 @@ pub fn cancelled(first: ObjectId) -> Error {
     Error::new(ErrorKind::Cancelled, format!("Task: {first} was cancelled."))
 }
 
-/// Cancels the call with this first result; `results` are those that the caller knows of. True if it runs.
-pub fn cancel_call(store: &Arc<Store>, first: ObjectId, results: &[ObjectId]) -> Result<bool> {
-    match store.cancel_call(first) {
+/// Cancels the call with this first result; `results` are those that the caller knows of. True if it runs: then it is the head's to
+/// cancel what it asked for, if that is to be.
+pub fn cancel_call(store: &Arc<Store>, first: ObjectId, results: &[ObjectId], recursive: bool) -> Result<bool> {
+    match store.cancel_call(first, recursive) {
         Cancel::Over => Ok(false),
         Cancel::Unstarted => {
             let error = cancelled(first);

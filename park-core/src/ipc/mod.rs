@@ -13,3 +13,6 @@ pub mod roster;
 
 pub use message::{Args, Payload, ToHead, ToWorker};
 pub use outbox::Outbox;
+
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;

@@ -2,7 +2,8 @@
 //!
 //! `.remote()` must not block its caller (two actors that call each other with full rings would wait for ever), so what does not
 //! fit waits here, in order per actor, and a thread that is started on first need delivers it. While a call waits here, this
-//! process is the producer of its results: if it dies, the reaper raises them.
+//! process is the producer of its results: if it dies, the reaper raises them. If the work that made it is cancelled with its children,
+//! it is cancelled here, where nobody else can see it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -12,13 +13,28 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::id::ObjectId;
 
-/// Tries to deliver one record to an actor. True when it is delivered or failed for good.
-pub(crate) type Deliver = Box<dyn Fn(ObjectId, &[u8]) -> bool + Send + Sync>;
+/// What becomes of records.
+pub(crate) trait Courier: Send + Sync {
+    /// Tries to deliver one to its actor. True when it is delivered or failed for good.
+    fn deliver(&self, actor: ObjectId, record: &[u8]) -> bool;
+    /// Whether work, known by its first result, was cancelled with what it asked for.
+    fn is_cancelled(&self, parent: ObjectId) -> bool;
+    /// Raises the results of a call that is not to be delivered.
+    fn cancel(&self, record: &[u8]);
+}
+
+/// A call that waits.
+struct Waits {
+    actor: ObjectId,
+    /// The work that made it, if that may still be cancelled with it.
+    parent: Option<ObjectId>,
+    record: Vec<u8>,
+}
 
 #[derive(Default)]
 struct Waiting {
     /// Oldest first, all actors together: per-actor order is the order of this list.
-    records: VecDeque<(ObjectId, Vec<u8>)>,
+    records: VecDeque<Waits>,
     running: bool,
     pause: Duration,
 }
@@ -33,7 +49,7 @@ const IDLE: Duration = Duration::from_millis(100);
 pub struct Outbox {
     waiting: Mutex<Waiting>,
     changed: Condvar,
-    deliver: Deliver,
+    courier: Box<dyn Courier>,
 }
 
 impl std::fmt::Debug for Outbox {
@@ -45,24 +61,25 @@ impl std::fmt::Debug for Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(deliver: Deliver) -> Arc<Self> {
+    pub(crate) fn new(courier: Box<dyn Courier>) -> Arc<Self> {
         Arc::new(Self {
             waiting: Mutex::default(),
             changed: Condvar::new(),
-            deliver,
+            courier,
         })
     }
 
     /// Whether calls to this actor already wait: a later one must then wait too.
     pub(crate) fn holds_calls_to(&self, actor: ObjectId) -> bool {
         let waiting = self.waiting.lock();
-        !waiting.records.is_empty() && waiting.records.iter().any(|(target, _)| *target == actor)
+        !waiting.records.is_empty() && waiting.records.iter().any(|call| call.actor == actor)
     }
 
-    /// Takes a record over.
-    pub(crate) fn push(self: &Arc<Self>, actor: ObjectId, record: Vec<u8>) {
+    /// Takes a record over. What work calls for after its cancellation, to clean up, is not what was cancelled with it.
+    pub(crate) fn push(self: &Arc<Self>, actor: ObjectId, parent: Option<ObjectId>, record: Vec<u8>) {
+        let parent = parent.filter(|parent| !self.courier.is_cancelled(*parent));
         let mut waiting = self.waiting.lock();
-        waiting.records.push_back((actor, record));
+        waiting.records.push_back(Waits { actor, parent, record });
         if !waiting.running {
             waiting.running = true;
             let outbox = Arc::downgrade(self);
@@ -73,6 +90,18 @@ impl Outbox {
             waiting.running = started.is_ok();
         }
         self.changed.notify_one();
+    }
+
+    /// The work with this first result, which was cancelled with its children, is over: nobody can look that up for much longer.
+    pub(crate) fn cancel_children(&self, parent: ObjectId) {
+        let mut waiting = self.waiting.lock();
+        waiting.records.retain(|call| {
+            let stays = call.parent != Some(parent);
+            if !stays {
+                self.courier.cancel(&call.record);
+            }
+            stays
+        });
     }
 
     fn run(outbox: &Weak<Self>) {
@@ -88,13 +117,20 @@ impl Outbox {
         let mut waiting = self.waiting.lock();
         let mut stuck: Vec<ObjectId> = Vec::new();
         for _ in 0..waiting.records.len() {
-            let Some((actor, record)) = waiting.records.pop_front() else {
+            let Some(call) = waiting.records.pop_front() else {
                 break;
             };
+            if call.parent.is_some_and(|parent| self.courier.is_cancelled(parent)) {
+                self.courier.cancel(&call.record);
+                continue;
+            }
             // Delivery happens under the lock: a newer call must not overtake through the direct path in between.
-            if stuck.contains(&actor) || !(self.deliver)(actor, &record) {
-                stuck.push(actor);
-                waiting.records.push_back((actor, record));
+            let is_stuck = stuck.contains(&call.actor);
+            if is_stuck || !self.courier.deliver(call.actor, &call.record) {
+                if !is_stuck {
+                    stuck.push(call.actor);
+                }
+                waiting.records.push_back(call);
             }
         }
         // What is stuck waits for another process, which cannot notify: look again, less often the longer nothing moves.

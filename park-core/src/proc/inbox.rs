@@ -358,6 +358,11 @@ impl Inbox {
         if let ToWorker::Call { method, .. } = &job.message {
             self.trace.add(method, job.began);
         }
+        if let ToWorker::Run { returns, .. } | ToWorker::Call { returns, .. } = &job.message
+            && let Some(first) = returns.first()
+        {
+            self.caller.parent_ends(*first);
+        }
         if let ToWorker::Run { task, .. } = &job.message {
             self.done(*task, job)?;
         }

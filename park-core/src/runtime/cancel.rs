@@ -1,7 +1,8 @@
 //! Cancelling: what has not begun never does, what runs is told or killed, and what it submitted goes the same way.
 //!
 //! The head cancels tasks, for it knows where each is. A call to an actor is cancelled by whoever asks (`actor/cancel.rs`); the head only
-//! looks for the calls that a cancelled task or call made.
+//! looks for the calls that a cancelled task or call made. Those that were not sent yet are cancelled by the process that keeps them
+//! (`ipc/outbox.rs`).
 
 use std::collections::{HashMap, HashSet};
 
@@ -88,7 +89,7 @@ impl State {
                 Interruption::Signal
             };
             task.cancelled = Some(how);
-            self.store.cancel_claimed(first, attempt);
+            self.store.cancel_claimed(first, attempt, recursive);
             if recursive {
                 self.cancel_children(first, force);
             }
@@ -113,7 +114,7 @@ impl State {
         }
         for (call, returns) in self.calls_of(parent) {
             // Killing an actor would end more than the call; and what cannot be told any more is ending by itself.
-            if cancel_call(&self.store, call, &returns).is_ok_and(|runs| runs) {
+            if cancel_call(&self.store, call, &returns, true).is_ok_and(|runs| runs) {
                 self.cancel_children(call, force);
             }
         }

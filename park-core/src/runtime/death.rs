@@ -110,7 +110,7 @@ impl State {
             self.remove_groups_of(id);
         }
         for record in undone {
-            self.call_lost_its_actor(&record, &tails, &mut kept);
+            self.call_lost_its_actor(&record, pid.is_some(), &tails, &mut kept);
         }
         for orphan in self.without_heirs(orphans) {
             if self.store.producer_of(orphan.id) == Some(ParticipantId::HEAD) && !kept.contains(&orphan.id) {
@@ -227,8 +227,9 @@ impl State {
         self.store.set_actor_place(id, Place::Unbound);
     }
 
-    /// A call that was queued or running. Callers are told by the rule of the actor's place; retries apply if it comes back.
-    fn call_lost_its_actor(&mut self, record: &[u8], tails: &Tails, kept: &mut HashSet<ObjectId>) {
+    /// A call that was queued or running. Callers are told by the rule of the actor's place; retries apply if it comes back. A call to
+    /// a process that never `started` costs none, unless it began after all, in one that was not announced any more.
+    fn call_lost_its_actor(&mut self, record: &[u8], started: bool, tails: &Tails, kept: &mut HashSet<ObjectId>) {
         let Ok((attempt, mut message, parcel)) = parse(&self.store, record) else {
             return;
         };
@@ -244,6 +245,13 @@ impl State {
         else {
             return;
         };
+        if returns.iter().all(|id| self.store.contains(*id)) {
+            // It was done; only its record was not.
+            owned(&message, parcel)
+                .into_iter()
+                .for_each(|id| self.store.drop_hold(id));
+            return;
+        }
         let actor = *actor;
         let first = returns.first().copied();
         let tail = first.and_then(|first| tails.get(&first)).copied();
@@ -256,7 +264,8 @@ impl State {
             self.fail_lost(record, tail, &cancelled(first));
             return;
         }
-        if self.actors.get_mut(actor).is_some() {
+        let begun = started || first.is_some_and(|first| self.store.has_begun(first));
+        if begun && self.actors.get_mut(actor).is_some() {
             if *retries == 0 {
                 let text = "the actor's process died during the call, or before it began; the actor is being restarted";
                 self.fail_lost(record, tail, &Error::new(ErrorKind::ActorUnavailable, text));
@@ -314,7 +323,7 @@ impl State {
         let undone = self.store.ring(id).unfinished().unwrap_or_default();
         let orphans = self.store.recover(id);
         for record in undone {
-            self.call_lost_its_actor(&record, &Tails::new(), &mut HashSet::new());
+            self.call_lost_its_actor(&record, true, &Tails::new(), &mut HashSet::new());
         }
         for orphan in self.without_heirs(orphans) {
             self.raise(

@@ -348,7 +348,7 @@ impl Session {
         };
         if let Origin::Call { first, .. } = origin {
             let results: Vec<ObjectId> = [object].into_iter().chain(link).collect();
-            if !cancel_call(store, first, &results)? || !recursive {
+            if !cancel_call(store, first, &results, recursive)? || !recursive {
                 return Ok(());
             }
         }

@@ -1,7 +1,7 @@
 //! The claim word of a piece of work: who runs it, and whether it is still to be run. It lies in the slot of the first result.
 //!
 //! ```text
-//! generation:32 | attempt:30 | cancelled:1 | claimed:1
+//! generation:32 | attempt:29 | with its children:1 | cancelled:1 | claimed:1
 //! ```
 //! | | task | call |
 //! |---|---|---|
@@ -10,7 +10,9 @@
 //! | takes it back, by CAS | the head, if nobody has claimed it | - |
 //! | cancels it, by CAS | the head: takes it back, or sets the bit beside `claimed` | anyone: sets the bit, whoever runs it |
 //!
-//! The bit stays: work that was cancelled is not run again. Who cancels a call that has not begun also raises its results; if it dies in
+//! Who cancels it *with its children* says so beside the bit: calls that it made and that were not sent yet see it there.
+//!
+//! The bits stay: work that was cancelled is not run again. Who cancels a call that has not begun also raises its results; if it dies in
 //! between, the actor's process does, which finds the bit instead of beginning. The generation keeps a record that lay in a blocked
 //! worker's ring while its task moved on, ended and left its slot to another task from claiming that other one.
 
@@ -22,6 +24,8 @@ use crate::sys::failpoint::fail_point;
 
 const CLAIMED: u64 = 1;
 const CANCELLED: u64 = 2;
+const CHILDREN: u64 = 4;
+const ATTEMPT_SHIFT: u32 = 3;
 
 /// What a cancellation found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +40,12 @@ pub enum Cancel {
 
 /// The claim word of an attempt that nobody has claimed.
 fn offered(id: ObjectId, attempt: u32) -> u64 {
-    u64::from(id.generation) << 32 | u64::from(attempt << 2)
+    u64::from(id.generation) << 32 | u64::from(attempt << ATTEMPT_SHIFT)
+}
+
+/// What a cancellation sets.
+fn bits(recursive: bool) -> u64 {
+    CANCELLED | if recursive { CHILDREN } else { 0 }
 }
 
 impl Slot {
@@ -74,10 +83,12 @@ impl Store {
         taken
     }
 
-    /// Tells whoever runs this attempt of a task that it is not wanted any more. False if nobody does.
-    pub(crate) fn cancel_claimed(&self, id: ObjectId, attempt: u32) -> bool {
+    /// Tells whoever runs this attempt of a task that it is not wanted any more, nor what it asked for if the cancellation is
+    /// `recursive`. False if nobody does, or was told before.
+    pub(crate) fn cancel_claimed(&self, id: ObjectId, attempt: u32, recursive: bool) -> bool {
         let running = offered(id, attempt) | CLAIMED;
-        self.exchange(id, running, running | CANCELLED)
+        let cancelled = running | bits(recursive);
+        self.exchange(id, running, cancelled) || self.exchange(id, running | CANCELLED, cancelled)
     }
 
     /// Begins the call with this first result, in the actor's worker, `runs`. False if it was cancelled: then it is not to run. A call that
@@ -97,13 +108,13 @@ impl Store {
         true
     }
 
-    /// Cancels the call with this first result, from any process.
-    pub(crate) fn cancel_call(&self, id: ObjectId) -> Cancel {
+    /// Cancels the call with this first result, from any process; with `recursive`, what it asked for, too.
+    pub(crate) fn cancel_call(&self, id: ObjectId, recursive: bool) -> Cancel {
         while let Some(word) = self.claim_word(id) {
             if word & CANCELLED != 0 {
                 return Cancel::Over;
             }
-            if self.exchange(id, word, word | CANCELLED) {
+            if self.exchange(id, word, word | bits(recursive)) {
                 fail_point!("call.cancelled");
                 return if word & CLAIMED == 0 {
                     Cancel::Unstarted
@@ -118,6 +129,16 @@ impl Store {
     /// Whether the work with this first result was cancelled while it ran.
     pub fn is_cancelled(&self, id: ObjectId) -> bool {
         self.claim_word(id).is_some_and(|word| word & CANCELLED != 0)
+    }
+
+    /// Whether that was to cancel what the work asked for, too.
+    pub(crate) fn is_cancelled_with_children(&self, id: ObjectId) -> bool {
+        self.claim_word(id).is_some_and(|word| word & CHILDREN != 0)
+    }
+
+    /// Whether the call with this first result has begun anywhere, now or in an earlier attempt.
+    pub(crate) fn has_begun(&self, id: ObjectId) -> bool {
+        self.claim_word(id).is_some_and(|word| word & CLAIMED != 0)
     }
 
     /// The claim word of this generation.
@@ -159,15 +180,18 @@ mod tests {
     #[test]
     fn a_call_is_either_begun_or_never_run() {
         let (store, result) = promised(Work::Call);
-        assert_eq!(store.cancel_call(result.id()), Cancel::Unstarted);
+        assert_eq!(store.cancel_call(result.id(), false), Cancel::Unstarted);
         assert!(!store.begin_call(result.id(), store.me()) && store.is_cancelled(result.id()));
-        assert_eq!(store.cancel_call(result.id()), Cancel::Over);
+        assert_eq!(store.cancel_call(result.id(), false), Cancel::Over);
 
         let (store, result) = promised(Work::Call);
+        assert!(!store.has_begun(result.id()));
         assert!(store.begin_call(result.id(), store.me()) && !store.is_cancelled(result.id()));
+        assert!(store.has_begun(result.id()));
         assert!(matches!(store.origin(result.id()), Some(Origin::Call { runs: Some(who), .. }) if who == store.me()));
         assert!(store.begin_call(result.id(), store.me()), "repeated after an exception");
-        assert_eq!(store.cancel_call(result.id()), Cancel::Running);
+        assert_eq!(store.cancel_call(result.id(), true), Cancel::Running);
+        assert!(store.is_cancelled_with_children(result.id()));
         assert!(
             !store.begin_call(result.id(), store.me()),
             "what was cancelled is not repeated"
@@ -179,9 +203,10 @@ mod tests {
         let (store, result) = promised(Work::Task);
         let id = result.id();
         store.offer(id, 3);
-        assert!(!store.cancel_claimed(id, 3), "nobody runs it");
-        assert!(store.claim(id, 3) && !store.cancel_claimed(id, 2));
-        assert!(store.cancel_claimed(id, 3) && store.is_cancelled(id));
+        assert!(!store.cancel_claimed(id, 3, true), "nobody runs it");
+        assert!(store.claim(id, 3) && !store.cancel_claimed(id, 2, true));
+        assert!(store.cancel_claimed(id, 3, false) && store.is_cancelled(id) && !store.is_cancelled_with_children(id));
+        assert!(store.cancel_claimed(id, 3, true) && store.is_cancelled_with_children(id));
         assert!(!store.take_back(id, 3) && !store.claim(id, 3));
     }
 }

@@ -54,4 +54,4 @@ pub use watch_list::WatchList;
 mod tests;
 
 #[cfg(all(test, shuttle))]
-mod shuttle_tests;
+pub(crate) mod shuttle_tests;

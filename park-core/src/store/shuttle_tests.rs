@@ -27,7 +27,7 @@ const OPERATIONS: usize = 8;
 /// Ids that participants have announced, with the byte that fills them.
 type Announced = Arc<ShuttleMutex<Vec<(ObjectId, u8)>>>;
 
-fn open() -> Arc<Store> {
+pub(crate) fn open() -> Arc<Store> {
     let config = Config::default()
         .capacity(1 << 20)
         .max_objects(256)
@@ -35,7 +35,7 @@ fn open() -> Arc<Store> {
     Arc::new(Store::open(&config, 7).unwrap())
 }
 
-fn join(store: &Arc<Store>, number: u16) -> Arc<Store> {
+pub(crate) fn join(store: &Arc<Store>, number: u16) -> Arc<Store> {
     let [control, arena] = store.fds().map(|fd| fd.try_clone_to_owned().unwrap());
     let id = ParticipantId(number);
     store.participant(id).state.store(participant::LIVE, Ordering::Release);
@@ -184,7 +184,7 @@ fn shuttle_each_warm_slot_of_the_dead_goes_to_one() {
 }
 
 /// How many schedules; `PARK_SHUTTLE` asks for more.
-fn schedules() -> usize {
+pub(crate) fn schedules() -> usize {
     std::env::var("PARK_SHUTTLE").map_or(400, |text| text.parse().expect("PARK_SHUTTLE is a number"))
 }
 
