@@ -118,7 +118,15 @@ pub(crate) fn ended_tasks(py: Python<'_>) -> PyResult<Vec<Ended<'_>>> {
     let row = |row: park_core::runtime::EndedRow| {
         let id = PyBytes::new(py, &row.id.to_bytes());
         let (began, ended) = (row.span.began, row.span.ended);
-        (id, row.name, (row.pid, row.participant.0), row.attempt, row.failed, began, ended)
+        (
+            id,
+            row.name,
+            (row.pid, row.participant.0),
+            row.attempt,
+            row.failed,
+            began,
+            ended,
+        )
     };
     Ok(rows.into_iter().map(row).collect())
 }

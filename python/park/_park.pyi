@@ -40,9 +40,8 @@ __all__ = [
     "create_group",
     "current_work",
     "describe_session",
-    "ended_tasks",
-    "traced_calls",
     "dtypes",
+    "ended_tasks",
     "export",
     "fetch",
     "fetch_view",
@@ -76,6 +75,7 @@ __all__ = [
     "store_stats",
     "stored_strides",
     "submit_task",
+    "traced_calls",
     "trim",
     "value_of",
     "view",
@@ -326,7 +326,7 @@ class ObjectRef:
         """
     def job_id(self, /) -> Any:
         """
-        The id of the session's job.
+        The id of the session's one job.
         """
     @classmethod
     def size(cls, /) -> int:
@@ -335,7 +335,7 @@ class ObjectRef:
         """
     def task_id(self, /) -> Any:
         """
-        The id of the task whose first result this is.
+        The id of the task or call that is to make it; of one that is made, as if it were the first result of its maker.
         """
 
 @final
@@ -513,8 +513,9 @@ class WeakActor:
     """
     The id of an actor, without a part in keeping it alive.
     """
-    def __eq__(self, other: object, /) -> bool: ...
+    def __eq__(self, value: object, /) -> bool: ...
     def __hash__(self, /) -> int: ...
+    def __ne__(self, value: object, /) -> bool: ...
     def __new__(cls, /, id: bytes) -> WeakActor: ...
     def __reduce__(self, /) -> tuple[Any, tuple[bytes]]: ...
     def __repr__(self, /) -> str: ...
@@ -615,14 +616,9 @@ def dtypes() -> list[tuple[str, int, int]]:
     Every element type of the store: `(name, DLPack code, bits)`.
     """
 
-def ended_tasks() -> list[tuple[bytes, str, int, int, bool, int, int]]:
+def ended_tasks() -> list[tuple[bytes, str, tuple[int, int], int, bool, int, int]]:
     """
     Tasks of the session that ended lately, oldest first.
-    """
-
-def traced_calls() -> list[tuple[str, int, int]]:
-    """
-    The calls that this worker process finished last: method, begin and end in microseconds. Nothing elsewhere.
     """
 
 def export(pickled: Any) -> ObjectRef:
@@ -676,10 +672,7 @@ def init(
     """
 
 def init_threads(
-    node_name: str,
-    labels: dict[str, str],
-    resources: dict[str, SupportsFloat | SupportsIndex],
-    store: Incomplete,
+    node_name: str, labels: dict[str, str], resources: dict[str, SupportsFloat | SupportsIndex], store: Incomplete
 ) -> str:
     """
     Opens a session whose workers are threads of this process and returns its address.
@@ -822,6 +815,11 @@ def submit_task(
 ) -> list:
     """
     Submits a task; returns references to its results, or to the result and the first link of its stream.
+    """
+
+def traced_calls() -> list[tuple[str, int, int]]:
+    """
+    The calls that this worker process finished last: method, begin and end in microseconds. Nothing elsewhere.
     """
 
 def trim() -> int:

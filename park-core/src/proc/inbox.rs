@@ -401,6 +401,7 @@ impl Inbox {
         };
         let (attempt, began, ended) = (job.attempt, job.began, clock::now_us());
         let span = Span { began, ended };
-        self.store.send_head_as(self.me, ToHead::Done { task, attempt, span }, hungry)
+        self.store
+            .send_head_as(self.me, ToHead::Done { task, attempt, span }, hungry)
     }
 }

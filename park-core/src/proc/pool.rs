@@ -155,9 +155,7 @@ impl WorkerPool {
     }
 
     fn last_idle(&self, fits: impl Fn(&Worker) -> bool) -> Option<usize> {
-        self.idle
-            .iter()
-            .rposition(|id| self.workers.get(id).is_some_and(&fits))
+        self.idle.iter().rposition(|id| self.workers.get(id).is_some_and(&fits))
     }
 
     /// The worker has nothing to do.

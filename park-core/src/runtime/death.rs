@@ -378,7 +378,12 @@ impl State {
     pub(super) fn start_workers(&mut self) -> crate::error::Result<()> {
         let Some(setup) = &mut self.setup else { return Ok(()) };
         let prestart = setup.prestart;
-        self.spawner = Some(Spawner::start(&mut setup.source, &self.store, &self.head, &self.caller)?);
+        self.spawner = Some(Spawner::start(
+            &mut setup.source,
+            &self.store,
+            &self.head,
+            &self.caller,
+        )?);
         for _ in 0..prestart {
             self.spawn(Role::Tasks)?;
         }

@@ -83,7 +83,12 @@ pub(super) enum Spawner {
 }
 
 impl Spawner {
-    pub(super) fn start(source: &mut WorkerSource, store: &Store, head: &Weak<Head>, caller: &Arc<Caller>) -> Result<Self> {
+    pub(super) fn start(
+        source: &mut WorkerSource,
+        store: &Store,
+        head: &Weak<Head>,
+        caller: &Arc<Caller>,
+    ) -> Result<Self> {
         Ok(match source {
             WorkerSource::Processes(command) => Self::Zygote(Zygote::start(command, store.fds())?),
             WorkerSource::Threads(host) => Self::Threads {
