@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import os
-import sys
 import tempfile
 import warnings
 from typing import Any
@@ -47,7 +46,6 @@ class RuntimeContext(Assigned):
 
     def get_temp_dir(self) -> str:
         """Where temporary files belong. A session has no folder of its own."""
-        import tempfile
 
         return tempfile.gettempdir()
 

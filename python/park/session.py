@@ -256,6 +256,8 @@ def _new_namespace() -> str:
     """A namespace that nobody else has."""
     digits = os.urandom(16).hex()
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
 def _open_with_threads(
     first: tuple[str, dict[str, str], dict[str, Any]],
     namespace: str,

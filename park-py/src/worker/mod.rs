@@ -117,7 +117,10 @@ impl Worker {
     /// Runs jobs until the worker is told to end.
     fn live(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let ended = self.serve(py);
-        self.shut_actor_down(py)?;
+        // A worker thread that was killed is a thread still, but its actor has ended.
+        if member::step(|| Ok(())).is_ok() {
+            self.shut_actor_down(py)?;
+        }
         ended
     }
 
