@@ -11,6 +11,7 @@ from typing import Any
 
 from park import _park, session, signature
 from park.actor import TRACE, ActorMethod
+from park.here import HERE
 
 #: How long actors may take to answer.
 _PATIENCE = 2.0
@@ -57,9 +58,7 @@ def _traces() -> list[tuple[dict[str, Any], tuple[int, list[tuple[str, int, int]
 
 def _own_actor() -> bytes | None:
     """The actor that asks, which cannot answer meanwhile."""
-    from park import worker
-
-    return None if worker.actor is None else worker.actor[0]
+    return None if HERE.facts.actor is None else HERE.facts.actor[0]
 
 
 def _answer(ref: Any) -> Any:
