@@ -27,7 +27,7 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     session.require()
     events = [
         _event("task", name, pid, began, ended, {"task_id": first.hex(), "attempt": attempt, "failed": failed})
-        for first, name, pid, attempt, failed, began, ended in _park.ended_tasks()
+        for first, name, (pid, _), attempt, failed, began, ended in _park.ended_tasks()
         if began
     ]
     for row, (pid, calls) in _traces():
