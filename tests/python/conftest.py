@@ -39,6 +39,10 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "park_only: promised by park, not by Ray; skipped when the suite runs on Ray")
     config.addinivalue_line("markers", "process_only(reason): needs workers that are processes; skipped in thread mode")
     config.addinivalue_line("markers", "slow: takes more than about five seconds")
+    if helpers.THREADED:
+        # A session's end interrupts its worker threads wherever they are: also where Python can only print an exception.
+        ignored = "ignore:Exception ignored in. <function WeakValueDictionary:pytest.PytestUnraisableExceptionWarning"
+        config.getini("filterwarnings").append(ignored)
     if helpers.ON_RAY:
         # Ray warns about its own future on import and init; those warnings are not ours to fail on.
         config.getini("filterwarnings")[:] = ["default"]

@@ -99,6 +99,7 @@ def test_by_name_in_a_namespace(session):
     ends("spaced", "other")
 
 
+@pytest.mark.process_only("kills its process")
 def test_it_comes_back_after_its_process_died(session):
     counter = Counter.options(name="again", lifetime="detached", max_restarts=1, max_task_retries=1).remote()
     pid = ray.get(counter.pid.remote())

@@ -113,6 +113,7 @@ def test_no_gpus_no_type(tmp_path):
     assert machine.gpu_type(str(tmp_path / "missing")) is None
 
 
+@pytest.mark.process_only("looks at processes and their environment")
 def test_work_without_a_gpu_shares_no_process_with_work_that_has_one(fresh):
     fresh(num_cpus=1, num_gpus=1)
 
@@ -148,6 +149,7 @@ def test_a_worker_of_the_other_kind_makes_room(fresh):
     ray.get([hold.remote(0) for _ in range(8)], timeout=SOON)
 
 
+@pytest.mark.process_only("looks at processes and their environment")
 def test_work_without_a_gpu_may_be_shown_none(fresh, monkeypatch):
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     fresh(num_cpus=1, num_gpus=1)

@@ -420,6 +420,7 @@ def test_a_balancer_takes_two_small_calls_a_request(session):
 # --- failures --------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process_only("kills its process")
 def test_failures_are_told_apart(session):
     class Transient(ConnectionError):
         pass
@@ -455,6 +456,7 @@ def test_failures_are_told_apart(session):
     assert issubclass(system.GetTimeoutError, TimeoutError) and issubclass(system.ObjectStoreFullError, system.RayError)
 
 
+@pytest.mark.process_only("kills its process")
 def test_calls_go_on_after_a_restart_without_end(session):
     @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
     class Environment:

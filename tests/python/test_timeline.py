@@ -120,6 +120,7 @@ def test_tasks_that_ended_are_listed(session):
     assert summary == {"FINISHED": 1, "FAILED": 1}
 
 
+@pytest.mark.process_only("kills its process")
 def test_a_task_whose_worker_died_has_failed(session):
     @ray.remote(max_retries=0)
     def die():

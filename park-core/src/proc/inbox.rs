@@ -6,6 +6,7 @@
 //!
 //! | lock | protects | while it is held, these may be taken |
 //! |---|---|---|
+//! | `turn` | who takes jobs | all of the below, and what `place` and `take` do |
 //! | `state` | what was read and not handed out yet | `reader`, the store's lanes |
 //! | the transfer lane of the journal (in `Store::finish`) | which record is being finished | `reader` |
 //! | `reader` | the ring's read position and its tail | the ring's own lock |
@@ -78,6 +79,8 @@ pub struct Inbox {
     reader: Mutex<RingReader>,
     state: Mutex<State>,
     attendance: Attendance,
+    /// Held from taking a call until it is in its lane's queue: two threads that take calls in turns must not overtake each other.
+    turn: Mutex<()>,
     /// Nothing more is to be taken. Set by any thread of the process, read by the one that takes jobs.
     stopped: AtomicBool,
     trace: Trace,
@@ -110,12 +113,23 @@ impl Inbox {
             reader: Mutex::new(RingReader::new(store.ring(me))),
             state: Mutex::new(state),
             attendance: Attendance::default(),
+            turn: Mutex::new(()),
             stopped: AtomicBool::new(false),
         }
     }
 
     /// Blocks until there is something to do. `None` once the inbox was stopped.
     pub fn next(&self, interrupt: Interrupt<'_>) -> Result<Option<Job>> {
+        self.next_left(interrupt, &mut Some)
+    }
+
+    /// As [`next`](Self::next), for a thread that passes some jobs on: `place` gets each, and what it gives back is for the caller. What
+    /// it keeps is in its place before another thread takes a job.
+    pub fn next_left(
+        &self,
+        interrupt: Interrupt<'_>,
+        place: &mut dyn FnMut(Job) -> Option<Job>,
+    ) -> Result<Option<Job>> {
         let bell = &self.store.participant(self.me).doorbell;
         loop {
             let ticket = bell.ticket();
@@ -125,8 +139,14 @@ impl Inbox {
             if self.attendance.wait(interrupt)? {
                 continue;
             }
-            if let Some(job) = self.poll()? {
-                return Ok(Some(job));
+            let taken = {
+                let _turn = self.turn.lock();
+                self.poll()?.map(&mut *place)
+            };
+            match taken {
+                Some(Some(job)) => return Ok(Some(job)),
+                Some(None) => continue,
+                None => {}
             }
             if self.spin.look(|| bell.rung_since(ticket)) {
                 continue;
@@ -172,6 +192,7 @@ impl Inbox {
             let ticket = bell.ticket();
             if ticket != *seen {
                 *seen = ticket;
+                let _turn = self.turn.lock();
                 while let Some(job) = self.poll()? {
                     if !matches!(job.message, ToWorker::Call { .. } | ToWorker::Cancel { .. }) {
                         // The last thing that this process is told, and for the thread in `next`.

@@ -164,17 +164,10 @@ impl Worker {
 
     /// The next job for the main thread. Calls that belong to a lane are passed there on the way, without the interpreter.
     fn next(&self, interrupt: &mut dyn FnMut() -> park_core::Result<()>) -> park_core::Result<Option<Job>> {
-        let inbox = self.inbox()?;
-        while let Some(job) = inbox.next(interrupt)? {
-            let left = match self.actor.get() {
-                Some(actor) => actor.place(self, job),
-                None => Some(job),
-            };
-            if left.is_some() {
-                return Ok(left);
-            }
-        }
-        Ok(None)
+        self.inbox()?.next_left(interrupt, &mut |job| match self.actor.get() {
+            Some(actor) => actor.place(self, job),
+            None => Some(job),
+        })
     }
 
     /// Runs one job. False if the process is to end. An error is one of the process, not of user code.
