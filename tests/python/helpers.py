@@ -118,6 +118,29 @@ def kill(pid):
     wait_until(lambda: not alive(pid), 10)
 
 
+def signal_if_there(pid, number):
+    """For a worker that may just be ending."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def submit_to_the_stopped(submit):
+    """Submit work while every worker is stopped: what it is to be waited for by, and the processes.
+
+    A worker that was just starting may take it all the same; then it is stopped too, and the work submitted again.
+    """
+    stopped = set()
+    while True:
+        for pid in set(ray.runtime_stats()["workers_alive_pids"]) - stopped:
+            signal_if_there(pid, signal.SIGSTOP)
+            stopped.add(pid)
+        answer = submit()
+        if not ray.wait([answer], timeout=0.2)[0]:
+            return answer, stopped
+
+
 def fresh_python(program, **options):
     """Run a program in an interpreter of its own; what it printed. It must end well."""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=SOON + 30, **options)

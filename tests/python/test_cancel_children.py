@@ -11,7 +11,7 @@ import time
 import park as ray
 import pytest
 from fault_kit import DATA, Argument, Fuse, body
-from helpers import SOON, audit, wait_until
+from helpers import SOON, audit, signal_if_there, submit_to_the_stopped, wait_until
 from park.exceptions import GetTimeoutError, TaskCancelledError, WorkerCrashedError
 
 SESSION = {"num_cpus": 2}
@@ -202,24 +202,22 @@ def test_a_call_made_after_the_cancellation_is_not_cancelled(tmp_path):
 def test_force_meets_a_task_at_each_of_its_steps(tmp_path, step):
     work = ray.remote(max_retries=3)(body)
     fuse = Fuse(str(tmp_path / "there"), step, "wait")
-    stopped = []
+    stopped = ()
     if step == "queued":
-        ray.get(work.remote(fuse), timeout=SOON)
-        stopped = ray.runtime_stats()["workers_alive_pids"]
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
-    ref = work.remote(Argument(fuse))
+        ref, stopped = submit_to_the_stopped(lambda: work.remote(Argument(fuse)))
+    else:
+        ref = work.remote(Argument(fuse))
     if step == "idle":
         ray.get(ref, timeout=SOON)
     elif step != "queued":
         wait_until(lambda: fuse.count() == 1)
     ray.cancel(ref, force=True)
+    for pid in stopped:
+        signal_if_there(pid, signal.SIGCONT)
     if step in ("sealed", "idle"):
         assert ray.get(ref, timeout=SOON) == DATA
     else:
         with pytest.raises((TaskCancelledError, WorkerCrashedError)):
             ray.get(ref, timeout=SOON)
-    for pid in stopped:
-        os.kill(pid, signal.SIGCONT)
     assert ray.get(work.remote(Fuse(fuse.path, "never", "wait")), timeout=SOON) == DATA
     assert fuse.count() == (step not in ("queued", "idle"))

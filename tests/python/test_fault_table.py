@@ -26,13 +26,14 @@ A task that no process had begun costs no attempt. `tests/crash` kills processes
 those of the worker's Python side, in all its modes. After each case everything must add up: `unharmed`.
 """
 
+import functools
 import os
 import signal
 
 import park as ray
 import pytest
 from fault_kit import DATA, Argument, Async, Fuse, Plain, body, items
-from helpers import ON_RAY, SOON, alive, audit, wait_until
+from helpers import ON_RAY, SOON, alive, audit, signal_if_there, submit_to_the_stopped, wait_until
 from park.exceptions import ActorDiedError, ActorUnavailableError, WorkerCrashedError
 
 SESSION = {"num_cpus": 2}
@@ -112,14 +113,9 @@ def everything(streams):
     return ["first", DATA, "last"] if streams else DATA
 
 
-def stop(pids):
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-
-
 def kill_all(pids):
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        signal_if_there(pid, signal.SIGKILL)
 
 
 def fuses(tmp_path, step):
@@ -146,16 +142,12 @@ def attempts(step, streams, again):
 def test_a_task(tmp_path, step, function, retries):
     streams = function is generator_task
     for fuse in fuses(tmp_path, step):
-        pids = ray.runtime_stats()["workers_alive_pids"]
+        submitted = functools.partial(function.options(max_retries=retries).remote, Argument(fuse))
         if step == "queued":
-            ray.get(task.remote(Argument(fuse)), timeout=SOON)
-            pids = ray.runtime_stats()["workers_alive_pids"]
-            stop(pids)
-        answer = function.options(max_retries=retries).remote(Argument(fuse))
-        if step == "queued":
-            with pytest.raises(ray.exceptions.GetTimeoutError):
-                ray.get(answer if not streams else answer.completed(), timeout=0.05)
+            answer, pids = submit_to_the_stopped(submitted)
             kill_all(pids)
+        else:
+            answer = submitted()
         if step in ("queued", "idle") or retries or (step == "sealed" and not streams):
             assert taken(answer) == everything(streams)
         elif streams:
@@ -187,7 +179,7 @@ def test_a_call(tmp_path, step, streams, mode, policy):
         if mode.endswith("grouped"):
             method = method.options(concurrency_group="io")
         if step == "queued":
-            stop([pid])
+            os.kill(pid, signal.SIGSTOP)
         answer = method.remote(Argument(fuse))
         if step == "queued":
             kill_all([pid])

@@ -280,6 +280,13 @@ pub enum ToHead {
         /// Whether to cancel the work that it submitted, too.
         recursive: bool,
     },
+    /// Cancel what a call submitted that was cancelled while it ran. By the time that this is read it may be over.
+    CancelChildren {
+        /// Its first result (no hold).
+        parent: ObjectId,
+        /// Whether to kill the processes that run tasks.
+        force: bool,
+    },
     /// This worker has run as many tasks of one function as it may: it ends, and is to be sent no more.
     Leave,
     /// How is scheduling going? Answered by sealing `reply` with encoded statistics.
@@ -329,6 +336,7 @@ impl ToHead {
             | Self::KillActor { .. }
             | Self::Free { .. }
             | Self::Cancel { .. }
+            | Self::CancelChildren { .. }
             | Self::Leave
             | Self::Blocked
             | Self::Unblocked => Vec::new(),

@@ -12,10 +12,14 @@
 //! No job is overlooked: what came before `leave` and was not seen is found by the sleeper, which looks after it was told of the
 //! leaving; what comes later rings the sleeper, who either sleeps on the doorbell or will look before it does.
 
+#[cfg(not(loom))]
 use parking_lot::{Condvar, Mutex};
 
+#[cfg(loom)]
+use loom::sync::{Condvar, Mutex};
+
 use crate::error::Result;
-use crate::store::{Interrupt, TICK};
+use crate::store::Interrupt;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// See the module's documentation.
@@ -53,7 +57,7 @@ impl Attendance {
         if self.attended.load(Ordering::Relaxed) {
             return true;
         }
-        let mut state = self.state.lock();
+        let mut state = lock(&self.state);
         state.attended = !state.over;
         self.attended.store(state.attended, Ordering::Relaxed);
         state.attended
@@ -70,7 +74,7 @@ impl Attendance {
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.state.lock();
+        let mut state = lock(&self.state);
         change(&mut state);
         self.attended.store(state.attended, Ordering::Relaxed);
         self.left.notify_all();
@@ -81,14 +85,152 @@ impl Attendance {
         if !self.attended.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let mut state = self.state.lock();
+        let mut state = lock(&self.state);
         while state.attended {
-            if self.left.wait_for(&mut state, TICK).timed_out() {
-                drop(state);
-                interrupt()?;
-                state = self.state.lock();
-            }
+            state = match told(&self.left, state) {
+                Some(state) => state,
+                None => {
+                    interrupt()?;
+                    lock(&self.state)
+                }
+            };
         }
         Ok(true)
+    }
+}
+
+#[cfg(not(loom))]
+fn lock(state: &Mutex<State>) -> parking_lot::MutexGuard<'_, State> {
+    state.lock()
+}
+
+/// Sleeps until something changes. `None` after a while.
+#[cfg(not(loom))]
+fn told<'a>(
+    left: &Condvar,
+    mut state: parking_lot::MutexGuard<'a, State>,
+) -> Option<parking_lot::MutexGuard<'a, State>> {
+    let timed_out = left.wait_for(&mut state, crate::store::TICK).timed_out();
+    (!timed_out).then_some(state)
+}
+
+#[cfg(loom)]
+fn lock(state: &Mutex<State>) -> loom::sync::MutexGuard<'_, State> {
+    state.lock().expect("no thread panics while it holds the lock")
+}
+
+/// As above; the while is not modelled, so that a sleeper whom nobody tells shows up as a deadlock.
+#[cfg(loom)]
+fn told<'a>(left: &Condvar, state: loom::sync::MutexGuard<'a, State>) -> Option<loom::sync::MutexGuard<'a, State>> {
+    Some(left.wait(state).expect("no thread panics while it holds the lock"))
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::store::never;
+    use crate::sync::Doorbell;
+    use crate::sync::atomic::AtomicUsize;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// Jobs that have come, and how many of them were taken.
+    struct World {
+        attendance: Attendance,
+        bell: Doorbell,
+        jobs: AtomicUsize,
+        taken: AtomicUsize,
+    }
+
+    impl World {
+        fn new() -> Arc<Self> {
+            Arc::new(Self {
+                attendance: Attendance::default(),
+                bell: Doorbell::new(),
+                jobs: AtomicUsize::new(0),
+                taken: AtomicUsize::new(0),
+            })
+        }
+
+        fn send(&self) {
+            self.jobs.fetch_add(1, Ordering::Release);
+            self.bell.ring();
+        }
+
+        /// Takes what has come.
+        fn look(&self) {
+            let came = self.jobs.swap(0, Ordering::AcqRel);
+            self.taken.fetch_add(came, Ordering::AcqRel);
+        }
+
+        /// As `Inbox::next`, until so many were taken by anybody, or the inbox is stopped.
+        fn sleeper(&self, until: usize, stopped: &AtomicBool) {
+            loop {
+                let ticket = self.bell.ticket();
+                if stopped.load(Ordering::Acquire) {
+                    return;
+                }
+                if self.attendance.wait(&mut never).unwrap() {
+                    continue;
+                }
+                self.look();
+                if self.taken.load(Ordering::Acquire) >= until {
+                    return;
+                }
+                self.bell.wait(ticket, None);
+            }
+        }
+
+        /// As `Inbox::attend`, and then to sleep in epoll.
+        fn attends_once(&self) {
+            if self.attendance.attend() {
+                self.look();
+                self.attendance.leave();
+            }
+        }
+    }
+
+    /// A job comes at any moment of an attendance: somebody takes it. If nobody did, the sleeper would sleep for ever.
+    #[test]
+    fn loom_attendance_overlooks_no_job() {
+        loom::model(|| {
+            let world = World::new();
+            let attendant = {
+                let world = world.clone();
+                thread::spawn(move || {
+                    world.attends_once();
+                    // The sleeper may be asleep on the doorbell of a job that was taken here: it is rung once more to look and end.
+                    world.bell.ring();
+                })
+            };
+            let sender = {
+                let world = world.clone();
+                thread::spawn(move || world.send())
+            };
+            world.sleeper(1, &AtomicBool::new(false));
+            attendant.join().unwrap();
+            sender.join().unwrap();
+            assert_eq!(world.taken.load(Ordering::Acquire), 1);
+        });
+    }
+
+    /// Whoever stops the inbox reaches the sleeper, also one that stays away from the doorbell.
+    #[test]
+    fn loom_attendance_ends_for_the_sleeper() {
+        loom::model(|| {
+            let shared = Arc::new((World::new(), AtomicBool::new(false)));
+            let stopper = {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    shared.0.attendance.attend();
+                    shared.1.store(true, Ordering::Release);
+                    shared.0.attendance.end();
+                    shared.0.bell.ring();
+                    assert!(!shared.0.attendance.attend());
+                })
+            };
+            shared.0.sleeper(1, &shared.1);
+            stopper.join().unwrap();
+        });
     }
 }

@@ -50,16 +50,12 @@ impl Families {
 }
 
 impl State {
-    /// Cancels the task that is to make `object`; of a call, only what it submitted. What is made already, or by nobody, stays.
+    /// Cancels the task that is to make `object`. What is made already, or by nobody, stays.
     pub(super) fn cancel(&mut self, object: ObjectId, force: bool, recursive: bool) {
-        match self.store.origin(object) {
-            Some(Origin::Task { first, .. }) => {
-                if let Some(id) = self.task_of(first) {
-                    self.cancel_task(id, force, recursive);
-                }
-            }
-            Some(Origin::Call { first, .. }) if recursive => self.cancel_children(first, force),
-            _ => {}
+        if let Some(Origin::Task { first, .. }) = self.store.origin(object)
+            && let Some(id) = self.task_of(first)
+        {
+            self.cancel_task(id, force, recursive);
         }
     }
 
@@ -108,7 +104,8 @@ impl State {
         }
     }
 
-    fn cancel_children(&mut self, parent: ObjectId, force: bool) {
+    /// Cancels what this task or call submitted. It was cancelled itself, and may have ended by that.
+    pub(super) fn cancel_children(&mut self, parent: ObjectId, force: bool) {
         for child in self.families.of(parent) {
             self.cancel_task(child, force, true);
         }

@@ -261,6 +261,15 @@ impl Head {
         Ok(())
     }
 
+    /// Cancels what a call submitted that was cancelled while it ran.
+    pub fn cancel_children(&self, parent: ObjectId, force: bool) -> Result<()> {
+        let mut state = self.lock();
+        state.drain()?;
+        state.cancel_children(parent, force);
+        state.pump();
+        Ok(())
+    }
+
     /// Handle and class of the actor with this namespace and name.
     pub fn find_actor(&self, name: &(String, String)) -> Result<(ObjectRef, ObjectRef)> {
         let mut state = self.lock();
@@ -410,6 +419,7 @@ impl State {
                 force,
                 recursive,
             } => self.cancel(object, force, recursive),
+            ToHead::CancelChildren { parent, force } => self.cancel_children(parent, force),
             ToHead::Leave => self.worker_leaves(from),
             ToHead::Blocked => self.worker_blocked(from),
             ToHead::Unblocked => self.worker_unblocked(from),

@@ -351,6 +351,10 @@ impl Session {
             if !cancel_call(store, first, &results, recursive)? || !recursive {
                 return Ok(());
             }
+            return match &self.inner.role {
+                Role::Head { head, .. } => head.cancel_children(first, force),
+                _ => store.send_head(ToHead::CancelChildren { parent: first, force }, true),
+            };
         }
         match self.own_head() {
             Some(head) => head.cancel(object, force, recursive),
