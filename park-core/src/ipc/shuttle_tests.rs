@@ -66,9 +66,9 @@ fn send(store: &Arc<Store>) {
 fn end(store: &Arc<Store>, reader: &mut RingReader, position: Position, named: &[ObjectId]) {
     let position = reader.settle(position);
     let mark = |ring: Ring<'_>| reader.finish(ring, position);
-    store.finish(position, named, mark).unwrap();
+    store.finish(store.me(), position, named, mark).unwrap();
     if reader.is_held_up(store.ring(store.me())) {
-        store.carry(reader).unwrap();
+        store.carry(store.me(), reader).unwrap();
     }
 }
 
