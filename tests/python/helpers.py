@@ -6,6 +6,7 @@ Nothing here is used inside a remote function: those must not depend on the path
 
 import gc
 import os
+import pathlib
 import queue
 import signal
 import subprocess
@@ -126,6 +127,20 @@ def signal_if_there(pid, number):
         pass
 
 
+def stop(pid):
+    """SIGSTOP, and wait until each thread of the process has stopped: until then it may answer. It may also just be ending."""
+
+    def stands_still():
+        try:
+            threads = [f"/proc/{pid}/task/{thread}/stat" for thread in os.listdir(f"/proc/{pid}/task")]
+            return all(pathlib.Path(path).read_text().rpartition(")")[2].split()[0] in "tTZX" for path in threads)
+        except (FileNotFoundError, ProcessLookupError):
+            return not os.path.exists(f"/proc/{pid}")
+
+    signal_if_there(pid, signal.SIGSTOP)
+    wait_until(stands_still)
+
+
 def submit_to_the_stopped(submit):
     """Submit work while every worker is stopped: what it is to be waited for by, and the processes.
 
@@ -134,7 +149,7 @@ def submit_to_the_stopped(submit):
     stopped = set()
     while True:
         for pid in set(ray.runtime_stats()["workers_alive_pids"]) - stopped:
-            signal_if_there(pid, signal.SIGSTOP)
+            stop(pid)
             stopped.add(pid)
         answer = submit()
         if not ray.wait([answer], timeout=0.2)[0]:

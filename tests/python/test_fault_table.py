@@ -33,7 +33,7 @@ import signal
 import park as ray
 import pytest
 from fault_kit import DATA, Argument, Async, Fuse, Plain, body, items
-from helpers import ON_RAY, SOON, alive, audit, signal_if_there, submit_to_the_stopped, wait_until
+from helpers import ON_RAY, SOON, alive, audit, signal_if_there, stop, submit_to_the_stopped, wait_until
 from park.exceptions import ActorDiedError, ActorUnavailableError, WorkerCrashedError
 
 SESSION = {"num_cpus": 2}
@@ -179,7 +179,7 @@ def test_a_call(tmp_path, step, streams, mode, policy):
         if mode.endswith("grouped"):
             method = method.options(concurrency_group="io")
         if step == "queued":
-            os.kill(pid, signal.SIGSTOP)
+            stop(pid)
         answer = method.remote(Argument(fuse))
         if step == "queued":
             kill_all([pid])

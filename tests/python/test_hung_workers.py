@@ -6,7 +6,7 @@ import time
 
 import park as ray
 import pytest
-from helpers import SHUTDOWN_SECONDS, SOON, alive, processes_with, wait_until, wait_until_gone
+from helpers import SHUTDOWN_SECONDS, SOON, alive, processes_with, stop, wait_until, wait_until_gone
 from park.exceptions import ActorDiedError, GetTimeoutError, TaskCancelledError, WorkerCrashedError
 
 pytestmark = pytest.mark.park_only
@@ -45,7 +45,7 @@ def hung(request, fresh):
     class_, options = MODES[request.param]
     actor = ray.remote(class_).options(**options).remote()
     pid = ray.get(actor.pid.remote(), timeout=SOON)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     return actor, pid
 
 
@@ -115,7 +115,7 @@ def hung_task(fresh, tmp_path):
     wait_until(lambda: os.path.exists(path))
     with open(path) as file:
         pid = int(file.read())
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     return ref, pid
 
 
@@ -160,7 +160,7 @@ def test_a_hung_zygote_starts_nobody_until_it_goes_on(fresh):
     actor = ray.remote(Plain).remote()
     assert ray.get(actor.add.remote(1, 2), timeout=SOON) == 3
     zygote = ray.runtime_stats()["zygote_pid"]
-    os.kill(zygote, signal.SIGSTOP)
+    stop(zygote)
     late = ray.remote(Plain).remote()
     call = late.add.remote(2, 3)
     times_out(call)
@@ -174,7 +174,7 @@ def test_a_hung_zygote_ends_with_the_session_and_its_workers_too(fresh):
     fresh(num_cpus=2)
     actor = ray.remote(Plain).remote()
     pids = [ray.get(actor.pid.remote(), timeout=SOON), ray.runtime_stats()["zygote_pid"]]
-    os.kill(pids[1], signal.SIGSTOP)
+    stop(pids[1])
     late = ray.remote(Plain).remote().pid.remote()
     ray.shutdown()
     assert not wait_until_gone(lambda: [pid for pid in pids if alive(pid)], SHUTDOWN_SECONDS)
@@ -188,7 +188,7 @@ def test_everything_hangs_at_once(fresh):
     ray.get([actor.pid.remote() for actor in actors], timeout=SOON)
     mine = [found.pid for found in processes_with("PARK_TEST_TOKEN", os.environ["PARK_TEST_TOKEN"])]
     for pid in mine:
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
     calls = [actor.add.remote(1, 2) for actor in actors] + [ray.remote(lambda: 1).remote()]
     for call in calls:
         times_out(call)

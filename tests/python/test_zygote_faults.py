@@ -1,13 +1,12 @@
 """The zygote dies: every worker dies with it, their work is repeated or raised by its policy, and another zygote forks the next ones."""
 
 import os
-import signal
 import time
 
 import park as ray
 import pytest
 from fault_kit import AsyncSleeper, Sleeper, sleeps_first, yields
-from helpers import SOON, alive, kill, wait_until
+from helpers import SOON, alive, kill, stop, wait_until
 from park.exceptions import ActorDiedError, ActorUnavailableError, RayError, WorkerCrashedError
 
 pytestmark = pytest.mark.park_only
@@ -79,7 +78,7 @@ def test_it_is_killed_before_it_forks_what_it_was_asked_for(fresh):
     first_comers = [ray.remote(Sleeper).options(num_cpus=0).remote() for _ in range(3)]
     ray.get([actor.pid.remote() for actor in first_comers], timeout=SOON)
     first = zygote()
-    os.kill(first, signal.SIGSTOP)
+    stop(first)
     # None of them had begun: no policy is asked.
     actors = [ray.remote(class_).remote() for class_ in (Sleeper, AsyncSleeper)]
     calls = [actor.pid.remote() for actor in actors]
