@@ -195,14 +195,7 @@ impl Pool {
     /// # Errors
     /// `InvalidArgument` for an id that is none of the pool's or a tenant that is unknown, `TableFull` if a count would overflow.
     pub fn touch(&mut self, blocks: &[BlockId], tenant: TenantId) -> Result<()> {
-        if tenant.0 as usize >= self.tenants.len() {
-            bail!(
-                InvalidArgument,
-                "tenant {} is unknown: there are {}",
-                tenant.0,
-                self.tenants.len()
-            );
-        }
+        self.check_tenant(tenant)?;
         for block in blocks {
             self.check(*block)?;
         }
@@ -534,6 +527,19 @@ impl Pool {
                 group: self.groups[block.at()],
             });
         }
+    }
+
+    /// Whether it is one of the pool's tenants.
+    pub(super) fn check_tenant(&self, tenant: TenantId) -> Result<()> {
+        if tenant.0 as usize >= self.tenants.len() {
+            bail!(
+                InvalidArgument,
+                "tenant {} is unknown: there are {}",
+                tenant.0,
+                self.tenants.len()
+            );
+        }
+        Ok(())
     }
 
     fn check(&self, block: BlockId) -> Result<()> {

@@ -1,8 +1,9 @@
 //! What a worker is asked to do next, and telling the ring and the head when it is done.
 //!
-//! One thread of the process takes jobs (`next`), or another in its place for a while (`attendance`); any thread may finish them, in any order, many at a time. A job's record stays in
-//! the ring until `finish`: if the process dies before that, the head finds the records of exactly the jobs that were not finished,
-//! and acts on each. A job that goes on for long does not hold up the ring: its record is carried along (`sync/ring.rs`).
+//! One thread of the process takes jobs (`next`), or another in its place for a while (`attendance`); any thread may finish them, in any
+//! order, many at a time. A job's record stays in the ring until `finish`: if the process dies before that, the head finds the records of
+//! exactly the jobs that were not finished, and acts on each. A job that goes on for long does not hold up the ring: its record is carried
+//! along (`sync/ring.rs`).
 //!
 //! | lock | protects | while it is held, these may be taken |
 //! |---|---|---|
@@ -177,8 +178,8 @@ impl Inbox {
         drop(self.state.lock());
     }
 
-    /// For a thread that looks for calls in place of the one in `next`: passes every call that has come, and what cancels calls, to `take`. `seen` is the
-    /// thread's own, 0 at first: it says whether a look is worth while. False if nothing came.
+    /// For a thread that looks for calls in place of the one in `next`: passes every call that has come, and what cancels calls, to
+    /// `take`. `seen` is the thread's own, 0 at first: it says whether a look is worth while. False if nothing came.
     ///
     /// With `patient` the thread is about to sleep elsewhere: it looks for a short while longer, and if nothing comes the one in `next`
     /// takes over.

@@ -45,6 +45,23 @@ impl Changes {
         self.copies.clear();
         self.placed.clear();
     }
+
+    fn place(&mut self, sequence: SequenceId, group: u8, position: u32, block: BlockId) {
+        self.placed.push(Placed {
+            sequence,
+            group,
+            position,
+            block,
+        });
+    }
+
+    /// Puts a block into a table in place of one that it begins as a copy of. Returns that one.
+    fn replace(&mut self, sequence: SequenceId, group: u8, position: u32, place: &mut BlockId, to: BlockId) -> BlockId {
+        let from = std::mem::replace(place, to);
+        self.copies.push(Copy { sequence, from, to });
+        self.place(sequence, group, position, to);
+        from
+    }
 }
 
 impl Cache {
@@ -118,31 +135,13 @@ impl Cache {
             if writes && at < had {
                 let place = &mut sequence.own[own_at + nth];
                 if self.pool.is_visible(*place) {
-                    let copy = Copy {
-                        sequence: id,
-                        from: *place,
-                        to: next(),
-                    };
-                    *place = copy.to;
-                    changes.copies.push(copy);
-                    changes.placed.push(Placed {
-                        sequence: id,
-                        group: *group,
-                        position: at,
-                        block: copy.to,
-                    });
-                    self.in_flight.push(copy.from);
+                    self.in_flight.push(changes.replace(id, *group, at, place, next()));
                 }
             }
             for position in had..wanted {
                 let block = next();
                 sequence.own[(position - sequence.base_blocks) as usize * full + nth] = block;
-                changes.placed.push(Placed {
-                    sequence: id,
-                    group: *group,
-                    position,
-                    block,
-                });
+                changes.place(id, *group, position, block);
             }
         }
         for ((group, _), window) in self.groups.windows.iter().zip(&mut sequence.windows) {
@@ -152,30 +151,12 @@ impl Cache {
                     .and_then(|at| window.live.get_mut(at as usize))
                 && self.pool.is_visible(*place)
             {
-                let copy = Copy {
-                    sequence: id,
-                    from: *place,
-                    to: next(),
-                };
-                *place = copy.to;
-                changes.copies.push(copy);
-                changes.placed.push(Placed {
-                    sequence: id,
-                    group: *group,
-                    position: at,
-                    block: copy.to,
-                });
-                self.in_flight.push(copy.from);
+                self.in_flight.push(changes.replace(id, *group, at, place, next()));
             }
             for position in window.len()..wanted {
                 let block = next();
                 window.live.push_back(block);
-                changes.placed.push(Placed {
-                    sequence: id,
-                    group: *group,
-                    position,
-                    block,
-                });
+                changes.place(id, *group, position, block);
             }
         }
         debug_assert!(blocks.next().is_none(), "more was allocated than placed");
@@ -323,9 +304,15 @@ impl Cache {
     fn register(&mut self, id: SequenceId, first: u32, end: u32) -> Result<()> {
         let full = self.groups.full.len();
         let block_size = self.config.block_size as usize;
-        let masks = self.masks_of(self.sequences[id].epoch).into_owned();
         let sequence = &self.sequences[id];
         let epoch = sequence.epoch;
+        let older;
+        let masks = if epoch == self.epoch {
+            &self.masks
+        } else {
+            older = self.groups.masks(&self.keyer, epoch);
+            &older
+        };
         let keys = &sequence.keys[(first - sequence.base_blocks) as usize..(end - sequence.base_blocks) as usize];
         let parent = match first.checked_sub(sequence.base_blocks + 1) {
             Some(before) => sequence.keys[before as usize],
@@ -363,8 +350,8 @@ impl Cache {
         if self.pool.records_events() {
             for (group, mask) in (0..).zip(masks) {
                 self.pool.record(Event::Stored {
-                    keys: keys.iter().map(|key| key.masked(mask)).collect(),
-                    parent: (first > 0).then(|| parent.masked(mask)),
+                    keys: keys.iter().map(|key| key.masked(*mask)).collect(),
+                    parent: (first > 0).then(|| parent.masked(*mask)),
                     tokens: sequence.tokens[first as usize * block_size..end as usize * block_size].to_vec(),
                     block_size: self.config.block_size,
                     group,

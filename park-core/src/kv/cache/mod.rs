@@ -239,14 +239,7 @@ impl Cache {
                 tokens.len()
             );
         }
-        if tenant.0 as usize >= self.tenants.len() {
-            bail!(
-                InvalidArgument,
-                "tenant {} is unknown: there are {}",
-                tenant.0,
-                self.tenants.len()
-            );
-        }
+        self.pool.check_tenant(tenant)?;
         let root = self.keyer.root(namespace);
         let mut keys = Vec::new();
         if media.is_empty() {
