@@ -26,23 +26,38 @@ _TICK = 0.1
 
 
 class _Selector(selectors.DefaultSelector):
-    """Where the event loop sleeps: it first looks for calls itself, which costs less than being woken for them."""
+    """Where the event loop sleeps: it looks for calls itself, and as a rule sleeps where they wake it at once."""
 
-    #: Takes calls; true if any came. Its argument says whether the loop is about to sleep.
-    attend: Callable[[bool], bool] | None = None
+    #: Takes calls. Its arguments are how long the loop may sleep, and whether it waits for nothing that only the selector can tell. Its
+    #: answer: None if the loop is to sleep here, else whether calls came.
+    attend: Callable[[float | None, bool], bool | None] | None = None
 
     def select(self, timeout=None):
-        if self.attend is not None and self.attend(timeout is None or timeout > 0):
+        # A loop of its own accord waits for one file: what ends its sleep when another thread has something for it.
+        if self.attend is not None and self.attend(timeout, len(self.get_map()) == 1) is not None:
             timeout = 0
         return super().select(timeout)
+
+
+class _EventLoop(asyncio.SelectorEventLoop):
+    """An event loop that other threads also wake from the sleep in `attend`."""
+
+    def __init__(self):
+        self.selector = _Selector()
+        self.knock: Callable[[], None] | None = None
+        super().__init__(self.selector)
+
+    def _write_to_self(self):
+        super()._write_to_self()
+        if self.knock is not None:
+            self.knock()
 
 
 class ActorLoop:
     """A thread with an event loop for one lane."""
 
     def __init__(self, name: str):
-        self._selector = _Selector()
-        self.loop = asyncio.SelectorEventLoop(self._selector)
+        self.loop = _EventLoop()
         self._lane: Any = None
         #: By the call's id; asyncio itself does not keep a task alive.
         self._tasks: dict[str, asyncio.Task] = {}
@@ -72,10 +87,12 @@ class ActorLoop:
         """Run the calls of this lane from now on."""
         self._lane = lane
         if attends:
-            self._selector.attend = self._attend
+            # In this order: who sleeps in `attend` can be woken.
+            self.loop.knock = lane.knock
+            self.loop.selector.attend = self._attend
 
-    def _attend(self, patient: bool) -> bool:
-        came = self._lane.attend(patient)
+    def _attend(self, limit: float | None, alone: bool) -> bool | None:
+        came = self._lane.attend(limit, alone)
         if came:
             self._begin()
         return came

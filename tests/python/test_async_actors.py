@@ -421,3 +421,59 @@ def test_a_kill_after_records_were_carried():
     for ref in serving:
         with pytest.raises(RayActorError):
             ray.get(ref, timeout=SOON)
+
+
+@ray.remote
+class Sleeper:
+    """Whose loop sleeps between calls; what else may wake a loop must do so then, too."""
+
+    async def by_thread(self):
+        done = asyncio.get_running_loop().create_future()
+
+        def tell():
+            time.sleep(0.05)  # until the loop sleeps
+            done.get_loop().call_soon_threadsafe(done.set_result, "thread")
+
+        threading.Thread(target=tell).start()
+        return await done
+
+    async def by_timer(self):
+        await asyncio.sleep(0.05)
+        return "timer"
+
+    async def by_file(self):
+        """With a server's sockets in the loop, which then sleeps elsewhere."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        await asyncio.sleep(0.05)
+        answer = await reader.read()
+        writer.close()
+        server.close()
+        return answer.decode()
+
+    async def _serve(self, reader, writer):
+        await asyncio.sleep(0.05)
+        writer.write(b"file")
+        writer.close()
+
+    def later(self, folder):
+        """A timer and a thread that nobody awaits."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.05, (folder / "timer").touch)
+        threading.Timer(0.1, loop.call_soon_threadsafe, ((folder / "thread").touch,)).start()
+
+
+@pytest.mark.parametrize("what", ["thread", "timer", "file"])
+def test_a_sleeping_loop_is_woken(what):
+    sleeper = Sleeper.remote()
+    for _ in range(3):
+        assert ray.get(getattr(sleeper, f"by_{what}").remote(), timeout=30) == what
+        time.sleep(0.01)
+    ray.kill(sleeper)
+
+
+def test_what_nobody_awaits_also_wakes_a_sleeping_loop(tmp_path):
+    sleeper = Sleeper.remote()
+    ray.get(sleeper.later.remote(tmp_path))
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+    ray.kill(sleeper)

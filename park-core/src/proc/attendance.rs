@@ -1,52 +1,41 @@
 //! Which thread of a worker process looks for jobs.
 //!
-//! By rule one thread does nothing else: it sleeps on the process's doorbell (`Inbox::next`), and whoever rings wakes it by a system
-//! call. An event loop that is awake anyway can look by itself, at the price of one load, and save both the system call and the hop
-//! from thread to thread. It *attends*: from `attend` to `leave` the sleeper stays away from the doorbell. Before the event loop goes to
-//! sleep where no doorbell can wake it, it leaves.
+//! By rule one thread does nothing else: it sleeps on the process's doorbell (`Inbox::next`). An event loop looks by itself, at the price
+//! of one load, and saves the hop from thread to thread. It *attends*: from `attend` to `leave` the sleeper stays away from the process's
+//! doorbell, which is the attendant's to sleep on. Before the event loop goes to sleep elsewhere, it leaves.
 //!
 //! ```text
-//! event loop:  attend . (take a ticket, look for jobs)* . leave . sleep in epoll
-//! sleeper:     (take a ticket, attended? then sleep here until left . look for jobs . sleep on the doorbell)*
+//! event loop:  attend . (take a ticket, look for jobs, sleep on the process's doorbell)* . leave . sleep in epoll
+//! sleeper:     (take a ticket, attended? then sleep here until left . look for jobs . sleep on the process's doorbell)*
+//!
+//! state   AWAY -> ATTENDED   the attendant        AWAY, ATTENDED -> OVER   whoever stops the inbox
+//!         ATTENDED -> AWAY   the attendant        OVER is the last
+//! left    a doorbell of this process's own, rung after each change that lets the sleeper go on
 //! ```
 //! No job is overlooked: what came before `leave` and was not seen is found by the sleeper, which looks after it was told of the
 //! leaving; what comes later rings the sleeper, who either sleeps on the doorbell or will look before it does.
 
-#[cfg(not(loom))]
-use parking_lot::{Condvar, Mutex};
-
-#[cfg(loom)]
-use loom::sync::{Condvar, Mutex};
-
 use crate::error::Result;
 use crate::store::Interrupt;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Doorbell, Wake};
+
+const AWAY: u32 = 0;
+const ATTENDED: u32 = 1;
+const OVER: u32 = 2;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Attendance {
-    /// A copy of the first flag of `state`, for a look without the lock. Written under the lock.
-    attended: AtomicBool,
-    state: Mutex<State>,
-    left: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    attended: bool,
-    /// Nobody attends any more: what comes now is the sleeper's.
-    over: bool,
+    state: AtomicU32,
+    left: Doorbell,
 }
 
 impl Default for Attendance {
     fn default() -> Self {
         Self {
-            attended: AtomicBool::new(false),
-            state: Mutex::new(State {
-                attended: false,
-                over: false,
-            }),
-            left: Condvar::new(),
+            state: AtomicU32::new(AWAY),
+            left: Doorbell::new(),
         }
     }
 }
@@ -54,83 +43,51 @@ impl Default for Attendance {
 impl Attendance {
     /// This thread looks for jobs from now on. False if that is over.
     pub(super) fn attend(&self) -> bool {
-        if self.attended.load(Ordering::Relaxed) {
-            return true;
+        match self
+            .state
+            .compare_exchange(AWAY, ATTENDED, Ordering::Acquire, Ordering::Relaxed)
+        {
+            Ok(_) => true,
+            Err(found) => found == ATTENDED,
         }
-        let mut state = lock(&self.state);
-        state.attended = !state.over;
-        self.attended.store(state.attended, Ordering::Relaxed);
-        state.attended
     }
 
     /// It does so no more.
     pub(super) fn leave(&self) {
-        self.change(|state| state.attended = false);
+        // If it is over, it stays so.
+        let _ = self
+            .state
+            .compare_exchange(ATTENDED, AWAY, Ordering::Release, Ordering::Relaxed);
+        self.left.ring();
     }
 
     /// It never will again.
     pub(super) fn end(&self) {
-        self.change(|state| (state.attended, state.over) = (false, true));
+        self.state.store(OVER, Ordering::Release);
+        self.left.ring();
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut state = lock(&self.state);
-        change(&mut state);
-        self.attended.store(state.attended, Ordering::Relaxed);
-        self.left.notify_all();
-    }
-
-    /// For the sleeper: waits while somebody attends, asking the interrupt now and then. True if it had to.
+    /// For the sleeper: waits while somebody attends, asking the interrupt after each signal. True if it had to.
     pub(super) fn wait(&self, interrupt: Interrupt<'_>) -> Result<bool> {
-        if !self.attended.load(Ordering::Relaxed) {
-            return Ok(false);
+        let mut waited = false;
+        loop {
+            let ticket = self.left.ticket();
+            if self.state.load(Ordering::Acquire) != ATTENDED {
+                return Ok(waited);
+            }
+            waited = true;
+            if self.left.wait(ticket, None) == Wake::Interrupted {
+                interrupt()?;
+            }
         }
-        let mut state = lock(&self.state);
-        while state.attended {
-            state = match told(&self.left, state) {
-                Some(state) => state,
-                None => {
-                    interrupt()?;
-                    lock(&self.state)
-                }
-            };
-        }
-        Ok(true)
     }
-}
-
-#[cfg(not(loom))]
-fn lock(state: &Mutex<State>) -> parking_lot::MutexGuard<'_, State> {
-    state.lock()
-}
-
-/// Sleeps until something changes. `None` after a while.
-#[cfg(not(loom))]
-fn told<'a>(
-    left: &Condvar,
-    mut state: parking_lot::MutexGuard<'a, State>,
-) -> Option<parking_lot::MutexGuard<'a, State>> {
-    let timed_out = left.wait_for(&mut state, crate::store::TICK).timed_out();
-    (!timed_out).then_some(state)
-}
-
-#[cfg(loom)]
-fn lock(state: &Mutex<State>) -> loom::sync::MutexGuard<'_, State> {
-    state.lock().expect("no thread panics while it holds the lock")
-}
-
-/// As above; the while is not modelled, so that a sleeper whom nobody tells shows up as a deadlock.
-#[cfg(loom)]
-fn told<'a>(left: &Condvar, state: loom::sync::MutexGuard<'a, State>) -> Option<loom::sync::MutexGuard<'a, State>> {
-    Some(left.wait(state).expect("no thread panics while it holds the lock"))
 }
 
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
     use crate::store::never;
-    use crate::sync::Doorbell;
-    use crate::sync::atomic::AtomicUsize;
+    use crate::sync::atomic::{AtomicBool, AtomicUsize};
     use loom::sync::Arc;
     use loom::thread;
 
@@ -211,6 +168,44 @@ mod loom_tests {
             attendant.join().unwrap();
             sender.join().unwrap();
             assert_eq!(world.taken.load(Ordering::Acquire), 1);
+        });
+    }
+
+    /// An attendant that sleeps on the doorbell is woken by a job and by a knock, and the sleeper takes over what comes after it has left.
+    #[test]
+    fn loom_attendance_sleeps_on_the_doorbell() {
+        loom::model(|| {
+            let shared = Arc::new((World::new(), AtomicBool::new(false)));
+            let attendant = {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    let (world, knocked) = &*shared;
+                    assert!(world.attendance.attend());
+                    loop {
+                        let ticket = world.bell.ticket();
+                        world.look();
+                        if knocked.swap(false, Ordering::Acquire) {
+                            break;
+                        }
+                        world.bell.wait(ticket, None);
+                    }
+                    world.attendance.leave();
+                    world.bell.ring();
+                })
+            };
+            let sender = {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    shared.0.send();
+                    // As in `Inbox::knock`. Loom does not know that a plain store comes after the exchanges that it follows.
+                    shared.1.swap(true, Ordering::Release);
+                    shared.0.bell.ring();
+                })
+            };
+            shared.0.sleeper(1, &AtomicBool::new(false));
+            attendant.join().unwrap();
+            sender.join().unwrap();
+            assert_eq!(shared.0.taken.load(Ordering::Acquire), 1);
         });
     }
 

@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -84,7 +84,31 @@ pub struct Inbox {
     turn: Mutex<()>,
     /// Nothing more is to be taken. Set by any thread of the process, read by the one that takes jobs.
     stopped: AtomicBool,
+    /// The thread in `attend` is to look at something other than calls. Set before the doorbell is rung, cleared after a ticket was taken.
+    knocked: AtomicBool,
     trace: Trace,
+}
+
+/// What a thread does in [`Inbox::attend`] when no call has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// It has other things to do.
+    No,
+    /// It is about to sleep elsewhere: it looks for a short while longer, then the thread in `next` takes over.
+    Look,
+    /// It sleeps until calls come, somebody knocks or so much time has passed.
+    Sleep(Option<Duration>),
+}
+
+/// How [`Inbox::attend`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attended {
+    /// Calls were taken.
+    Came,
+    /// None came; the thread still attends.
+    Nothing,
+    /// The thread in `next` looks for calls again.
+    Left,
 }
 
 impl std::fmt::Debug for Inbox {
@@ -116,6 +140,7 @@ impl Inbox {
             attendance: Attendance::default(),
             turn: Mutex::new(()),
             stopped: AtomicBool::new(false),
+            knocked: AtomicBool::new(false),
         }
     }
 
@@ -152,11 +177,8 @@ impl Inbox {
             if self.spin.look(|| bell.rung_since(ticket)) {
                 continue;
             }
-            let unreported = self.state.lock().unreported;
-            match bell.wait(ticket, unreported.then_some(REPORT_DELAY)) {
-                Wake::TimedOut => self.report(),
-                Wake::Interrupted => interrupt()?,
-                Wake::Changed => {}
+            if self.sleep(ticket, None) == Wake::Interrupted {
+                interrupt()?;
             }
         }
     }
@@ -179,15 +201,13 @@ impl Inbox {
     }
 
     /// For a thread that looks for calls in place of the one in `next`: passes every call that has come, and what cancels calls, to
-    /// `take`. `seen` is the thread's own, 0 at first: it says whether a look is worth while. False if nothing came.
-    ///
-    /// With `patient` the thread is about to sleep elsewhere: it looks for a short while longer, and if nothing comes the one in `next`
-    /// takes over.
-    pub fn attend(&self, seen: &mut u32, patient: bool, mut take: impl FnMut(Job)) -> Result<bool> {
+    /// `take`. `seen` is the thread's own, 0 at first: it says whether a look is worth while.
+    pub fn attend(&self, seen: &mut u32, pause: Pause, mut take: impl FnMut(Job)) -> Result<Attended> {
         let bell = &self.store.participant(self.me).doorbell;
         if !self.attendance.attend() {
-            return Ok(false);
+            return Ok(Attended::Left);
         }
+        let began = Instant::now();
         let mut any = false;
         loop {
             let ticket = bell.ticket();
@@ -199,20 +219,52 @@ impl Inbox {
                         // The last thing that this process is told, and for the thread in `next`.
                         self.state.lock().ready.push_front(job);
                         self.attendance.end();
-                        return Ok(any);
+                        return Ok(if any { Attended::Came } else { Attended::Left });
                     }
                     any = true;
                     take(job);
                 }
             }
-            if any || !patient {
-                return Ok(any);
+            if any {
+                return Ok(Attended::Came);
             }
-            if !self.spin.look(|| bell.rung_since(ticket)) {
+            if pause == Pause::No || self.knocked.swap(false, Ordering::Acquire) {
+                return Ok(Attended::Nothing);
+            }
+            if self.stopped.load(Ordering::Relaxed) {
+                return Ok(Attended::Left);
+            }
+            if self.spin.look(|| bell.rung_since(ticket)) {
+                continue;
+            }
+            let Pause::Sleep(limit) = pause else {
                 self.attendance.leave();
-                return Ok(false);
+                return Ok(Attended::Left);
+            };
+            let left = limit.map(|limit| limit.saturating_sub(began.elapsed()));
+            if left == Some(Duration::ZERO) {
+                return Ok(Attended::Nothing);
             }
+            self.sleep(ticket, left);
         }
+    }
+
+    /// Ends the sleep of the thread in `attend`, or the next one if it does not sleep. From any thread of the process.
+    pub fn knock(&self) {
+        self.knocked.swap(true, Ordering::Release);
+        self.store.participant(self.me).doorbell.ring();
+    }
+
+    /// Sleeps on the doorbell, and tells the head what it was not told yet if that lasts.
+    fn sleep(&self, ticket: u32, limit: Option<Duration>) -> Wake {
+        let bell = &self.store.participant(self.me).doorbell;
+        let delay = self.state.lock().unreported.then_some(REPORT_DELAY);
+        let limit = limit.into_iter().chain(delay).min();
+        let wake = bell.wait(ticket, limit);
+        if wake == Wake::TimedOut {
+            self.report();
+        }
+        wake
     }
 
     /// The calls that this process finished last, oldest first, and when they ran.

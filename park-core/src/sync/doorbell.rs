@@ -32,7 +32,6 @@ pub struct Doorbell {
 unsafe impl Shared for Doorbell {}
 
 impl Doorbell {
-    #[cfg(any(test, loom))]
     pub(crate) fn new() -> Self {
         Self {
             seq: AtomicU32::new(0),

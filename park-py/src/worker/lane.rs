@@ -6,7 +6,9 @@
 //!
 //! * A [`Pool`] is served by threads that sleep here, without the interpreter. Each of the first `limit` calls starts one, and is its first,
 //!   as if all had been there from the beginning; they stay for the life of the process, so that what methods keep in `threading.local`
-//!   is found again.
+//!   is found again. A thread takes a call only once it has the interpreter, and goes on without letting go of it while there are more:
+//!   a call that somebody took who must wait for the interpreter would wait with him. So it is whoever has the interpreter that works;
+//!   when a method lets go of it, the next thread, which was woken meanwhile, goes on. One at a time is on its way (`Crew::coming`).
 //! * A [`LoopLane`] is served by one event loop (python/park/event_loop.py). A push wakes the loop unless it was woken before and has
 //!   not looked since; a call that ends lets the loop look again by itself. The loop of an actor without groups also takes calls by
 //!   itself while it is awake (`Inbox::attend`): all calls are its own then, but for those of the system's groups.
@@ -14,9 +16,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use park_core::ipc::ToWorker;
-use park_core::proc::inbox::Job;
+use park_core::proc::inbox::{Attended, Job, Pause};
 use parking_lot::{Condvar, Mutex};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -138,8 +141,27 @@ struct Crew {
     threads: usize,
     /// First calls of threads that are being started.
     firsts: VecDeque<Job>,
+    asleep: usize,
+    /// One was woken, and has not yet had the interpreter to look with.
+    coming: bool,
     /// The worker has ended, but not its process.
     over: bool,
+}
+
+impl Crew {
+    /// Whether somebody is to be woken for what waits; then it is on its way.
+    fn calls_for_help(&mut self) -> bool {
+        let calls = !self.coming && self.asleep > 0 && !self.waiting.is_empty();
+        self.coming |= calls;
+        calls
+    }
+}
+
+/// What a thread that has the interpreter does next.
+enum Next {
+    Perform(Job),
+    Sleep,
+    End,
 }
 
 impl Pool {
@@ -149,7 +171,9 @@ impl Pool {
             let mut crew = this.crew.lock();
             if crew.threads == this.limit {
                 crew.waiting.push_back(job);
-                this.arrived.notify_one();
+                if crew.calls_for_help() {
+                    this.arrived.notify_one();
+                }
                 return;
             }
             crew.threads += 1;
@@ -161,22 +185,36 @@ impl Pool {
         }
     }
 
-    fn take(&self, first: bool) -> Option<Job> {
+    /// With the interpreter. `woken` if this thread is the one that was on its way.
+    fn next(&self, first: bool, woken: bool) -> Next {
         let mut crew = self.crew.lock();
-        loop {
-            if crew.over {
-                return None;
-            }
-            let next = if first {
-                crew.firsts.pop_front()
-            } else {
-                crew.waiting.pop_front()
-            };
-            match next {
-                Some(job) => return Some(job),
-                None => self.arrived.wait(&mut crew),
-            }
+        if woken {
+            crew.coming = false;
         }
+        if crew.over {
+            return Next::End;
+        }
+        let job = if first {
+            crew.firsts.pop_front()
+        } else {
+            crew.waiting.pop_front()
+        };
+        if crew.calls_for_help() {
+            self.arrived.notify_one();
+        }
+        job.map_or(Next::Sleep, Next::Perform)
+    }
+
+    /// Without the interpreter, until there may be something to do. True if this thread was woken for it.
+    fn sleep(&self) -> bool {
+        let mut crew = self.crew.lock();
+        if crew.over || !(crew.waiting.is_empty() || crew.coming) {
+            return false;
+        }
+        crew.asleep += 1;
+        self.arrived.wait(&mut crew);
+        crew.asleep -= 1;
+        true
     }
 }
 
@@ -185,7 +223,16 @@ impl Pool {
     /// The life of one thread: calls, one after another, until the worker ends.
     fn serve(&self, py: Python<'_>) {
         let mut first = true;
-        while let Some(job) = py.detach(|| self.take(std::mem::take(&mut first))) {
+        let mut woken = false;
+        loop {
+            let job = match self.next(std::mem::take(&mut first), std::mem::take(&mut woken)) {
+                Next::Perform(job) => job,
+                Next::Sleep => {
+                    woken = py.detach(|| self.sleep());
+                    continue;
+                }
+                Next::End => return,
+            };
             let done = self.worker.perform(py, &job, false);
             self.worker.closed();
             if let Err(ending) = done {
@@ -254,16 +301,23 @@ impl LoopLane {
         Ok(started)
     }
 
-    /// Takes the calls that have come, on the loop's thread. True if any may start. `patient` if the loop is about to sleep.
-    fn attend(&self, py: Python<'_>, patient: bool) -> bool {
-        if self.worker.actor.get().is_none() {
-            // The constructor runs.
-            return false;
-        }
-        let came = py.detach(|| {
+    /// Takes the calls that have come, on the loop's thread. `limit` is how long, in seconds, the loop may sleep: 0 not at all, None as
+    /// long as it likes. If it is `alone`, with nothing to wait for but calls and whoever wakes it, it sleeps here. True if calls may
+    /// start now, false if none came and it is to go on, None if it is to sleep as event loops do.
+    #[pyo3(signature = (limit, alone))]
+    fn attend(&self, py: Python<'_>, limit: Option<f64>, alone: bool) -> Option<bool> {
+        // Until the constructor has run, calls are not taken.
+        self.worker.actor.get()?;
+        let pause = match limit {
+            Some(limit) if limit <= 0.0 => Pause::No,
+            // Longer than a duration can be is as good as for ever.
+            _ if alone => Pause::Sleep(limit.and_then(|limit| Duration::try_from_secs_f64(limit).ok())),
+            _ => Pause::Look,
+        };
+        let ended = py.detach(|| {
             let mut seen = self.seen.lock();
             let inbox = self.worker.inbox()?;
-            inbox.attend(&mut seen, patient, |job| {
+            inbox.attend(&mut seen, pause, |job| {
                 if matches!(job.message, ToWorker::Cancel { .. }) {
                     if let Err(error) = Python::attach(|py| self.worker.interrupt_call(py, &job)) {
                         self.worker.end_with(error);
@@ -274,12 +328,22 @@ impl LoopLane {
                 self.queue.lock().waiting.push_back(job);
             })
         });
-        match came.or_raise(py) {
-            Ok(came) => came,
+        match ended.or_raise(py) {
+            Ok(Attended::Came) => Some(true),
+            Ok(Attended::Nothing) => Some(false),
+            Ok(Attended::Left) => None,
             Err(error) => {
                 self.worker.end_with(error);
-                false
+                None
             }
+        }
+    }
+
+    /// Ends the loop's sleep in `attend`. From any thread.
+    fn knock(&self, py: Python<'_>) {
+        // Where there is no inbox any more, nobody sleeps.
+        if let Ok(inbox) = self.worker.inbox() {
+            py.detach(|| inbox.knock());
         }
     }
 
