@@ -14,6 +14,7 @@
 //!   itself while it is awake (`Inbox::attend`): all calls are its own then, but for those of the system's groups.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -157,13 +158,6 @@ impl Crew {
     }
 }
 
-/// What a thread that has the interpreter does next.
-enum Next {
-    Perform(Job),
-    Sleep,
-    End,
-}
-
 impl Pool {
     fn push(pool: &Py<Self>, job: Job) {
         let this = pool.get();
@@ -185,14 +179,15 @@ impl Pool {
         }
     }
 
-    /// With the interpreter. `woken` if this thread is the one that was on its way.
-    fn next(&self, first: bool, woken: bool) -> Next {
+    /// The next call for a thread that has the interpreter; with none it is to sleep. `woken` if this thread is the one that was on its
+    /// way. Breaks once the worker has ended.
+    fn next(&self, first: bool, woken: bool) -> ControlFlow<(), Option<Job>> {
         let mut crew = self.crew.lock();
         if woken {
             crew.coming = false;
         }
         if crew.over {
-            return Next::End;
+            return ControlFlow::Break(());
         }
         let job = if first {
             crew.firsts.pop_front()
@@ -202,7 +197,7 @@ impl Pool {
         if crew.calls_for_help() {
             self.arrived.notify_one();
         }
-        job.map_or(Next::Sleep, Next::Perform)
+        ControlFlow::Continue(job)
     }
 
     /// Without the interpreter, until there may be something to do. True if this thread was woken for it.
@@ -224,14 +219,10 @@ impl Pool {
     fn serve(&self, py: Python<'_>) {
         let mut first = true;
         let mut woken = false;
-        loop {
-            let job = match self.next(std::mem::take(&mut first), std::mem::take(&mut woken)) {
-                Next::Perform(job) => job,
-                Next::Sleep => {
-                    woken = py.detach(|| self.sleep());
-                    continue;
-                }
-                Next::End => return,
+        while let ControlFlow::Continue(next) = self.next(std::mem::take(&mut first), std::mem::take(&mut woken)) {
+            let Some(job) = next else {
+                woken = py.detach(|| self.sleep());
+                continue;
             };
             let done = self.worker.perform(py, &job, false);
             self.worker.closed();
