@@ -28,12 +28,14 @@ PASS_LIMIT_S = 300
 WHOLE_RUN_ROUNDS = 3
 
 
-def arguments(description: str | None, peers: Iterable[str]) -> argparse.Namespace:
+def arguments(
+    description: str | None, peers: Iterable[str], rounds: int = 5, seconds: float = 0.5
+) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="REGEX", help="only the units whose name contains this")
     parser.add_argument("--peers", default=",".join(peers), help="comma-separated, of: " + ", ".join(peers))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.5, help="time for the samples of one unit in one round")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--seconds", type=float, default=seconds, help="time for the samples of one unit in one round")
     opts = parser.parse_args()
     opts.peers = [peer for peer in opts.peers.split(",") if peer]
     unknown = set(opts.peers) - set(peers)

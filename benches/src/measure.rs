@@ -94,7 +94,7 @@ impl Peer {
     /// Sets a case up, times it and keeps the result, if the row is wanted. `--only` holds parts of names, with `|` between: of the
     /// regular expressions that the Python peers take, those that need no library here.
     pub fn row<'a>(&mut self, name: &str, setup: impl FnOnce() -> Result<Case<'a>>) -> Result<()> {
-        if !self.only.is_empty() && !self.only.iter().any(|part| name.contains(part)) {
+        if !self.wants(name) {
             return Ok(());
         }
         let result = setup().and_then(|case| time(case, self.seconds));
@@ -102,6 +102,21 @@ impl Peer {
         eprintln!("    {name:36} {value:14.4}");
         self.units.push(format!("{name:?}: {json}"));
         Ok(())
+    }
+
+    /// Keeps a value that is found once a process, a size or a share, if the row is wanted.
+    pub fn single(&mut self, name: &str, value: impl FnOnce() -> Result<f64>) -> Result<()> {
+        if !self.wants(name) {
+            return Ok(());
+        }
+        let value = value().map_err(|error| format!("{name}: {error}"))?;
+        eprintln!("    {name:36} {value:14.4}");
+        self.units.push(format!("{name:?}: {{\"value\": {value:?}}}"));
+        Ok(())
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part))
     }
 
     /// Writes what was measured.

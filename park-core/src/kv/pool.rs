@@ -1,7 +1,7 @@
 //! The pool: which blocks are used, by how many, and what the others can still be found by.
 //!
-//! Everything about a block is a number in an array (`refs[id]`, `keys[id]`, ...): no object a block, and a batch of blocks is a walk
-//! over a few arrays. A block is in one of four states:
+//! Everything about a block is a number in an array (`uses[id]`, `keys[id]`, ...): no object a block, and a batch of blocks is a walk
+//! over a few arrays. A block is in one of four states, which its word in `uses` tells alone:
 //!
 //! | references | key | state |
 //! |---|---|---|
@@ -14,7 +14,7 @@
 //! block exactly if it has a key; the null block is in neither and has no owner. Calls with several blocks do all or nothing.
 
 use super::evict::{self, Order};
-use super::index::Index;
+use super::index::{BATCH, Index};
 use super::{BlockId, Event, Eviction, Key, Retention};
 use crate::error::{Result, bail};
 
@@ -24,6 +24,13 @@ pub struct TenantId(pub u16);
 
 /// How many blocks a pool may have: ids and the ends of lists are 32 bits.
 const MOST: u32 = 1 << 30;
+
+/// The bit of a block's word that says that it has a key.
+const KEYED: u32 = 1 << 31;
+/// The bits that count its references.
+const COUNT: u32 = KEYED - 1;
+/// The word of a block that has one reference and no key.
+const PLAIN: u32 = 1;
 
 /// What a pool is made of.
 #[derive(Clone, Debug)]
@@ -55,12 +62,13 @@ struct Tenant {
 
 /// See the module.
 pub struct Pool {
-    refs: Vec<u32>,
+    /// References, and [`KEYED`].
+    uses: Vec<u32>,
     keys: Vec<Key>,
     /// The weight version that a keyed block was computed with, and its group.
     epochs: Vec<u32>,
     groups: Vec<u8>,
-    /// The tenant that a used block counts for: who took it first.
+    /// The tenant that a used block counts for: who took it first. Not written while there is only one.
     owners: Vec<TenantId>,
     index: Index,
     order: Box<dyn Order>,
@@ -89,7 +97,7 @@ impl Pool {
         }
         let count = blocks as usize;
         Ok(Self {
-            refs: vec![0; count],
+            uses: vec![0; count],
             keys: vec![Key::NONE; count],
             epochs: vec![0; count],
             groups: vec![0; count],
@@ -108,7 +116,7 @@ impl Pool {
 
     /// Blocks of the pool, the null block included.
     pub fn blocks(&self) -> u32 {
-        self.refs.len() as u32
+        self.uses.len() as u32
     }
 
     /// Blocks that nobody uses, cached ones among them.
@@ -129,7 +137,7 @@ impl Pool {
     /// Bytes that the pool occupies for each block.
     pub fn bytes_per_block(&self) -> usize {
         let arrays = size_of::<u32>() + size_of::<Key>() + size_of::<u32>() + size_of::<u8>() + size_of::<TenantId>();
-        arrays + self.order.bytes_per_block() + self.index.bytes() / self.refs.len()
+        arrays + self.order.bytes_per_block() + self.index.bytes() / self.uses.len()
     }
 
     /// One more tenant, with room for `quota` blocks at a time.
@@ -175,13 +183,21 @@ impl Pool {
             return false;
         }
         let begun = taken.len();
-        self.order.take(count as usize, &self.keys, taken);
-        for block in &taken[begun..] {
-            self.refs[block.at()] = 1;
-            self.owners[block.at()] = tenant;
-            if self.keys[block.at()] != Key::NONE {
+        let plain = self.order.take(count as usize, &self.keys, taken);
+        let (plain, others) = taken[begun..].split_at(plain);
+        for block in plain {
+            self.uses[block.at()] = PLAIN;
+        }
+        for block in others {
+            if self.uses[block.at()] & KEYED != 0 {
                 self.stats.evicted += 1;
                 self.unregister(*block);
+            }
+            self.uses[block.at()] = PLAIN;
+        }
+        if self.tenants.len() > 1 {
+            for block in &taken[begun..] {
+                self.owners[block.at()] = tenant;
             }
         }
         self.free -= count;
@@ -203,19 +219,18 @@ impl Pool {
             if block.is_null() {
                 continue;
             }
-            let refs = &mut self.refs[block.at()];
-            let Some(more) = refs.checked_add(1) else {
+            let uses = &mut self.uses[block.at()];
+            if *uses & COUNT == COUNT {
                 self.untouch(&blocks[..at]);
                 self.cached.clear();
                 bail!(
                     TableFull,
-                    "block {} has {} references, and no more can be counted",
-                    block.0,
-                    u32::MAX
+                    "block {} has {COUNT} references, and no more can be counted",
+                    block.0
                 );
-            };
-            *refs = more;
-            if more == 1 {
+            }
+            *uses += 1;
+            if *uses & COUNT == 1 {
                 self.cached.push(*block);
             }
         }
@@ -231,7 +246,7 @@ impl Pool {
     /// Takes back what an unfinished [`touch`](Self::touch) has counted.
     fn untouch(&mut self, blocks: &[BlockId]) {
         for block in blocks.iter().filter(|block| !block.is_null()) {
-            self.refs[block.at()] -= 1;
+            self.uses[block.at()] -= 1;
         }
     }
 
@@ -249,10 +264,10 @@ impl Pool {
             if block.is_null() {
                 continue;
             }
-            let refs = self.refs.get_mut(block.at());
-            let Some(refs) = refs.filter(|refs| **refs > 0) else {
+            let uses = self.uses.get_mut(block.at());
+            let Some(uses) = uses.filter(|uses| **uses & COUNT > 0) else {
                 for block in blocks[..at].iter().filter(|block| !block.is_null()) {
-                    self.refs[block.at()] += 1;
+                    self.uses[block.at()] += 1;
                 }
                 self.plain.clear();
                 self.cached.clear();
@@ -263,13 +278,11 @@ impl Pool {
                     block.0
                 );
             };
-            *refs -= 1;
-            if *refs == 0 {
-                if self.keys[block.at()] == Key::NONE {
-                    self.plain.push(*block);
-                } else {
-                    self.cached.push(*block);
-                }
+            *uses -= 1;
+            match *uses {
+                0 => self.plain.push(*block),
+                KEYED => self.cached.push(*block),
+                _ => {}
             }
         }
         let (plain, cached) = (std::mem::take(&mut self.plain), std::mem::take(&mut self.cached));
@@ -287,11 +300,11 @@ impl Pool {
     /// happens, in any other.
     fn release_plain(&mut self, blocks: &[BlockId]) -> bool {
         for (at, block) in blocks.iter().enumerate() {
-            match self.refs.get_mut(block.at()) {
-                Some(refs) if *refs == 1 && self.keys[block.at()] == Key::NONE => *refs = 0,
+            match self.uses.get_mut(block.at()) {
+                Some(uses) if *uses == PLAIN => *uses = 0,
                 _ => {
                     for block in &blocks[..at] {
-                        self.refs[block.at()] = 1;
+                        self.uses[block.at()] = PLAIN;
                     }
                     return false;
                 }
@@ -316,7 +329,7 @@ impl Pool {
 
     /// References to a block; 0 for an id that is none of the pool's.
     pub fn references(&self, block: BlockId) -> u32 {
-        self.refs.get(block.at()).copied().unwrap_or(0)
+        self.uses.get(block.at()).map_or(0, |uses| uses & COUNT)
     }
 
     /// What a block is found by.
@@ -331,7 +344,8 @@ impl Pool {
     /// `InvalidArgument` for the null block, an id that is none of the pool's, and a free block.
     pub fn register(&mut self, block: BlockId, key: Key, epoch: u32, group: u8) -> Result<()> {
         self.check(block)?;
-        if block.is_null() || self.refs[block.at()] == 0 {
+        let uses = self.uses[block.at()];
+        if block.is_null() || uses & COUNT == 0 {
             bail!(
                 InvalidArgument,
                 "block {} cannot be registered: {}",
@@ -343,13 +357,13 @@ impl Pool {
                 }
             );
         }
-        let old = self.keys[block.at()];
-        if old == key {
-            return Ok(());
-        }
-        if old != Key::NONE {
+        if uses & KEYED != 0 {
+            if self.keys[block.at()] == key {
+                return Ok(());
+            }
             self.unregister(block);
         }
+        self.uses[block.at()] |= KEYED;
         self.keys[block.at()] = key;
         self.epochs[block.at()] = epoch;
         self.groups[block.at()] = group;
@@ -359,13 +373,14 @@ impl Pool {
     }
 
     /// Whether others can see what is written to it: it has a key, or more than one reference.
+    #[inline]
     pub(super) fn is_visible(&self, block: BlockId) -> bool {
-        !block.is_null() && (self.refs[block.at()] > 1 || self.keys[block.at()] != Key::NONE)
+        self.uses[block.at()] > PLAIN
     }
 
     /// Whether a block has a key, of this epoch.
     pub(super) fn is_cached_in(&self, block: BlockId, epoch: u32) -> bool {
-        self.keys[block.at()] != Key::NONE && self.epochs[block.at()] == epoch
+        self.uses[block.at()] & KEYED != 0 && self.epochs[block.at()] == epoch
     }
 
     /// The first block that was registered with this key in this epoch.
@@ -374,6 +389,33 @@ impl Pool {
         self.index
             .find(key, &self.keys)
             .filter(|block| self.epochs[block.at()] == epoch)
+    }
+
+    /// Appends the blocks of these keys up to the first that nothing of this epoch is found by, and returns how many those are.
+    pub fn find_run(&self, wanted: impl IntoIterator<Item = Key>, epoch: u32, found: &mut Vec<BlockId>) -> usize {
+        let begun = found.len();
+        let mut wanted = wanted.into_iter();
+        // Most look-ups that fail do so at once: the first is looked up alone.
+        let Some(first) = wanted.next().and_then(|key| self.find(key, epoch)) else {
+            return 0;
+        };
+        found.push(first);
+        let mut batch = [Key::NONE; BATCH];
+        loop {
+            let filled = batch
+                .iter_mut()
+                .zip(&mut wanted)
+                .map(|(place, key)| *place = key)
+                .count();
+            batch[filled..].fill(Key::NONE);
+            let blocks = self.index.find_batch(&batch, &self.keys);
+            let good = |block: &BlockId| !block.is_null() && self.epochs[block.at()] == epoch;
+            let run = blocks[..filled].iter().position(|block| !good(block)).unwrap_or(filled);
+            found.extend_from_slice(&blocks[..run]);
+            if run < BATCH {
+                return found.len() - begun;
+            }
+        }
     }
 
     /// Tells the policy which keys were found, in order.
@@ -390,9 +432,9 @@ impl Pool {
     /// `InvalidArgument` for an id that is none of the pool's.
     pub fn forget(&mut self, block: BlockId) -> Result<()> {
         self.check(block)?;
-        if self.keys[block.at()] != Key::NONE {
+        if self.uses[block.at()] & KEYED != 0 {
             self.unregister(block);
-            if self.refs[block.at()] == 0 {
+            if self.uses[block.at()] == 0 {
                 self.order.forget(block);
             }
         }
@@ -408,6 +450,7 @@ impl Pool {
         self.index.clear();
         for block in cached {
             self.keys[block.at()] = Key::NONE;
+            self.uses[block.at()] = 0;
             self.order.forget(block);
         }
         if let Some(events) = &mut self.events {
@@ -425,7 +468,7 @@ impl Pool {
             self.check(*block)?;
         }
         for block in blocks.iter().filter(|block| !block.is_null()) {
-            self.order.retain(*block, retention, self.refs[block.at()] == 0);
+            self.order.retain(*block, retention, self.uses[block.at()] & COUNT == 0);
         }
         Ok(())
     }
@@ -464,15 +507,24 @@ impl Pool {
     /// # Errors
     /// `Corrupt`, with the first thing that is wrong.
     pub fn audit(&self, expected: &[u32]) -> Result<()> {
-        for (at, (refs, expected)) in self.refs.iter().zip(expected).enumerate() {
-            if refs != expected {
+        for (at, (uses, expected)) in self.uses.iter().zip(expected).enumerate() {
+            let (refs, keyed) = (uses & COUNT, uses & KEYED != 0);
+            if refs != *expected {
                 bail!(Corrupt, "block {at} counts {refs} references, and {expected} are held");
             }
+            if keyed != (self.keys[at] != Key::NONE) {
+                bail!(
+                    Corrupt,
+                    "block {at} is said to have {} key, and its key is {:?}",
+                    if keyed { "a" } else { "no" },
+                    self.keys[at]
+                );
+            }
         }
-        let mut listed = vec![false; self.refs.len()];
+        let mut listed = vec![false; self.uses.len()];
         let order = self.free_order();
         for block in &order {
-            if block.is_null() || self.refs[block.at()] != 0 || std::mem::replace(&mut listed[block.at()], true) {
+            if block.is_null() || self.references(*block) != 0 || std::mem::replace(&mut listed[block.at()], true) {
                 bail!(
                     Corrupt,
                     "block {} is in the order of free blocks, and should not be",
@@ -480,7 +532,7 @@ impl Pool {
                 );
             }
         }
-        let free = self.refs.iter().skip(1).filter(|refs| **refs == 0).count();
+        let free = self.uses.iter().skip(1).filter(|uses| **uses & COUNT == 0).count();
         if free != order.len() || free != self.free as usize {
             bail!(
                 Corrupt,
@@ -504,7 +556,8 @@ impl Pool {
             }
         }
         for (id, tenant) in self.tenants.iter().enumerate() {
-            let held = (1..self.refs.len()).filter(|at| self.refs[*at] > 0 && self.owners[*at].0 as usize == id);
+            let held =
+                (1..self.uses.len()).filter(|at| self.uses[*at] & COUNT > 0 && self.owners[*at].0 as usize == id);
             let held = held.count();
             if held != tenant.held as usize {
                 bail!(
@@ -520,6 +573,7 @@ impl Pool {
     fn unregister(&mut self, block: BlockId) {
         let removed = self.index.remove(block, &self.keys);
         debug_assert!(removed, "a block with a key is in the index");
+        self.uses[block.at()] &= COUNT;
         let key = std::mem::replace(&mut self.keys[block.at()], Key::NONE);
         if let Some(events) = &mut self.events {
             events.push(Event::Removed {
@@ -543,12 +597,12 @@ impl Pool {
     }
 
     fn check(&self, block: BlockId) -> Result<()> {
-        if block.at() >= self.refs.len() {
+        if block.at() >= self.uses.len() {
             bail!(
                 InvalidArgument,
                 "block {} is none of the pool's {} blocks",
                 block.0,
-                self.refs.len()
+                self.uses.len()
             );
         }
         Ok(())

@@ -13,6 +13,7 @@ mod bytes;
 #[allow(dead_code, reason = "park's own peer uses more of it")]
 mod child;
 #[path = "../../../src/measure.rs"]
+#[allow(dead_code, reason = "park's own peer uses more of it")]
 mod measure;
 
 mod crowd;

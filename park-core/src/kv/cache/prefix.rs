@@ -141,7 +141,23 @@ impl Cache {
 
     /// Appends the blocks of all full groups up to the first that is missing; returns how many positions.
     fn match_full(&self, sequence: &Sequence, masks: &[u128], most: usize, found: &mut Vec<BlockId>) -> usize {
-        for (position, key) in sequence.keys[..most].iter().enumerate() {
+        let keys = &sequence.keys[..most];
+        if !self.config.verify {
+            return match &self.groups.full[..] {
+                [only] => {
+                    let mask = masks[*only as usize];
+                    let wanted = keys.iter().map(|key| key.masked(mask));
+                    self.pool.find_run(wanted, sequence.epoch, found)
+                }
+                groups => {
+                    let masked = |key: Key| groups.iter().map(move |group| key.masked(masks[*group as usize]));
+                    let wanted = keys.iter().copied().flat_map(masked);
+                    // Blocks of a position that not all groups have are cut off by the caller.
+                    self.pool.find_run(wanted, sequence.epoch, found) / groups.len()
+                }
+            };
+        }
+        for (position, key) in keys.iter().enumerate() {
             for group in &self.groups.full {
                 match self.find_block(sequence, position, *key, masks[*group as usize]) {
                     Some(block) => found.push(block),

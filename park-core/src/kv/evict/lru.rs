@@ -1,28 +1,32 @@
 //! Least recently used, in the order of vLLM 0.33 (`free_blocks` of its block pool): one queue; blocks without keys return to its front,
 //! cached ones to its end, in the order given, which for a sequence is tail first. A block that loses its key while free stays where it
 //! is.
+//!
+//! What came to the front lies before all that came to the end, so the queue is a stack of the ones before a list of the others.
 
 use super::rings::Rings;
+use super::stack::Stack;
 use super::{BlockId, Key, Order};
 
 const QUEUE: u32 = 0;
 
 pub(super) struct Lru {
+    front: Stack,
     rings: Rings,
 }
 
 impl Lru {
     pub(super) fn new(blocks: u32) -> Self {
-        let mut rings = Rings::new(blocks, 1);
-        let all: Vec<BlockId> = (1..blocks).map(BlockId).collect();
-        rings.append(QUEUE, &all);
-        Self { rings }
+        Self {
+            front: Stack::new(blocks),
+            rings: Rings::new(blocks, 1),
+        }
     }
 }
 
 impl Order for Lru {
     fn put_plain(&mut self, blocks: &[BlockId]) {
-        self.rings.prepend(QUEUE, blocks);
+        self.front.push(blocks);
     }
 
     fn put_cached(&mut self, blocks: &[BlockId]) {
@@ -31,21 +35,25 @@ impl Order for Lru {
 
     fn remove(&mut self, blocks: &[BlockId]) {
         for block in blocks {
-            self.rings.remove(*block);
+            if !self.front.remove(*block) {
+                self.rings.remove(*block);
+            }
         }
     }
 
-    fn take(&mut self, count: usize, _keys: &[Key], taken: &mut Vec<BlockId>) {
-        self.rings.take(QUEUE, count, taken);
+    fn take(&mut self, count: usize, _keys: &[Key], taken: &mut Vec<BlockId>) -> usize {
+        let plain = self.front.pop(count, taken);
+        self.rings.take(QUEUE, count - plain, taken);
+        plain
     }
 
     fn forget(&mut self, _block: BlockId) {}
 
     fn bytes_per_block(&self) -> usize {
-        Rings::BYTES
+        Stack::BYTES + Rings::BYTES
     }
 
     fn all(&self, _keys: &[Key]) -> Vec<BlockId> {
-        self.rings.iter(QUEUE).collect()
+        self.front.iter().chain(self.rings.iter(QUEUE)).collect()
     }
 }

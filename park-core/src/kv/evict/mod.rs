@@ -10,10 +10,12 @@
 //! | `tiny_lfu` | of the few least recently used, the one whose key was asked for least |
 //! | `retention` | by priority, which falls back to the least when its time is over; then least recently used |
 //! | `rings` | the linked lists below all of them |
+//! | `stack` | plain blocks, where they are used again last in first out |
 
 mod lru;
 mod retention;
 mod rings;
+mod stack;
 mod tiny_lfu;
 
 use super::{BlockId, Key};
@@ -51,8 +53,9 @@ pub(crate) trait Order: Send {
     /// They are used again.
     fn remove(&mut self, blocks: &[BlockId]);
 
-    /// Takes the first `count` blocks, of which there are that many. `key_of` is what a block is cached under.
-    fn take(&mut self, count: usize, keys: &[Key], taken: &mut Vec<BlockId>);
+    /// Takes the first `count` blocks, of which there are that many. `keys` is what blocks are cached under. Returns how many of the first
+    /// it knows to be plain.
+    fn take(&mut self, count: usize, keys: &[Key], taken: &mut Vec<BlockId>) -> usize;
 
     /// A free block has lost its key.
     fn forget(&mut self, block: BlockId);

@@ -69,9 +69,11 @@ impl Order for ByPriority {
         }
     }
 
-    fn take(&mut self, count: usize, _keys: &[Key], taken: &mut Vec<BlockId>) {
+    fn take(&mut self, count: usize, _keys: &[Key], taken: &mut Vec<BlockId>) -> usize {
         let (begun, wanted) = (taken.len(), taken.len() + count);
-        for list in 0..=LEVELS {
+        self.rings.take(PLAIN, count, taken);
+        let plain = taken.len() - begun;
+        for list in 1..=LEVELS {
             if taken.len() == wanted {
                 break;
             }
@@ -82,6 +84,7 @@ impl Order for ByPriority {
             self.level[block.at()] = 0;
             self.until[block.at()] = 0;
         }
+        plain
     }
 
     fn forget(&mut self, block: BlockId) {

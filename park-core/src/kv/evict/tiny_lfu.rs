@@ -55,15 +55,17 @@ impl Order for TinyLfu {
         }
     }
 
-    fn take(&mut self, count: usize, keys: &[Key], taken: &mut Vec<BlockId>) {
-        let wanted = taken.len() + count;
+    fn take(&mut self, count: usize, keys: &[Key], taken: &mut Vec<BlockId>) -> usize {
+        let (begun, wanted) = (taken.len(), taken.len() + count);
         self.rings.take(PLAIN, count, taken);
+        let plain = taken.len() - begun;
         while taken.len() < wanted
             && let Some(victim) = self.victim(keys)
         {
             self.rings.remove(victim);
             taken.push(victim);
         }
+        plain
     }
 
     fn forget(&mut self, block: BlockId) {

@@ -30,6 +30,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes of a block's message before its tokens: the domain, the number of tokens, the parent.
 const HEAD: usize = 24;
+/// Tokens of a block of the usual size, and bytes of its message: hashes have a way of their own for it.
+const USUAL: usize = 16;
+const USUAL_MESSAGE: usize = HEAD + 4 * USUAL;
 
 /// What a block is found by. Never zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -40,8 +43,19 @@ impl Key {
     pub(crate) const NONE: Key = Key(0);
 
     /// A key that another hash made: an engine that has block hashes of its own brings them this way.
+    #[inline]
     pub fn new(raw: u128) -> Self {
-        Self(raw.max(1))
+        // A branch that is never taken, where a maximum would make each link of a chain wait for it.
+        if raw == 0 {
+            return Self::of_zero();
+        }
+        Self(raw)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn of_zero() -> Self {
+        Self(1)
     }
 
     /// The number behind it.
@@ -82,6 +96,14 @@ pub(super) enum Domain {
 pub(super) trait KeyedHash {
     /// Hashes a message that begins with the secret's consequence: the key of the block before.
     fn link(&self, message: &[u8]) -> u128;
+
+    /// `link` of the message of a plain block of the usual size.
+    #[inline]
+    fn link_usual(&self, parent: Key, tokens: &[u32; USUAL]) -> u128 {
+        let mut message = [0; USUAL_MESSAGE];
+        fill(&mut message, Domain::Block, parent, tokens);
+        self.link(&message)
+    }
 
     /// Hashes a message that depends on the secret by itself.
     fn root(&self, message: &[u8]) -> u128 {
@@ -179,30 +201,21 @@ impl Keyer {
         self.block_size
     }
 
-    fn chain_with<H: KeyedHash>(&self, hash: &H, parent: Key, tokens: &[u32], keys: &mut Vec<Key>) {
-        keys.reserve(tokens.len() / self.block_size);
-        if self.block_size == 16 {
-            // The usual size: a message of a fixed length lets the compiler unroll the hash.
-            self.chain_through(hash, parent, tokens, &mut [0; HEAD + 64], keys);
-        } else {
-            self.chain_through(hash, parent, tokens, &mut vec![0; HEAD + 4 * self.block_size], keys);
+    fn chain_with<H: KeyedHash>(&self, hash: &H, mut parent: Key, tokens: &[u32], keys: &mut Vec<Key>) {
+        if self.block_size == USUAL {
+            let (blocks, _) = tokens.as_chunks::<USUAL>();
+            keys.extend(blocks.iter().map(|block| {
+                parent = Key::new(hash.link_usual(parent, block));
+                parent
+            }));
+            return;
         }
-    }
-
-    #[inline]
-    fn chain_through<H: KeyedHash>(
-        &self,
-        hash: &H,
-        mut parent: Key,
-        tokens: &[u32],
-        message: &mut [u8],
-        keys: &mut Vec<Key>,
-    ) {
-        for block in tokens.chunks_exact(self.block_size) {
-            fill(message, Domain::Block, parent, block);
-            parent = Key::new(hash.link(message));
-            keys.push(parent);
-        }
+        let mut message = vec![0; HEAD + 4 * self.block_size];
+        keys.extend(tokens.chunks_exact(self.block_size).map(|block| {
+            fill(&mut message, Domain::Block, parent, block);
+            parent = Key::new(hash.link(&message));
+            parent
+        }));
     }
 
     fn hash_root(&self, message: &[u8]) -> u128 {
@@ -228,9 +241,21 @@ fn fill(message: &mut [u8], domain: Domain, parent: Key, block: &[u32]) {
     message[..4].copy_from_slice(&(domain as u32).to_le_bytes());
     message[4..8].copy_from_slice(&(block.len() as u32).to_le_bytes());
     message[8..HEAD].copy_from_slice(&parent.0.to_le_bytes());
-    for (bytes, token) in message[HEAD..].chunks_exact_mut(4).zip(block) {
-        bytes.copy_from_slice(&token.to_le_bytes());
+    // Two tokens at a time: hashes read words of 64 bits, and a read of what two writes have left waits for both.
+    let (pairs, last) = block.as_chunks::<2>();
+    let (words, rest) = message[HEAD..].as_chunks_mut::<8>();
+    for (word, pair) in words.iter_mut().zip(pairs) {
+        *word = word_of(pair).to_le_bytes();
     }
+    for token in last {
+        rest[..4].copy_from_slice(&token.to_le_bytes());
+    }
+}
+
+/// Two tokens as a message holds them.
+#[inline]
+fn word_of(pair: &[u32; 2]) -> u64 {
+    u64::from(pair[0]) | u64::from(pair[1]) << 32
 }
 
 #[cfg(test)]
