@@ -4,9 +4,9 @@ import random
 
 import numpy as np
 import pytest
-from kv_kit import BLOCK, check, numpy_arrays, tables_of, torch_tensors
+from kv_kit import BLOCK, check, load, numpy_arrays, tables_of, torch_tensors
 
-kv = pytest.importorskip("park.kv", reason="a promise of park, not of Ray")
+kv = load()
 
 
 def cache(**options):

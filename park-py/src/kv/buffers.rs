@@ -7,6 +7,8 @@
     reason = "reads and writes memory that an exporter described and its owner keeps in place"
 )]
 
+use std::ffi::CStr;
+
 use pyo3::buffer::{ElementType, PyUntypedBuffer};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -72,6 +74,15 @@ impl Element for u8 {
     const KIND: Kind = Kind::Flags;
 }
 
+/// The type of a format of the `struct` module; unknown if its bytes are in the other order.
+fn element_type(format: &CStr) -> ElementType {
+    let other = if cfg!(target_endian = "little") { b">!" } else { b"<<" };
+    match format.to_bytes() {
+        [order, _] if other.contains(order) => ElementType::Unknown,
+        _ => ElementType::from_format(format),
+    }
+}
+
 /// See the module's documentation. Contiguous in C order, aligned, of a known type.
 pub(super) struct Lent {
     address: usize,
@@ -97,8 +108,9 @@ impl Lent {
 
     fn from_buffer(object: &Bound<'_, PyAny>, name: &str, writes: bool) -> PyResult<Self> {
         let py = object.py();
-        let buffer = PyUntypedBuffer::get(object)?;
-        let kind = match (ElementType::from_format(buffer.format()), buffer.item_size()) {
+        let buffer =
+            PyUntypedBuffer::get(object).map_err(|error| invalid(py, format!("`{name}` lends no array: {error}")))?;
+        let kind = match (element_type(buffer.format()), buffer.item_size()) {
             (ElementType::SignedInteger { bytes: 4 }, 4) => Kind::I32,
             (ElementType::UnsignedInteger { bytes: 4 }, 4) => Kind::U32,
             (ElementType::SignedInteger { bytes: 8 }, 8) => Kind::I64,

@@ -219,6 +219,7 @@ impl Scheduler {
                 request.max_new
             );
         }
+        self.cache.pool().check_tenant(request.tenant)?;
         let most = most as u32;
         let limit = self.cache.pool().limit_of(request.tenant);
         let blocks = self.blocks_of(most);
