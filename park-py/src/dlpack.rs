@@ -144,7 +144,7 @@ impl Managed for Versioned {
 }
 
 /// The name of a device, for messages.
-fn device_name(kind: i32, id: i32) -> String {
+pub(crate) fn device_name(kind: i32, id: i32) -> String {
     let name = match kind {
         1 => "cpu",
         2 => "cuda",
@@ -224,6 +224,11 @@ fn take<M: Managed>(capsule: &Bound<'_, PyAny>) -> PyResult<Option<(*mut M, Impo
 
 /// The elements of anything that has `__dlpack__` and `__dlpack_device__`. Other devices than the CPU are refused.
 pub(crate) fn import(exporter: &Bound<'_, PyAny>) -> PyResult<(DType, Strided)> {
+    import_with_flags(exporter).map(|(dtype, elements, _)| (dtype, elements))
+}
+
+/// As [`import`], and whether the exporter says that the elements are only to be read (which the older form of DLPack cannot say).
+pub(crate) fn import_with_flags(exporter: &Bound<'_, PyAny>) -> PyResult<(DType, Strided, bool)> {
     let py = exporter.py();
     let (kind, id): (i32, i32) = exporter.call_method0("__dlpack_device__")?.extract()?;
     refuse_device(py, kind, id)?;
@@ -244,11 +249,13 @@ pub(crate) fn import(exporter: &Bound<'_, PyAny>) -> PyResult<(DType, Strided)> 
             )));
         }
         // SAFETY: as above, and the major version is ours; `imported` keeps it.
-        return read(py, unsafe { &*managed }.tensor(), imported);
+        let managed = unsafe { &*managed };
+        let read_only = managed.flags & READ_ONLY != 0;
+        return read(py, managed.tensor(), imported).map(|(dtype, elements)| (dtype, elements, read_only));
     }
     if let Some((managed, imported)) = take::<Unversioned>(&capsule)? {
         // SAFETY: a capsule of this name points to this struct; `imported` keeps it.
-        return read(py, unsafe { &*managed }.tensor(), imported);
+        return read(py, unsafe { &*managed }.tensor(), imported).map(|(dtype, elements)| (dtype, elements, false));
     }
     Err(PyBufferError::new_err(format!(
         "__dlpack__ returned {}, not a fresh capsule of a tensor",

@@ -70,7 +70,7 @@ pub(crate) struct Strided {
     strides: Vec<i64>,
     /// Width of the parts of an element whose bytes are in the other order; 0 if none are.
     swapped: usize,
-    _owner: Owner,
+    owner: Owner,
 }
 
 impl Strided {
@@ -96,7 +96,7 @@ impl Strided {
             shape,
             strides,
             swapped,
-            _owner: owner,
+            owner,
         })
     }
 
@@ -126,6 +126,24 @@ impl Strided {
 
     pub(crate) fn shape(&self) -> &[u64] {
         &self.shape
+    }
+
+    /// Whether the elements lie one after the other in C order and in this machine's byte order.
+    pub(crate) fn is_c_contiguous(&self) -> bool {
+        let mut step = self.itemsize as i64;
+        let mut dims = self.shape.iter().zip(&self.strides).rev();
+        self.swapped <= 1
+            && (self.shape.contains(&0)
+                || dims.all(|(extent, stride)| {
+                    let fits = *extent == 1 || *stride == step;
+                    step = step.saturating_mul(*extent as i64);
+                    fits
+                }))
+    }
+
+    /// Where the elements begin, and who keeps them there.
+    pub(crate) fn into_parts(self) -> (usize, Owner) {
+        (self.address, self.owner)
     }
 
     pub(crate) fn itemsize(&self) -> usize {

@@ -79,7 +79,7 @@ def _make_remote(function_or_class, remote_options):
 #: What is imported when somebody asks for it: most programs never do.
 _WHEN_ASKED = {
     "timeline": "park.util.timeline:timeline",
-    **{name: f"park.{name}" for name in ("cloudpickle", "runtime_env", "store", "util")},
+    **{name: f"park.{name}" for name in ("cloudpickle", "kv", "runtime_env", "store", "util")},
     **{
         name: f"park.ids:{name}"
         for name in (

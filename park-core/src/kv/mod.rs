@@ -33,7 +33,7 @@ mod pool;
 mod schedule;
 
 pub use block::BlockId;
-pub use cache::{Cache, CacheConfig, Changes, Copy, Hit, Placed, SequenceId, TenantStats};
+pub use cache::{Cache, CacheConfig, Changes, Copy, Filled, Hit, Placed, Rows, SequenceId, Span, Tables, TenantStats};
 pub use event::Event;
 pub use evict::{Eviction, Retention};
 pub use group::Group;

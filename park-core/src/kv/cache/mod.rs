@@ -21,10 +21,14 @@
 //! | `growth` | blocks for more tokens, copy on write, computed tokens, rolling back |
 //! | `contents` | tokens of cached blocks: verification, and reuse of a part of a block |
 //! | `tables` | block tables in the forms that kernels read |
+//! | `fill` | all tables of a step in one call |
+//! | `batch` | a whole step of decodes or prefills in one call |
 //! | `audit` | whether it all adds up |
 
 mod audit;
+mod batch;
 mod contents;
+mod fill;
 mod growth;
 mod prefix;
 mod segment;
@@ -33,6 +37,7 @@ mod tables;
 
 use slotmap::SlotMap;
 
+pub use self::fill::{Filled, Rows, Span, Tables};
 pub use self::growth::{Changes, Copy, Placed};
 pub use self::prefix::Hit;
 pub use self::sequence::SequenceId;
@@ -117,8 +122,11 @@ pub struct Cache {
     /// Blocks that are read by copies of the plan in flight, each with a reference.
     in_flight: Vec<BlockId>,
     tenants: Vec<TenantStats>,
+    /// Batches are numbered.
+    batch: u64,
     /// Between calls empty; kept for their memory.
     scratch: Vec<BlockId>,
+    spans: Vec<Span>,
 }
 
 impl Cache {
@@ -176,7 +184,9 @@ impl Cache {
             masks,
             in_flight: Vec::new(),
             tenants: vec![TenantStats::default()],
+            batch: 0,
             scratch: Vec::new(),
+            spans: Vec::new(),
             config,
         })
     }
@@ -199,6 +209,11 @@ impl Cache {
         let id = self.pool.add_tenant(quota)?;
         self.tenants.push(TenantStats::default());
         Ok(id)
+    }
+
+    /// How many tenants there are.
+    pub fn tenants(&self) -> usize {
+        self.tenants.len()
     }
 
     /// What a tenant's look-ups came to; nothing for one that the cache does not know.
@@ -265,6 +280,7 @@ impl Cache {
             } else {
                 Vec::new()
             },
+            batch: 0,
         }))
     }
 
@@ -357,6 +373,7 @@ impl Cache {
             known: sequence.known,
             computed: sequence.computed,
             tokens: sequence.tokens.clone(),
+            batch: 0,
         };
         Ok(self.sequences.insert(fork))
     }

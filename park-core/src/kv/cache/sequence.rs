@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use slotmap::new_key_type;
+use slotmap::{Key as _, KeyData, new_key_type};
 
 use super::segment::SegmentId;
 use crate::kv::pool::TenantId;
@@ -11,6 +11,23 @@ use crate::kv::{BlockId, Key};
 new_key_type! {
     /// A sequence of a cache. Ids are never used twice.
     pub struct SequenceId;
+}
+
+impl SequenceId {
+    /// The id as a number, for other languages and for arrays of ids. Never negative as an `i64` before a place was used 2^30 times.
+    pub fn to_bits(self) -> u64 {
+        self.data().as_ffi()
+    }
+
+    /// The id of a number that [`to_bits`](Self::to_bits) made. Any other number gives an id that no cache has.
+    pub fn from_bits(bits: u64) -> Self {
+        let data = KeyData::from_ffi(bits);
+        if data.as_ffi() == bits {
+            data.into()
+        } else {
+            Self::null()
+        }
+    }
 }
 
 /// The table of a sliding window: null blocks, then those of the window.
@@ -55,6 +72,8 @@ pub(super) struct Sequence {
     pub(super) computed: u32,
     /// All known tokens, if the cache keeps them.
     pub(super) tokens: Vec<u32>,
+    /// The last batch that named it: a batch names each sequence once.
+    pub(super) batch: u64,
 }
 
 impl Sequence {

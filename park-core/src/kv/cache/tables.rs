@@ -141,7 +141,7 @@ impl Cache {
     }
 
     /// Writes the blocks at positions `first..first + row.len()`, all of which the sequence has.
-    fn copy_row(&self, sequence: &Sequence, group: u8, first: u32, row: &mut [i32]) {
+    pub(super) fn copy_row(&self, sequence: &Sequence, group: u8, first: u32, row: &mut [i32]) {
         if let Group::Window(_) = self.groups.kinds[group as usize] {
             let nth = self.groups.windows.iter().position(|(number, _)| *number == group);
             let window = &sequence.windows[nth.expect("a window group is in the list of windows")];
@@ -172,7 +172,7 @@ impl Cache {
         }
     }
 
-    fn check_group(&self, group: u8) -> Result<()> {
+    pub(super) fn check_group(&self, group: u8) -> Result<()> {
         if group as usize >= self.groups.kinds.len() {
             bail!(
                 InvalidArgument,

@@ -41,7 +41,7 @@ use self::request::{Entry, State};
 use self::reserve::Reserved;
 use super::key::Namespace;
 use super::pool::TenantId;
-use super::{Cache, CacheConfig, Group, SequenceId};
+use super::{Cache, CacheConfig, Event, Group, Retention, SequenceId};
 use crate::error::{Error, ErrorKind, Result, bail};
 
 /// What a scheduler is made of.
@@ -219,6 +219,7 @@ impl Scheduler {
                 request.max_new
             );
         }
+        self.cache.pool().check_tenant(request.tenant)?;
         let most = most as u32;
         let limit = self.cache.pool().limit_of(request.tenant);
         let blocks = self.blocks_of(most);
@@ -372,6 +373,24 @@ impl Scheduler {
     /// Nothing can be found any more. False, and nothing happens, while a request has blocks.
     pub fn reset(&mut self) -> bool {
         self.cache.reset()
+    }
+
+    /// What happened to the index since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        self.cache.take_events()
+    }
+
+    /// From now on, this is how long the computed blocks of a request are worth keeping after it.
+    ///
+    /// # Errors
+    /// `NotFound` for a request that has ended.
+    pub fn retain(&mut self, id: SequenceId, retention: Retention) -> Result<()> {
+        self.cache.retain(id, retention)
+    }
+
+    /// The cache's time, by which retention ends.
+    pub fn set_time(&mut self, now: u64) {
+        self.cache.set_time(now);
     }
 
     /// Checks every invariant of scheduler, cache and pool.

@@ -3,7 +3,7 @@
 //! In this order: `swap_out`, `changes.copies`, `swap_in`, `work`. A block that was swapped out may be written to by a later list of the
 //! same plan, so the order is part of the contract; within a list any order will do.
 
-use crate::kv::{BlockId, Changes, SequenceId};
+use crate::kv::{BlockId, Changes, SequenceId, Span};
 
 /// A block that goes to host memory or comes back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +67,16 @@ impl Plan {
     /// Tokens that the plan computes, drafts not counted.
     pub fn tokens(&self) -> u32 {
         self.work.iter().map(|work| work.count).sum()
+    }
+
+    /// The plan's work as [`Cache::fill`](crate::kv::Cache::fill) takes it, drafts included.
+    pub fn spans(&self) -> Vec<Span> {
+        let span = |work: &Work| Span {
+            sequence: work.sequence,
+            start: work.start,
+            count: work.count + work.drafts,
+        };
+        self.work.iter().map(span).collect()
     }
 
     pub(super) fn begin(&mut self) {

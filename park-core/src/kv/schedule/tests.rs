@@ -212,6 +212,19 @@ fn finish(scheduler: &mut Scheduler, engine: &mut Engine) {
 }
 
 #[test]
+fn a_tenant_that_is_unknown_is_not_one_without_room() {
+    let mut scheduler = Scheduler::new(SchedulerConfig::default()).unwrap();
+    let request = Request {
+        tokens: &[1],
+        max_new: 1,
+        tenant: TenantId(9),
+        ..Request::default()
+    };
+    let refused = scheduler.add(&request).unwrap_err();
+    assert_eq!(refused.kind(), crate::error::ErrorKind::InvalidArgument, "{refused}");
+}
+
+#[test]
 fn a_prompt_goes_in_chunks_and_a_decode_goes_first() {
     let config = config(64);
     let (mut scheduler, mut engine) = (Scheduler::new(config.clone()).unwrap(), Engine::new(&config));

@@ -1,0 +1,28 @@
+//! `park.kv`: the paged KV cache and its scheduler (park-core/src/kv), for engines written in Python.
+//!
+//! One call a step: sequences and tokens come as arrays, tables are written into arrays of the caller's, and no Python object is made
+//! for a sequence. Each class holds its core value under a lock that is never held while Python runs.
+//!
+//! | file | what |
+//! |---|---|
+//! | `cache`, `scheduler` | the classes of these names |
+//! | `tables` | `Tables`: arrays of the caller's that steps write to |
+//! | `plan` | `Plan` and `Changes`: what an engine is to do |
+//! | `config` | what both are made of, from keyword arguments |
+//! | `buffers` | memory of numpy, torch and others, checked before it is read or written |
+//! | `numbers` | numbers of Python's: one, or an array |
+//! | `errors` | the exceptions of `park.kv.errors` |
+
+mod buffers;
+mod cache;
+mod config;
+mod errors;
+mod numbers;
+mod plan;
+mod scheduler;
+mod tables;
+
+pub(crate) use cache::Cache;
+pub(crate) use plan::{Changes, Plan};
+pub(crate) use scheduler::Scheduler;
+pub(crate) use tables::Tables;
