@@ -70,7 +70,7 @@ mod _park {
     #[pymodule_export]
     use crate::gate::runs_event_loop;
     #[pymodule_export]
-    use crate::kv::{Cache, Changes, Plan, Scheduler, Tables};
+    use crate::kv::{Cache, Changes, Plan, RadixTree, Scheduler, Tables};
     #[pymodule_export]
     use crate::mapped::{MappedFile, map_file};
     #[pymodule_export]

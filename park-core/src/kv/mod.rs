@@ -20,6 +20,7 @@
 //! | `group` | full attention, sliding windows |
 //! | `cache/` | sequences over a pool |
 //! | `schedule/` | requests over a cache |
+//! | `radix/` | beside all of these: prefixes by their tokens, for engines that allocate slots themselves (SGLang) |
 //! | `event` | what can be found, for those who mirror it |
 
 mod block;
@@ -30,6 +31,7 @@ mod group;
 mod index;
 mod key;
 mod pool;
+mod radix;
 mod schedule;
 
 pub use block::BlockId;
@@ -39,6 +41,9 @@ pub use evict::{Eviction, Retention};
 pub use group::Group;
 pub use key::{Algorithm, Key, Keyer, Media, Namespace};
 pub use pool::{Pool, PoolConfig, PoolStats, TenantId};
+pub use radix::{
+    RadixConfig, RadixEviction, RadixInserted, RadixInsertion, RadixMatch, RadixNode, RadixSplit, RadixTree,
+};
 pub use schedule::{
     OnEpoch, Outcome, Plan, Policy, Preempted, Request, Scheduler, SchedulerConfig, SchedulerStats, Swap, Work,
 };

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `cache`, `scheduler` | the classes of these names |
 //! | `tables` | `Tables`: arrays of the caller's that steps write to |
+//! | `radix` | `RadixTree`: prefixes by their tokens |
 //! | `plan` | `Plan` and `Changes`: what an engine is to do |
 //! | `config` | what both are made of, from keyword arguments |
 //! | `buffers` | memory of numpy, torch and others, checked before it is read or written |
@@ -19,10 +20,12 @@ mod config;
 mod errors;
 mod numbers;
 mod plan;
+mod radix;
 mod scheduler;
 mod tables;
 
 pub(crate) use cache::Cache;
 pub(crate) use plan::{Changes, Plan};
+pub(crate) use radix::RadixTree;
 pub(crate) use scheduler::Scheduler;
 pub(crate) use tables::Tables;
