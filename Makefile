@@ -14,6 +14,7 @@ CHAOS ?=
 MINUTES ?= 5
 BENCH_ARGS ?=
 PREFIX ?= /usr/local
+TESTS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
@@ -37,7 +38,7 @@ SHUTTLE := RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test 
 # The core with its fail points compiled in, killed at each of them.
 CRASH := CARGO_TARGET_DIR=target/crash cargo test -p park-tests --features failpoints --test crash
 
-.PHONY: help setup extension demo test quick check crash soak fuzz bench bench-ray bench-store conformance-verl install header abi stubs clean FORCE
+.PHONY: help setup extension demo test quick check crash soak fuzz bench bench-ray bench-store conformance-ray conformance-verl install header abi stubs clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -124,6 +125,17 @@ bench-ray: $(STAMPS)/extension benches/.venv-ray/.ready ## ratios to real Ray, P
 bench-store: $(STAMPS)/extension benches/.venv-ray/.ready ## the store beside Plasma, shared_memory, iceoryx2 and memcpy, into benches/STORE.md
 	$(PY) benches/peers/store_run.py $(BENCH_ARGS)
 
+# Ray's files are not kept here: TESTS is `python/ray/tests` of a checkout. A run that finds failures is no failure of the command: results.py
+# says which of them are not accounted for.
+CONFORMANCE := benches/out/conformance
+# Seconds for a case and for a file, on both: generous, for Ray takes minutes for some.
+CONFORMANCE_LIMITS := --timeout 180 --limit 3600
+conformance-ray: $(STAMPS)/extension benches/.venv-ray/.ready-for-tests ## Ray's own tests on real Ray and on park, into tests/conformance/ray/RESULTS.md (TESTS=python/ray/tests of a checkout of Ray)
+	@[[ -n "$(TESTS)" ]] || { echo "conformance-ray: say TESTS=DIR, the folder python/ray/tests of a checkout of Ray" >&2; exit 2; }
+	$(PY) tests/conformance/ray/run.py --tests "$(TESTS)" --module ray --json $(CONFORMANCE)/on-ray.json $(CONFORMANCE_LIMITS) || [[ $$? == 1 ]]
+	$(PY) tests/conformance/ray/run.py --tests "$(TESTS)" --against $(CONFORMANCE)/on-ray.json --json $(CONFORMANCE)/on-park.json $(CONFORMANCE_LIMITS) || [[ $$? == 1 ]]
+	$(PY) tests/conformance/ray/results.py $(CONFORMANCE)/on-ray.json $(CONFORMANCE)/on-park.json
+
 conformance-verl: $(STAMPS)/extension benches/.venv-ray/.ready ## verl's own tests of worker groups on park and on real Ray, with both times
 	$(PY) tests/conformance/verl/run.py --plain
 
@@ -131,6 +143,11 @@ conformance-verl: $(STAMPS)/extension benches/.venv-ray/.ready ## verl's own tes
 benches/.venv-ray/.ready: benches/peers/requirements-ray.txt
 	@echo "benches: pip install into benches/.venv-ray: $$(grep -v '^#' $< | tr '\n' ' ')"
 	@[[ -x benches/.venv-ray/bin/python ]] || "$(PYTHON)" -m venv benches/.venv-ray
+	@benches/.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+benches/.venv-ray/.ready-for-tests: benches/peers/requirements-ray-tests.txt benches/.venv-ray/.ready
+	@echo "conformance: pip install into benches/.venv-ray: $$(grep -v '^[#-]' $< | tr '\n' ' ')"
 	@benches/.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 

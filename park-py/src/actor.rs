@@ -85,12 +85,13 @@ pub(crate) struct CallOptions {
     group: String,
     retry_on: Option<Vec<u8>>,
     pending: Option<Py<PendingCalls>>,
+    name: String,
 }
 
 #[pymethods]
 impl CallOptions {
     /// `group` is the concurrency group, empty for the actor's own; `retry_on` says after which exceptions the call is repeated, for
-    /// `park.worker.wants_retry` to read.
+    /// `park.worker.wants_retry` to read; `name` is what people know the call by, empty for its method's name.
     #[new]
     fn new(
         yields: Yield,
@@ -98,6 +99,7 @@ impl CallOptions {
         group: String,
         retry_on: Option<Vec<u8>>,
         pending: Option<Py<PendingCalls>>,
+        name: String,
     ) -> Self {
         Self {
             yields,
@@ -105,6 +107,7 @@ impl CallOptions {
             group,
             retry_on,
             pending,
+            name,
         }
     }
 }
@@ -194,6 +197,7 @@ pub(crate) fn call_actor<'py>(
         group: options.group.clone(),
         retries: options.max_task_retries,
         retry_on: options.retry_on.clone(),
+        name: options.name.clone(),
     };
     holds.keep();
     session.call_actor(actor, &call).or_raise(py)?;

@@ -47,6 +47,7 @@ mod stream;
 mod strided;
 mod task;
 mod tensor_view;
+mod title;
 mod watch;
 mod weak_actor;
 mod work;
@@ -93,11 +94,13 @@ mod _park {
     #[pymodule_export]
     use crate::tensor_view::TensorView;
     #[pymodule_export]
+    use crate::title::title_of_actor;
+    #[pymodule_export]
     use crate::watch::{Watch, value_of};
     #[pymodule_export]
     use crate::weak_actor::WeakActor;
     #[pymodule_export]
-    use crate::work::{current_work, describe_session, ended_tasks, traced_calls};
+    use crate::work::{children_of, current_work, describe_session, ended_tasks, open_calls, traced_calls};
     #[pymodule_export]
     use crate::worker::{Call, LoopLane, Pool, Vacant, leave_actor, worker_main, worker_participant};
 

@@ -6,10 +6,11 @@ use park_core::ObjectId;
 use park_core::ipc::ToWorker;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 use crate::gate::{self, block};
 use crate::member;
+use crate::title;
 
 /// A task or a call of an actor.
 struct Work {
@@ -18,6 +19,8 @@ struct Work {
     name: String,
     /// A task's function, once it is loaded.
     function: Option<Py<PyAny>>,
+    /// The name that somebody chose for a call.
+    chosen: Option<String>,
 }
 
 thread_local! {
@@ -57,17 +60,21 @@ pub(crate) fn parent(py: Python<'_>) -> PyResult<Option<ObjectId>> {
 /// This thread begins with the work that this message asks for. `on_main`: it runs one job of the process after another.
 pub(crate) fn begin(message: &ToWorker, on_main: bool) -> Now {
     let work = match message {
-        ToWorker::Run { returns, name, .. } => returns.first().map(|id| (*id, name)),
-        ToWorker::Call { returns, method, .. } => returns.first().map(|id| (*id, method)),
+        ToWorker::Run { returns, name, .. } => returns.first().map(|id| (*id, name, "")),
+        ToWorker::Call {
+            returns, method, name, ..
+        } => returns.first().map(|id| (*id, method, name.as_str())),
         ToWorker::Create { .. } | ToWorker::Assign(_) | ToWorker::Cancel { .. } | ToWorker::Retire => None,
     };
-    let work = work.map(|(id, name)| Work {
+    let work = work.map(|(id, name, chosen)| Work {
         id,
         name: name.clone(),
         function: None,
+        chosen: (!chosen.is_empty()).then(|| chosen.to_owned()),
     });
     if on_main {
         set_main_work(work.as_ref().map(|work| work.id));
+        title::runs(message);
     }
     drop(NOW.replace(work));
     Now { on_main }
@@ -92,16 +99,20 @@ impl Drop for Now {
         drop(NOW.take());
         if self.on_main {
             set_main_work(None);
+            title::rest();
         }
     }
 }
 
-/// The task or call that this thread of a worker runs: the id of its first result, its name, and the function if it is a task.
+/// The task or call that this thread of a worker runs: the id of its first result, its name, and the function if it is a task, or the
+/// name that somebody chose if it is a call.
 #[pyfunction]
 pub(crate) fn current_work(py: Python<'_>) -> Option<(Bound<'_, PyBytes>, String, Option<Py<PyAny>>)> {
     NOW.with_borrow(|now| {
         now.as_ref().map(|work| {
+            let chosen = || Some(PyString::new(py, work.chosen.as_ref()?).into_any().unbind());
             let function = work.function.as_ref().map(|function| function.clone_ref(py));
+            let function = function.or_else(chosen);
             (PyBytes::new(py, &work.id.to_bytes()), work.name.clone(), function)
         })
     })
@@ -131,18 +142,72 @@ pub(crate) fn ended_tasks(py: Python<'_>) -> PyResult<Vec<Ended<'_>>> {
     Ok(rows.into_iter().map(row).collect())
 }
 
-/// The calls that this worker process finished last: method, begin and end in microseconds. Nothing elsewhere.
+/// A call that ended: method, the name that somebody chose, first result, attempt, whether it failed, begin and end in microseconds.
+type Traced<'py> = (String, Option<String>, Bound<'py, PyBytes>, u32, bool, u64, u64);
+
+/// The calls that this worker process finished last. Nothing elsewhere.
 #[pyfunction]
-pub(crate) fn traced_calls(py: Python<'_>) -> PyResult<Vec<(String, u64, u64)>> {
+pub(crate) fn traced_calls(py: Python<'_>) -> PyResult<Vec<Traced<'_>>> {
     let session = gate::session(py)?;
     let calls = session
         .inbox()
         .map(park_core::proc::inbox::Inbox::traced)
         .unwrap_or_default();
-    Ok(calls
-        .into_iter()
-        .map(|(method, span)| (method, span.began, span.ended))
-        .collect())
+    let row = |(method, name, call): (String, Option<String>, park_core::proc::inbox::Traced)| {
+        let id = PyBytes::new(py, &call.id?.to_bytes());
+        Some((
+            method,
+            name,
+            id,
+            call.attempt,
+            call.failed,
+            call.span.began,
+            call.span.ended,
+        ))
+    };
+    Ok(calls.into_iter().filter_map(row).collect())
+}
+
+/// First results of the tasks and calls that the one with this first result asked for and that are not done, as far as the head and this
+/// process know.
+#[pyfunction]
+pub(crate) fn children_of(py: Python<'_>, parent: [u8; ObjectId::SIZE]) -> PyResult<Vec<Bound<'_, PyBytes>>> {
+    let session = gate::session(py)?;
+    let parent = ObjectId::from_bytes(parent);
+    let unsent = session.unsent_calls(parent);
+    let calls = block(py, |interrupt| session.calls(interrupt))?;
+    let tasks = block(py, |interrupt| session.describe(interrupt))?.tasks;
+    let calls = calls.into_iter().filter(|call| call.parent == Some(parent));
+    let tasks = tasks.into_iter().filter(|task| task.parent == Some(parent));
+    let mut found: Vec<_> = unsent.into_iter().chain(calls.map(|call| call.id)).collect();
+    found.extend(tasks.map(|task| task.id));
+    found.sort_unstable();
+    // One that was sent while this was asked for is in both lists.
+    found.dedup();
+    Ok(found.iter().map(|id| PyBytes::new(py, &id.to_bytes())).collect())
+}
+
+/// Calls of actors that were sent and are not done.
+#[pyfunction]
+pub(crate) fn open_calls(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    let session = gate::session(py)?;
+    let calls = block(py, |interrupt| session.calls(interrupt))?;
+    let row = |call: park_core::runtime::CallRow| {
+        let row = PyDict::new(py);
+        row.set_item("id", PyBytes::new(py, &call.id.to_bytes()))?;
+        row.set_item("actor", PyBytes::new(py, &call.actor.to_bytes()))?;
+        row.set_item("class_name", call.class_name)?;
+        row.set_item("method", call.method)?;
+        row.set_item("name", call.name)?;
+        row.set_item("running", call.running)?;
+        row.set_item("pid", call.pid)?;
+        row.set_item("participant", call.participant.0)?;
+        row.set_item("node", call.node)?;
+        row.set_item("attempt", call.attempt)?;
+        row.set_item("parent", call.parent.map(|id| PyBytes::new(py, &id.to_bytes())))?;
+        Ok(row)
+    };
+    calls.into_iter().map(row).collect()
 }
 
 /// Actors, unfinished tasks and workers of the session, as the head knows them.

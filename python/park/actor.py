@@ -12,12 +12,13 @@ import inspect
 import os
 import pickle
 import weakref
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from park import _park, exceptions, options, placing, session, signature, streaming
 from park.here import HERE
 from park.ids import ActorID
-from park.remote_function import Export, definition_of
+from park.remote_function import INVOCATION_DECORATOR, Export, definition_of, definitions
 
 _session_id = _park.session_id
 _call_actor = _park.call_actor
@@ -93,7 +94,11 @@ class ActorMethod:
             chosen.get("concurrency_group") or "",
             retry_on,
             _pending_calls(self._ref, self._limit),
+            chosen.get("name") or "",
         )
+
+    def _with(self, chosen: dict[str, Any]) -> ActorMethod:
+        return ActorMethod(self._ref, self._name, self._shape, chosen, self._generator, self._limit)
 
     def __reduce__(self):
         return ActorMethod, (self._ref, self._name, self._shape, self._chosen, self._generator, self._limit)
@@ -118,9 +123,7 @@ class ActorMethod:
         options.check_num_returns(call_options.get("num_returns"), self._generator)
         options.refuse_what_is_not_offered(options.CALL, call_options)
         changed = {name: value for name, value in call_options.items() if value is not None}
-        return ActorMethod(
-            self._ref, self._name, self._shape, {**self._chosen, **changed}, self._generator, self._limit
-        )
+        return self._with({**self._chosen, **changed})
 
     def _remote(self, args=(), kwargs=None, **call_options):
         """As `.options(...).remote(...)`, with the arguments in a list and a dictionary."""
@@ -139,6 +142,59 @@ class ActorMethod:
 
     def __repr__(self):
         return f"<ActorMethod {self._name} of {self._ref.hex()}>"
+
+
+class DecoratedMethod(ActorMethod):
+    """A method whose function has an `__ray_invocation_decorator__`: that wraps the making of the call, in the caller's process."""
+
+    __slots__ = ("_decorator",)
+
+    def __init__(self, decorator: bytes, *method: Any):
+        super().__init__(*method)
+        self._decorator = decorator
+
+    def _with(self, chosen: dict[str, Any]) -> ActorMethod:
+        return DecoratedMethod(
+            self._decorator, self._ref, self._name, self._shape, chosen, self._generator, self._limit
+        )
+
+    def __reduce__(self):
+        make, method = super().__reduce__()
+        return DecoratedMethod, (self._decorator, *method)
+
+    def remote(self, *args, **kwargs):
+        """What the decorated call gives for these arguments."""
+
+        def invocation(args, kwargs):
+            return ActorMethod.remote(self, *args, **(kwargs or {}))
+
+        return pickle.loads(self._decorator)(invocation)(args, kwargs)
+
+
+class _ActorClassMethodMetadata(dict):
+    """What handles know of a class: one for each variant of it in a process, however many handles come by."""
+
+    _cache: weakref.WeakValueDictionary[bytes, _ActorClassMethodMetadata] = weakref.WeakValueDictionary()
+
+    def __init__(self, key: bytes, facts: dict[str, Any]):
+        super().__init__(facts)
+        self.key = key
+
+    @classmethod
+    def known_as(cls, key: bytes, facts: dict[str, Any]) -> _ActorClassMethodMetadata:
+        """The one with this key; made of `facts` if this process has none."""
+        found = cls._cache.get(key)
+        if found is None:
+            found = cls._cache[key] = cls(key, facts)
+        return found
+
+    def __reduce__(self):
+        return _known_as, (self.key, dict(self))
+
+
+def _known_as(key: bytes, facts: dict[str, Any]) -> _ActorClassMethodMetadata:
+    """What a pickled handle finds its class by."""
+    return _ActorClassMethodMetadata.known_as(key, facts)
 
 
 class ActorHandle:
@@ -161,7 +217,9 @@ class ActorHandle:
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'") from None
         if chosen.get("max_task_retries") is None:
             chosen = {**chosen, "max_task_retries": meta["max_task_retries"]}
-        made = ActorMethod(self._park_ref, name, shape, chosen, generator, meta["max_pending_calls"])
+        method = (self._park_ref, name, shape, chosen, generator, meta["max_pending_calls"])
+        decorator = meta["decorators"].get(name)
+        made = ActorMethod(*method) if decorator is None else DecoratedMethod(decorator, *method)
         vars(self)[name] = made
         return made
 
@@ -200,6 +258,18 @@ class _Metadata:
     def __init__(self, class_name: str, modified_class: type):
         self.class_name = class_name
         self.modified_class = modified_class
+
+
+class Facts(NamedTuple):
+    """What is found out about a class by looking at it."""
+
+    constructor: signature.Shape
+    #: What handles know of each method.
+    methods: dict[str, Any]
+    #: Whether any of them is `async`.
+    asynchronous: bool
+    #: What wraps the making of calls, pickled, by method.
+    decorators: dict[str, bytes]
 
 
 class ActorClass:
@@ -285,7 +355,7 @@ class ActorClass:
         self._placing = placing.placing_of(self._options, self._needs, self.__qualname__)
         self._definition = definition_of(self._key)
         #: What handles of this variant know; made with the export.
-        self._meta: dict[str, Any] = {}
+        self._meta: Any = None
         self._export: Export | None = None
 
     @property
@@ -312,7 +382,7 @@ class ActorClass:
         export = self._export
         if export is None or export.session != _session_id():
             export = self._publish()
-        constructor, _, asynchronous = self._definition.facts
+        constructor, _, asynchronous, _ = self._definition.facts
         constructor.check(args, kwargs)
         in_order = self._in_order(asynchronous)
         full_name = None if name is None else (namespace or session.namespace(), name)
@@ -378,6 +448,13 @@ class ActorClass:
                 raise options.UsageError(
                     f"The method '{name}' of {self.__name__} names the concurrency group '{group}', which is none of {list(groups)}."
                 )
+        if any(number <= 0 for number in groups.values()):
+            # The process that is to be the actor refuses that, which only those hear of who call it.
+            import logging  # seldom, and a tenth of the whole import
+
+            logging.getLogger(__name__).error(
+                f"max_concurrency must be greater than 0: the concurrency groups of {self.__name__} are {groups}"
+            )
         default = self._options.get("max_concurrency") or (_ASYNC_CONCURRENCY if asynchronous else 1)
         if asynchronous or groups or default > 1:
             return {**_SYSTEM_GROUPS, **groups, "": default}
@@ -387,10 +464,16 @@ class ActorClass:
         """Store the class in the session that is open, and open one if there is none."""
         if self._definition.facts is None:
             self._definition.facts = self._look()
-        _, methods, asynchronous = self._definition.facts
+        _, methods, asynchronous, decorators = self._definition.facts
         limit = self._options.get("max_pending_calls") or -1
         groups = self._groups(asynchronous, methods)
-        self._meta = {
+        variant = (
+            self._max_task_retries,
+            limit,
+            tuple(groups.items()),
+            repr(sorted(options.environment(self._options).items())),
+        )
+        facts = {
             "class_name": self.__name__,
             "module": self.__module__,
             "qualname": self.__qualname__,
@@ -400,28 +483,29 @@ class ActorClass:
             "attends": asynchronous and not self._options.get("concurrency_groups"),
             "groups": groups,
             "methods": methods,
+            "decorators": decorators,
             "runtime_env": options.environment(self._options),
         }
+        self._meta = _ActorClassMethodMetadata.known_as(self._key + repr(variant).encode(), facts)
 
         def pickled():
             from park.serialization import dumps_definition
 
             return pickle.dumps((self._meta, dumps_definition(self._class, "actor class")))
 
-        variant = (
-            self._max_task_retries,
-            limit,
-            tuple(groups.items()),
-            repr(sorted(self._meta["runtime_env"].items())),
-        )
         self._export = self._definition.export(variant, _session_id(), pickled)
         return self._export
 
-    def _look(self) -> tuple[signature.Shape, dict[str, Any], bool]:
-        """The parameters of the constructor, what handles know of each method, and whether any is `async`."""
+    def _look(self) -> Facts:
         found = inspect.getmembers(self._class, lambda value: inspect.isfunction(value) or inspect.ismethod(value))
         methods = {name: _describe(self._class, name, value) for name, value in found}
-        return _constructor_shape(self._class), methods, any(_is_async(value) for _, value in found)
+        decorators = {name: getattr(value, INVOCATION_DECORATOR, None) for name, value in found}
+        return Facts(
+            _constructor_shape(self._class),
+            methods,
+            any(_is_async(value) for _, value in found),
+            {name: _dumps(value) for name, value in decorators.items() if value is not None},
+        )
 
     def __call__(self, *args, **kwargs):
         raise TypeError(
@@ -430,6 +514,21 @@ class ActorClass:
 
     def __repr__(self):
         return f"<ActorClass {self.__module__}.{self.__qualname__}>"
+
+
+def exported_classes() -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """The classes that this process has made actors of in the session that is open: key, and what handles know of each."""
+    session = _session_id()
+    for key, definition in definitions():
+        stored = [export for export in definition.exports.values() if export.session == session]
+        if isinstance(definition.facts, Facts) and stored:
+            yield key, pickle.loads(_park.fetch(stored[0].ref))[0]
+
+
+def _dumps(decorator: Any) -> bytes:
+    from park.serialization import dumps_definition
+
+    return dumps_definition(decorator, "decorator of calls")
 
 
 @functools.cache

@@ -128,7 +128,7 @@ class ActorLoop:
             self.loop.call_soon(task.cancel)
 
     async def _serve(self, call) -> None:
-        CURRENT_CALL.set((bytes.fromhex(call.task_id), call.method, None))
+        CURRENT_CALL.set((bytes.fromhex(call.task_id), call.method, call.chosen_name))
         try:
             value = call.begin()
             if type(value) is CoroutineType:

@@ -491,6 +491,10 @@ _BY_KIND: dict[str, Callable[[str], RayError]] = {
 }
 
 
+#: The bytes of an actor's id: what the detail of a death holds, unless it was the constructor's error.
+_ACTOR_ID = 16
+
+
 def from_kind(kind: str, message: str, detail: bytes = b"") -> BaseException:
     """The exception for an error of the core: its kind by name, its message, and the bytes that only Python understands."""
     if kind == "Interrupted":
@@ -501,6 +505,9 @@ def from_kind(kind: str, message: str, detail: bytes = b"") -> BaseException:
         error: RayError
         if kind == "TaskFailed":
             error = unpack_task_error(message, detail)
+        elif len(detail) == _ACTOR_ID:
+            error = ActorDiedError(message)
+            error.actor_id = detail.hex()
         else:
             error = ActorDiedError(unpack_task_error(message, detail) if detail else message)
     elif kind in _BY_KIND:

@@ -7,6 +7,7 @@ that, a recursive function would store itself anew at each level.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import weakref
@@ -19,6 +20,10 @@ from park.retrying import Counted, Retrying, RetryingGenerator
 
 _session_id = _park.session_id
 _submit_task = _park.submit_task
+
+
+#: What a function wraps the making of its calls with: a function of a function of `args` and `kwargs`.
+INVOCATION_DECORATOR = "__ray_invocation_decorator__"
 
 
 class Export(NamedTuple):
@@ -53,6 +58,11 @@ _definitions: weakref.WeakValueDictionary[bytes, Definition] = weakref.WeakValue
 def definition_of(key: bytes) -> Definition:
     """The definition with this key; a new one if nobody in this process uses it."""
     return _definitions.setdefault(key, Definition())
+
+
+def definitions() -> list[tuple[bytes, Definition]]:
+    """Every definition that this process uses, by key."""
+    return list(_definitions.items())
 
 
 class RemoteFunction:
@@ -120,6 +130,10 @@ class RemoteFunction:
         self._definition = definition_of(self._key)
         self._export: Export | None = None
         self._shape: signature.Shape | None = None
+        decorator = getattr(self._function, INVOCATION_DECORATOR, None)
+        if decorator is not None:
+            # In place of the method, so that functions without one pay nothing.
+            self.remote = functools.partial(_decorated, decorator, self)  # type: ignore[method-assign]
 
     def remote(self, *args, **kwargs):
         """Submit a task that calls the function. Returns a reference to its result, or a list of them, or None for none."""
@@ -204,6 +218,13 @@ class RemoteFunction:
 
 
 _TRAVELS = frozenset({"_function", "_options", "_key", "__name__", "__qualname__", "__module__", "__doc__"})
+
+
+def _decorated(decorator, function, *args, **kwargs):
+    def invocation(args, kwargs):
+        return RemoteFunction.remote(function, *args, **(kwargs or {}))
+
+    return decorator(invocation)(args, kwargs)
 
 
 def _is_generator(function) -> bool:

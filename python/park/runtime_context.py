@@ -18,7 +18,7 @@ CURRENT_CALL: contextvars.ContextVar[tuple[bytes, str, Any] | None] = contextvar
 
 
 def current_work() -> tuple[bytes, str, Any] | None:
-    """The task or call that asks: the id of its first result, its name, and the function if it is a task."""
+    """The task or call that asks: the id of its first result, its name or method, and a task's function or a call's chosen name."""
     return CURRENT_CALL.get() or _park.current_work()
 
 
@@ -105,12 +105,12 @@ class RuntimeContext(Assigned):
         return None if work is None else task_id(work[0]).hex()
 
     def get_task_name(self) -> str | None:
-        """The name of the task, or "Class.method"; None elsewhere."""
+        """The name of the task or call, "Class.method" if nobody chose one for a call; None elsewhere."""
         work = current_work()
         if work is None:
             return None
         found = _actor()
-        return work[1] if found is None else f"{found[1]['class_name']}.{work[1]}"
+        return work[1] if found is None else work[2] or f"{found[1]['class_name']}.{work[1]}"
 
     def get_task_function_name(self) -> str | None:
         """The function or method that runs, with its module; None elsewhere."""

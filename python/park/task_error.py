@@ -11,6 +11,7 @@ import os
 import pickle
 import traceback
 
+from park.here import HERE
 from park.exceptions import RayError, RayTaskError, TaskCancelledError, UnserializableException
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -23,7 +24,8 @@ def pack_task_error(exc: BaseException, what: str, pid: int) -> tuple[str, bytes
     cause = exc.cause if isinstance(exc, RayTaskError) else exc
     pickled, problem = _pickle(cause)
     error = RayTaskError(what, text, None, pid=pid)
-    return str(error), pickle.dumps((what, text, pid, pickled, problem))
+    actor = HERE.facts.actor
+    return str(error), pickle.dumps((what, text, pid, pickled, problem, None if actor is None else actor[0].hex()))
 
 
 def cancelled(interrupt: KeyboardInterrupt, task_id: str) -> TaskCancelledError:
@@ -34,7 +36,7 @@ def cancelled(interrupt: KeyboardInterrupt, task_id: str) -> TaskCancelledError:
 def unpack_task_error(message: str, detail: bytes) -> RayTaskError:
     """The error that `pack_task_error` packed, as an instance of its cause's class too; of other bytes, the message alone."""
     try:
-        what, text, pid, pickled, problem = pickle.loads(detail)
+        what, text, pid, pickled, problem, actor_id = pickle.loads(detail)
     except Exception:  # a native task failed, or no bytes came: unpickling foreign bytes may raise anything
         return RayTaskError("task", message, None)
     cause: BaseException | None
@@ -45,7 +47,7 @@ def unpack_task_error(message: str, detail: bytes) -> RayTaskError:
             cause = UnserializableException(text)
     else:
         cause = RayError(problem) if problem else None
-    return RayTaskError(what, text, cause, pid=pid).as_instanceof_cause()
+    return RayTaskError(what, text, cause, pid=pid, actor_id=actor_id).as_instanceof_cause()
 
 
 def _pickle(cause: BaseException | None) -> tuple[bytes | None, str]:

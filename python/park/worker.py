@@ -48,6 +48,7 @@ def load_actor(blob, restart_count, actor_id):
     meta, definition = pickle.loads(blob)
     HERE.facts.restarts, HERE.facts.actor = restart_count, (actor_id, meta)
     if HERE.facts is PROCESS:
+        _park.title_of_actor(meta["class_name"])
         # What people see in `top` and `ps`, cut by the system to fifteen bytes.
         with open("/proc/self/comm", "w") as comm:
             comm.write(f"ray::{meta['class_name']}")

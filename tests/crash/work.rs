@@ -77,6 +77,7 @@ pub(crate) fn call_actor(session: &Session, actor: ObjectId, text: &str, given: 
         group: String::new(),
         retries: 0,
         retry_on: None,
+        name: String::new(),
     };
     session.call_actor(actor, &call)?;
     Ok(result)

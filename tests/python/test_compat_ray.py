@@ -286,12 +286,59 @@ def test_private_names_that_describe_options_and_functions():
         one = ray._raylet.PythonFunctionDescriptor("module", "function", "Class", "hash")
         same = pickle.loads(pickle.dumps(one))
         print(one == same, one.function_id == same.function_id, {one: 1}[same], one.repr, one == object())
+        java = ray._raylet.JavaFunctionDescriptor("Class", "function", "signature")
+        print(java == pickle.loads(pickle.dumps(java)), java == one, java.repr)
         """
     assert fresh_python(textwrap.dedent(program)).splitlines() == [
         "0 1 -1",
         "The type of keyword 'num_cpus' must be (<class 'float'>, <class 'int'>, <class 'NoneType'>), but received type <class 'str'>",
         "True True 1 module.Class.function False",
+        "True False Class.function",
     ]
+
+
+def test_a_task_knows_what_it_asked_for():
+    program = """
+        import park.compat.ray
+        park.compat.ray.install()
+        import time
+        import ray
+
+        @ray.remote
+        def child():
+            time.sleep(0.5)
+
+        @ray.remote
+        class Child:
+            def __init__(self):
+                time.sleep(0.5)
+
+            def call(self):
+                time.sleep(0.5)
+
+        class Parent:
+            def parent(self, other):
+                late = Child.remote()
+                # The last one cannot be sent before its actor has a process.
+                refs = [child.remote(), other.call.remote(), other.call.remote(), late.call.remote()]
+                context = ray.get_runtime_context()
+                me = ray.TaskID.from_hex(context.get_task_id())
+                found = ray._private.worker.global_worker.core_worker.get_pending_children_task_ids(me)
+                pending = {one.hex() for one in found} == {ref.task_id().hex() for ref in refs}
+                ray.get(refs)
+                time.sleep(0.1)
+                return pending, ray._private.worker.global_worker.core_worker.get_pending_children_task_ids(me)
+
+        class Async(Parent):
+            async def parent(self, other):
+                return Parent.parent(self, other)
+
+        if __name__ == "__main__":
+            ray.init(num_cpus=4)
+            for kind in (Parent, Async):
+                print(ray.get(ray.remote(kind).remote().parent.remote(Child.remote())))
+        """
+    assert fresh_python(textwrap.dedent(program)).splitlines() == ["(True, [])"] * 2
 
 
 def test_a_function_that_has_its_modules_name_stays_a_function():

@@ -193,3 +193,12 @@ def test_a_group_of_no_calls():
 
     with pytest.raises(ActorDiedError, match=None if ON_RAY else "max_concurrency must be greater than 0"):
         ray.get(Nothing.remote().method.remote(), timeout=SOON)
+
+
+@pytest.mark.park_only
+def test_a_group_of_no_calls_is_told_where_the_actor_is_created(caplog):
+    class Plain:
+        pass
+
+    ray.remote(concurrency_groups={"io": 0})(Plain).remote()
+    assert "max_concurrency must be greater than 0" in caplog.text and "Plain" in caplog.text

@@ -10,6 +10,7 @@ import pytest
 pytestmark = [pytest.mark.park_only, pytest.mark.slow]
 
 RUN = Path(__file__).resolve().parents[1] / "conformance" / "ray" / "run.py"
+RESULTS = RUN.with_name("results.py")
 FILE = """
 import asyncio
 import os
@@ -134,3 +135,57 @@ def test_what_it_cannot_run_it_says(tmp_path):
     (tmp_path / "test_two.py").write_text("")
     done, _ = run(tmp_path, "--module", "ray", "--python", "/no/python", "test_two.py")
     assert done.returncode != 0
+
+
+def test_the_report_keeps_what_ran_and_is_updated(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"test_{name}.py").write_text("def test_a():\n    pass\n")
+    _, files = run(tmp_path, "test_one")
+    assert files == {"test_one.py": {"test_a": ["passed", ""]}}
+    _, files = run(tmp_path, "--update", "test_two")
+    assert set(files) == {"test_one.py", "test_two.py"}
+    assert set(json.loads((tmp_path / "out.json").read_text())["seconds"]) == set(files)
+    done, _ = run(tmp_path, "--update", "--mode", "thread", "test_two")
+    assert done.returncode == 1 and "cannot be updated" in done.stderr
+
+
+def results(tmp_path, reasons, ours):
+    """What results.py says of these reasons, where Ray passes a and b, and fails c."""
+    theirs = {"a": ["passed", ""], "b": ["passed", ""], "c": ["failed", "call: x"]}
+    reports = {"ray": theirs, "park": ours}
+    for module, cases in reports.items():
+        report = {"module": module, "mode": "process", "files": {"test_x.py": cases}, "seconds": {"test_x.py": 2.5}}
+        (tmp_path / f"{module}.json").write_text(json.dumps(report))
+    (tmp_path / "reasons.toml").write_text(reasons)
+    paths = [tmp_path / name for name in ("ray.json", "park.json")]
+    options = ["--reasons", tmp_path / "reasons.toml", "--out", tmp_path / "RESULTS.md"]
+    done = subprocess.run([sys.executable, RESULTS, *paths, *options], capture_output=True, text=True, timeout=50)
+    return done, (tmp_path / "RESULTS.md").read_text()
+
+
+def test_every_case_that_does_not_pass_needs_a_reason(tmp_path):
+    ours = {"a": ["passed", ""], "b": ["failed", "call: broken"], "c": ["failed", "call: x"]}
+    done, page = results(tmp_path, "", ours)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "test_x.py: b does not pass and has no reason: failed call: broken"
+    done, page = results(tmp_path, '[test_x]\nb = "it cannot"\n', ours)
+    assert done.returncode == 0 and not done.stderr
+    assert "| test_x | 2 | 1 | 50.0% | 2 | 2 |" in page and "* `b`: it cannot" in page and "`c`" not in page
+
+
+def test_a_case_that_is_skipped_or_gone_on_park_does_not_pass(tmp_path):
+    done, _ = results(tmp_path, "", {"a": ["not applicable", "skipped"]})
+    assert [line.partition(" does")[0] for line in done.stderr.splitlines()] == ["test_x.py: a", "test_x.py: b"]
+
+
+def test_a_reason_that_nobody_needs_is_an_error(tmp_path):
+    ours = {"a": ["passed", ""], "b": ["passed", ""], "c": ["failed", "call: x"]}
+    reasons = '[test_x]\nb = "x"\nc = "x"\nd = "x"\n[test_y]\na = "x"\n'
+    done, _ = results(tmp_path, reasons, ours)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "test_x.py: b has a reason and needs none: it passes",
+        "test_x.py: c has a reason and needs none: on Ray it is failed",
+        "test_x.py: d has a reason and needs none: there is no such case",
+        "test_y.py: has reasons, and Ray's report does not have it",
+    ]

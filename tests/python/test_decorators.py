@@ -33,6 +33,53 @@ def sample(session):
     return Sample.remote()
 
 
+def twice(invocation):
+    """Calls with the first argument doubled; gives the keywords back without passing them on."""
+
+    def invoke(args, kwargs):
+        return invocation([args[0], args[0]], {}), kwargs
+
+    return invoke
+
+
+def test_a_decorated_method_wraps_the_making_of_its_calls():
+    def adds(self, a, b):
+        return a + b
+
+    adds.__ray_invocation_decorator__ = twice
+    decorated = ray.remote(type("Decorated", (), {"adds": adds, "plain": lambda self, a: a})).remote()
+    ref, kwargs = decorated.adds.remote(3, kwarg=4)
+    assert ray.get(ref, timeout=SOON) == 6 and kwargs == {"kwarg": 4}
+    ref, _ = decorated.adds.options(name="chosen").remote(4)
+    assert ray.get(ref, timeout=SOON) == 8
+    assert ray.get(decorated.plain.remote(5), timeout=SOON) == 5
+
+    @ray.remote
+    def elsewhere(handle):
+        ref, kwargs = handle.adds.remote(6, far=True)
+        return ray.get(ref), kwargs
+
+    assert ray.get(elsewhere.remote(decorated), timeout=SOON) == (12, {"far": True})
+
+
+def test_a_decorated_function_wraps_the_making_of_its_calls():
+    def adds(a, b):
+        return a + b
+
+    adds.__ray_invocation_decorator__ = twice
+    ref, kwargs = ray.remote(adds).options(num_cpus=0).remote(3, kwarg=4)
+    assert ray.get(ref, timeout=SOON) == 6 and kwargs == {"kwarg": 4}
+
+
+@pytest.mark.park_only
+def test_handles_of_one_class_share_what_they_know_of_it():
+    first = Sample.remote()
+    again = [ray.cloudpickle.loads(ray.cloudpickle.dumps(first)) for _ in range(3)]
+    assert {id(handle._park_meta) for handle in (first, *again)} == {id(first._park_meta)}
+    other = Sample.options(max_pending_calls=3).remote()
+    assert other._park_meta is not first._park_meta and other._park_meta["max_pending_calls"] == 3
+
+
 def test_method_says_how_many_results(sample):
     assert ray.get(sample.pair.remote(), timeout=SOON) == [1, 2]
     assert ray.get(sample.pair.options(num_returns=1).remote(), timeout=SOON) == (1, 2)

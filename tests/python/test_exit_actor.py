@@ -42,6 +42,19 @@ class Sync:
 
 
 class Async:
+    async def swallow(self):
+        try:
+            exit_actor()
+        except BaseException:
+            return "swallowed"
+
+    async def leave_later(self, seconds):
+        self.later = asyncio.get_running_loop().create_task(self._leave_after(seconds))
+
+    async def _leave_after(self, seconds):
+        await asyncio.sleep(seconds)
+        exit_actor()
+
     async def pid(self):
         return os.getpid()
 
@@ -104,12 +117,56 @@ def test_calls_that_wait_fail():
             ray.get(ref, timeout=SOON)
 
 
-@pytest.mark.park_only
-def test_an_actor_that_swallows_its_exit_ends_all_the_same():
-    actor = KINDS["sync"].remote()
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_actor_that_swallows_its_exit_ends_all_the_same(kind):
+    actor = KINDS[kind].remote()
     pid = ray.get(actor.pid.remote(), timeout=SOON)
-    assert ray.get(actor.swallow.remote(), timeout=SOON) == "swallowed"
+    with pytest.raises(ActorDiedError, match="exit_actor"):
+        ray.get(actor.swallow.options(max_task_retries=0).remote(), timeout=SOON)
     wait_until_dead(pid)
+
+
+def test_what_belongs_to_no_call_may_end_the_actor():
+    actor = KINDS["async"].remote()
+    pid = ray.get(actor.pid.remote(), timeout=SOON)
+    running = actor.slow.remote(0.5)
+    ray.get(actor.leave_later.remote(0.1), timeout=SOON)
+    wait_until_dead(pid)
+    assert ray.get(running, timeout=SOON) == "slow"
+    with pytest.raises(ActorDiedError, match="exit_actor"):
+        ray.get(actor.pid.remote(), timeout=SOON)
+
+
+class LeavesAtOnce:
+    def __init__(self):
+        exit_actor()
+
+    def ping(self):
+        return "alive"
+
+
+class LeavesAtOnceAsync:
+    def __init__(self, how):
+        if how == "constructor":
+            exit_actor()
+        self.later = asyncio.get_running_loop().create_task(self._leave())
+
+    async def _leave(self):
+        exit_actor()
+
+    async def ping(self):
+        await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "beside"])
+def test_a_constructor_may_end_the_actor(kind):
+    options = {"max_restarts": -1, "num_cpus": 0}
+    if kind == "sync":
+        actor = ray.remote(**options)(LeavesAtOnce).remote()
+    else:
+        actor = ray.remote(**options)(LeavesAtOnceAsync).remote("constructor" if kind == "async" else "task")
+    with pytest.raises(ActorDiedError, match="exit_actor"):
+        ray.get(actor.ping.remote(), timeout=SOON)
 
 
 @pytest.mark.process_only("exit handlers belong to the process")

@@ -242,7 +242,7 @@ def test_a_removed_node_takes_what_runs_there_with_it(cluster, tmp_path):
     assert victim.node_id in {worker.node_id for worker in state.list_workers()}
     cluster.remove_node(victim)
     assert ray.get(moved, timeout=SOON) == cluster.head_node.node_id
-    with pytest.raises(ray.exceptions.ActorDiedError, match="its node was removed"):
+    with pytest.raises(ray.exceptions.ActorDiedError, match="its node has died"):
         ray.get(mortal.where.remote(), timeout=SOON)
     assert [node["Alive"] for node in ray.nodes()] == [True, False]
     assert "pin" not in ray.cluster_resources()

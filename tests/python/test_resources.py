@@ -133,6 +133,26 @@ def test_an_actor_takes_no_cpu_unless_it_asks():
     wait_until(everything_back)
 
 
+@pytest.mark.park_only
+def test_an_actor_that_starts_shows_what_it_will_hold():
+    @ray.remote
+    class Slow:
+        def __init__(self):
+            time.sleep(0.3)
+
+        def ping(self):
+            return "pong"
+
+    wait_until(everything_back)
+    idle, heavy = Slow.remote(), Slow.options(num_cpus=1, resources={"slot": 1}).remote()
+    wait_until(lambda: ray.available_resources().get("slot") == 1.0)
+    assert ray.available_resources()["CPU"] == 1.0
+    assert ray.get([idle.ping.remote(), heavy.ping.remote()], timeout=SOON) == ["pong"] * 2
+    assert ray.available_resources()["CPU"] == 1.0
+    del idle, heavy
+    wait_until(everything_back)
+
+
 def test_what_can_never_fit_does_not_run_and_blocks_nobody():
     refs = [
         interval.options(num_cpus=64).remote(0),

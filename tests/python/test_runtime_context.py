@@ -74,6 +74,11 @@ def test_an_actor_knows_what_it_is(session):
     assert its["task"] is not None and its["task"] != other["task"]
 
 
+def test_a_call_has_the_name_that_was_chosen_for_it(session):
+    facts = ray.get(Actor.remote().facts.options(name="chosen").remote())
+    assert facts["task_name"] == "chosen" and facts["function"] == f"{__name__}.Actor.facts"
+
+
 def test_an_actor_can_give_a_handle_of_itself_away(session):
     actor = Actor.remote()
     again = ray.get(actor.me.remote())

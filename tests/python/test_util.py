@@ -1,6 +1,7 @@
 """The smaller parts of `park.util`: serializers, names, metrics, tables of what runs."""
 
 import os
+import pathlib
 import threading
 import time
 
@@ -26,6 +27,39 @@ class Locked:
 
 
 # --- serialization ------------------------------------------------------------------------------------------------------------------
+
+
+def title():
+    """What `ps` shows as the first word of the process's command line."""
+    with open("/proc/self/cmdline") as shown:
+        return shown.read().split("\0")[0]
+
+
+@ray.remote(num_cpus=0)
+class Sleeper:
+    def sleep(self, seconds):
+        time.sleep(seconds)
+
+    def wait_for(self, path):
+        while not os.path.exists(path):
+            time.sleep(0.01)
+
+    def pid(self):
+        return os.getpid()
+
+    def title(self):
+        return title()
+
+    def rows(self):
+        own = ray.get_runtime_context().get_actor_id()
+        rows = [row for row in state.list_tasks() if row.actor_id == own]
+        return sorted((row.name.partition(".")[2], row.state) for row in rows)
+
+
+@ray.remote(num_cpus=0)
+class Asynchronous:
+    async def fail(self):
+        raise ValueError("meant")
 
 
 def test_a_registered_serializer_is_used_until_it_is_forgotten(session):
@@ -212,6 +246,51 @@ def test_tasks_are_listed_with_their_parents(session):
     pair = sleep.options(num_returns=2).remote()
     assert pair[0].task_id() == pair[1].task_id() != ref.task_id()
     ray.wait(pair, num_returns=2, timeout=SOON)
+
+
+def test_calls_of_actors_are_listed_before_and_after_their_end(session, tmp_path):
+    sleeper, asynchronous = Sleeper.remote(), Asynchronous.remote()
+    gate = tmp_path / "gate"
+    slow = sleeper.wait_for.options(name="the slow one").remote(str(gate))
+    behind = sleeper.sleep.remote(0)
+
+    def calls(**wanted):
+        return [row for row in state.list_tasks() if all(row[key] == value for key, value in wanted.items())]
+
+    (row,) = wait_until(lambda: calls(name="the slow one", state="RUNNING"))
+    assert (row.task_id, row.func_or_class_name) == (slow.task_id().hex(), "Sleeper.wait_for")
+    assert (row.type, row.actor_id) == ("ACTOR_TASK", sleeper._actor_id.hex())
+    (row,) = calls(name="Sleeper.sleep")
+    assert (row.state, row.task_id) == ("SUBMITTED_TO_WORKER", behind.task_id().hex())
+    gate.touch()
+    ray.get([slow, behind], timeout=SOON)
+    failing = asynchronous.fail.remote()
+    with pytest.raises(ValueError):
+        ray.get(failing, timeout=SOON)
+    (row,) = wait_until(lambda: calls(name="Asynchronous.fail"))
+    assert (row.state, row.error_type) == ("FAILED", "TASK_EXECUTION_EXCEPTION")
+    (row,) = calls(name="the slow one")
+    assert (row.state, row.worker_pid) == ("FINISHED", ray.get(sleeper.pid.remote(), timeout=SOON))
+    assert row.start_time_ms <= row.end_time_ms
+    assert state.get_task(behind.task_id().hex()).state == "FINISHED"
+    assert not [row for row in state.list_tasks() if "park_trace" in row.name]
+    assert state.summarize_tasks()["cluster"]["summary"]["Sleeper.sleep"]["state_counts"] == {"FINISHED": 1}
+
+
+def test_an_actor_lists_its_own_calls_too(session):
+    sleeper = Sleeper.remote()
+    ray.get(sleeper.sleep.remote(0), timeout=SOON)
+    assert ray.get(sleeper.rows.remote(), timeout=SOON) == [("rows", "RUNNING"), ("sleep", "FINISHED")]
+
+
+@pytest.mark.process_only("the title is a process's")
+def test_a_process_shows_what_it_runs(session):
+    sleeper = Sleeper.remote()
+    assert ray.get(sleeper.title.remote(), timeout=SOON) == "ray::Sleeper.title"
+    assert ray.get(sleeper.title.options(name="chosen").remote(), timeout=SOON) == "ray::chosen"
+    shown = pathlib.Path(f"/proc/{ray.get(sleeper.pid.remote(), timeout=SOON)}/cmdline")
+    wait_until(lambda: shown.read_text().startswith("ray::Sleeper\0"))
+    assert ray.get(ray.remote(title).options(name="a task").remote(), timeout=SOON) == "ray::a task"
 
 
 def test_workers_nodes_objects_and_jobs(session):

@@ -74,6 +74,15 @@ impl Caller {
         Ok(())
     }
 
+    /// First results of the calls that this work made and that were not sent yet.
+    pub(crate) fn unsent(&self, parent: ObjectId) -> Vec<ObjectId> {
+        let records = self.outbox.calls_of(parent);
+        let parsed = records.iter().filter_map(|record| parse(&self.store, record).ok());
+        parsed
+            .filter_map(|(_, message, _)| returns_of(&message).first().copied())
+            .collect()
+    }
+
     /// Work of this process, known by its first result, is over: if it was cancelled with its children, calls that it made and that
     /// were not sent yet go with it.
     pub(crate) fn parent_ends(&self, first: ObjectId) {

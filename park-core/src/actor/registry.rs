@@ -28,6 +28,8 @@ pub enum Life {
 pub struct Actor {
     /// How it was created.
     pub spec: ActorSpec,
+    /// The process that created it, with which it ends; the head's, if it ends with nobody.
+    pub owner: ParticipantId,
     /// What it needs to be placed.
     pub demand: Demand,
     /// Where it holds what it has, once it is placed.
@@ -177,6 +179,12 @@ impl ActorRegistry {
     /// The actors that died last, oldest first.
     pub fn dead(&self) -> impl Iterator<Item = &Dead> {
         self.dead.iter()
+    }
+
+    /// Actors that end with this process.
+    pub fn owned_by(&self, owner: ParticipantId) -> Vec<ObjectId> {
+        let owned = self.actors.iter().filter(|(_, actor)| actor.owner == owner);
+        owned.map(|(id, _)| *id).collect()
     }
 
     /// Every actor.

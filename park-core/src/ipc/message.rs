@@ -108,6 +108,8 @@ pub enum ToWorker {
         retries: i32,
         /// After which exceptions: none, or those that these bytes name to the language that wrote them.
         retry_on: Option<Vec<u8>>,
+        /// What people know it by; empty: the method's name.
+        name: String,
     },
     /// What comes next runs with these resources, on this node. Sent when that differs from what the worker was told last.
     Assign(Assignment),
@@ -261,6 +263,11 @@ pub enum ToHead {
         /// A promised object.
         reply: ObjectId,
     },
+    /// Which calls of actors are not done? Answered by sealing `reply` with the encoded rows.
+    Calls {
+        /// A promised object.
+        reply: ObjectId,
+    },
     /// Which tasks ended lately? Answered by sealing `reply` with the encoded rows.
     Ended {
         /// A promised object.
@@ -325,6 +332,7 @@ impl ToHead {
             Self::ActorEnded { cause: id, .. }
             | Self::FindActor { reply: id, .. }
             | Self::Stats { reply: id }
+            | Self::Calls { reply: id }
             | Self::Ended { reply: id }
             | Self::Describe { reply: id } => {
                 vec![*id]
@@ -413,6 +421,7 @@ mod tests {
             group: "io".into(),
             retries: -1,
             retry_on: Some(vec![4]),
+            name: "first".into(),
         };
         let record = frame(7, &encode(&call).unwrap());
         let (attempt, body) = unframe(&record).unwrap();

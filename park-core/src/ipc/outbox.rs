@@ -92,6 +92,13 @@ impl Outbox {
         self.changed.notify_one();
     }
 
+    /// The calls of the work with this first result that wait here.
+    pub(crate) fn calls_of(&self, parent: ObjectId) -> Vec<Vec<u8>> {
+        let waiting = self.waiting.lock();
+        let own = waiting.records.iter().filter(|call| call.parent == Some(parent));
+        own.map(|call| call.record.clone()).collect()
+    }
+
     /// The work with this first result, which was cancelled with its children, is over: nobody can look that up for much longer.
     pub(crate) fn cancel_children(&self, parent: ObjectId) {
         let mut waiting = self.waiting.lock();

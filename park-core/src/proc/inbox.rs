@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 
 use super::attendance::Attendance;
 use super::trace::Trace;
+pub use super::trace::Traced;
 use crate::actor::call::{Caller, owned, parse};
 use crate::actor::cancel::cancelled;
 use crate::actor::order::CallOrder;
@@ -267,8 +268,8 @@ impl Inbox {
         wake
     }
 
-    /// The calls that this process finished last, oldest first, and when they ran.
-    pub fn traced(&self) -> Vec<(String, Span)> {
+    /// The calls that this process finished last, oldest first: method, the name that somebody chose, and what is known of each.
+    pub fn traced(&self) -> Vec<(String, Option<String>, Traced)> {
         self.trace.calls()
     }
 
@@ -423,14 +424,40 @@ impl Inbox {
             .iter()
             .chain(&link)
             .try_for_each(|id| self.store.fail(*id, &error))?;
-        self.finish(job)?;
+        self.finish_failed(job)?;
         Ok(false)
     }
 
     /// The job's results are sealed: its record may go, and a task is reported to the head.
     pub fn finish(&self, job: &Job) -> Result<()> {
-        if let ToWorker::Call { method, .. } = &job.message {
-            self.trace.add(method, job.began);
+        self.end(job, false)
+    }
+
+    /// As [`finish`](Self::finish), where the results are an error.
+    pub fn finish_failed(&self, job: &Job) -> Result<()> {
+        self.end(job, true)
+    }
+
+    fn end(&self, job: &Job, failed: bool) -> Result<()> {
+        if let ToWorker::Call {
+            method, name, returns, ..
+        } = &job.message
+        {
+            let span = Span {
+                began: job.began,
+                ended: 0,
+            };
+            let (id, attempt) = (returns.first().copied(), job.attempt);
+            self.trace.add(
+                method,
+                name,
+                Traced {
+                    id,
+                    span,
+                    attempt,
+                    failed,
+                },
+            );
         }
         if let ToWorker::Run { returns, .. } | ToWorker::Call { returns, .. } = &job.message
             && let Some(first) = returns.first()

@@ -16,6 +16,12 @@ use super::place::{has_gpu, unschedulable};
 /// What people read of an actor that nobody can call any more.
 pub(super) const GONE: &str = "The actor is dead because all references to the actor were removed.";
 
+/// What people read of an actor whose creator ended.
+const ORPHANED: &str = "The actor is dead because its owner has died: the process that created it.";
+
+/// What people read of an actor whose node was removed.
+pub(super) const ON_LOST_NODE: &str = "The actor died because its node has died.";
+
 /// What people read of an actor that `kill` ended.
 pub(super) const KILLED: &str = "The actor is dead because it was killed by `ray.kill`.";
 
@@ -25,6 +31,7 @@ impl State {
         &mut self,
         spec: ActorSpec,
         get_if_exists: bool,
+        owner: ParticipantId,
     ) -> Result<Option<(ObjectRef, ObjectRef)>> {
         if get_if_exists
             && let Some(name) = &spec.name
@@ -33,10 +40,10 @@ impl State {
             spec.holds().for_each(|id| self.store.drop_hold(id));
             return Ok(Some(found));
         }
-        self.create_actor(spec).map(|()| None)
+        self.create_actor(spec, owner).map(|()| None)
     }
 
-    pub(super) fn create_actor(&mut self, mut spec: ActorSpec) -> Result<()> {
+    pub(super) fn create_actor(&mut self, mut spec: ActorSpec, owner: ParticipantId) -> Result<()> {
         if let Some(name) = &spec.name
             && let Some(holder) = self.actors.holder(name)
             && !self.store.contains(holder)
@@ -53,8 +60,11 @@ impl State {
             amounts: std::mem::take(&mut spec.placement),
             place: spec.place.take(),
         };
+        // A detached actor ends with nobody.
+        let owner = if spec.detached { ParticipantId::HEAD } else { owner };
         self.actors.add(Actor {
             spec,
+            owner,
             demand,
             spot: None,
             participant,
@@ -238,6 +248,20 @@ impl State {
         }
     }
 
+    /// The process that created these actors has ended: they end with it, unless it was one `in_order`: a worker for tasks that was let
+    /// go, whose actors are its tasks' results.
+    pub(super) fn owner_ended(&mut self, owner: ParticipantId, in_order: bool) {
+        for id in self.actors.owned_by(owner) {
+            if !in_order {
+                self.kill_actor(id, true, ORPHANED);
+            }
+            if let Some(actor) = self.actors.get_mut(id) {
+                // Its entry in the session is about to be another process's.
+                actor.owner = ParticipantId::HEAD;
+            }
+        }
+    }
+
     /// Kills a worker; false if it has not started yet.
     pub(super) fn kill_worker(&self, worker: ParticipantId) -> bool {
         self.interrupt(worker, Interruption::Kill)
@@ -250,9 +274,13 @@ impl State {
         }
     }
 
-    /// The actor is dead for good: callers are told why, its name and its resources are free.
+    /// The actor is dead for good: callers are told why and, in the error's detail, which it is; its name and its resources are free.
     pub(super) fn bury(&mut self, id: ObjectId, error: &Error) {
-        match self.store.put_error(error) {
+        let named = match error.kind() {
+            ErrorKind::ActorDied if error.detail().is_empty() => error.clone().with_detail(id.to_bytes().to_vec()),
+            _ => error.clone(),
+        };
+        match self.store.put_error(&named) {
             Ok(cause) => self.bury_with(id, cause),
             Err(_) => self.bury_without(id, None),
         }

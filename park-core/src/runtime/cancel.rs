@@ -6,7 +6,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::actor::call::parse;
 use crate::actor::cancel::cancel_call;
 use crate::error::{Error, ErrorKind};
 use crate::id::{ObjectId, ParticipantId, TaskId};
@@ -17,9 +16,6 @@ use crate::store::promise::Origin;
 use crate::sys::process;
 
 use super::head::{State, Work};
-
-/// Looks at the ring of a living process before it counts as empty.
-const LOOKS: u32 = 100;
 
 /// Tasks by the first result of the task or call that submitted them. Tasks of drivers are nobody's.
 #[derive(Debug, Default)]
@@ -125,19 +121,13 @@ impl State {
             .iter()
             .filter(|(_, worker)| matches!(worker.role, Role::Actor(_)))
         {
-            // Its consumer is at work, so a look may go wrong; the next one will not.
-            let records = (0..LOOKS).find_map(|_| self.store.ring(worker).unfinished().ok());
-            for record in records.unwrap_or_default() {
-                if let Ok((
-                    _,
-                    ToWorker::Call {
-                        parent: Some(by),
-                        returns,
-                        stream,
-                        ..
-                    },
-                    _,
-                )) = parse(&self.store, &record)
+            for (_, message) in self.undone_calls(worker) {
+                if let ToWorker::Call {
+                    parent: Some(by),
+                    returns,
+                    stream,
+                    ..
+                } = message
                     && by == parent
                     && let Some(first) = returns.first()
                 {

@@ -109,6 +109,7 @@ impl State {
             self.actor_lost_its_process(actor, pid.is_some(), &what);
             self.remove_groups_of(id);
         }
+        self.owner_ended(id, !matches!(role, Role::Actor(_)) && status == 0);
         for record in undone {
             self.call_lost_its_actor(&record, pid.is_some(), &tails, &mut kept);
         }
@@ -208,7 +209,10 @@ impl State {
         if !again {
             let ended = actor.life == Life::Retiring;
             let class = &actor.spec.class_name;
-            let what = actor.verdict.unwrap_or(what);
+            let what = match actor.verdict {
+                Some(verdict) => verdict.to_owned(),
+                None => format!("The actor is dead because its worker process has died: {what}"),
+            };
             let text = if ended {
                 format!("actor {class} ended: {GONE}")
             } else {
@@ -319,6 +323,7 @@ impl State {
             return;
         }
         self.remove_groups_of(id);
+        self.owner_ended(id, false);
         self.store.declare_dead(id);
         let undone = self.store.ring(id).unfinished().unwrap_or_default();
         let orphans = self.store.recover(id);

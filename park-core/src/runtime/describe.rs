@@ -1,16 +1,22 @@
 //! Who is there: actors, unfinished tasks and worker processes, as the head knows them. For people and tests; nothing decides by it.
 //!
-//! The head does not hear of single calls to actors, and forgets a task when it is done, so neither is listed.
+//! The head forgets a task when it is done, and does not hear of single calls to actors: those that are not done it finds in the actors'
+//! rings when it is asked for them.
 
 use serde::{Deserialize, Serialize};
 
+use crate::actor::call::parse;
 use crate::actor::registry::Life;
 use crate::id::{ObjectId, ParticipantId};
+use crate::ipc::message::ToWorker;
 use crate::proc::pool::{Role, Worker};
 use crate::sched::node::Spot;
 use crate::sched::task::Task;
 
 use super::head::{State, Work};
+
+/// Looks at the ring of a living process before it counts as empty.
+const LOOKS: u32 = 100;
 
 /// One actor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +71,33 @@ pub struct WorkerRow {
     pub node: String,
     /// Whether it has nothing to do.
     pub idle: bool,
+}
+
+/// One call of an actor that was sent and is not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallRow {
+    /// Its first result.
+    pub id: ObjectId,
+    /// Its actor's handle object.
+    pub actor: ObjectId,
+    /// Its actor's class.
+    pub class_name: String,
+    /// The method.
+    pub method: String,
+    /// What people know it by; empty: the method's name.
+    pub name: String,
+    /// Whether it has begun.
+    pub running: bool,
+    /// The actor's process; 0 if it has none.
+    pub pid: u32,
+    /// The entry of that in the session.
+    pub participant: ParticipantId,
+    /// The id of the actor's node; empty if it has none.
+    pub node: String,
+    /// Attempts that raised before.
+    pub attempt: u32,
+    /// First result of the task or call that made it.
+    pub parent: Option<ObjectId>,
 }
 
 /// See the module's documentation.
@@ -144,6 +177,62 @@ impl State {
             })
         };
         tasks.iter().filter_map(row).collect()
+    }
+
+    pub(super) fn describe_calls(&self) -> Vec<CallRow> {
+        let actors = self.pool.iter().filter_map(|(worker, entry)| match entry.role {
+            Role::Actor(id) => Some((worker, id)),
+            Role::Tasks | Role::Surplus => None,
+        });
+        let mut rows = Vec::new();
+        for (worker, id) in actors {
+            let Some(of) = self.actors.get(id) else { continue };
+            for (attempt, message) in self.undone_calls(worker) {
+                let ToWorker::Call {
+                    actor,
+                    method,
+                    name,
+                    returns,
+                    parent,
+                    ..
+                } = message
+                else {
+                    continue;
+                };
+                let Some(first) = returns
+                    .first()
+                    .filter(|first| actor == id && self.store.is_promised(**first))
+                else {
+                    continue;
+                };
+                rows.push(CallRow {
+                    id: *first,
+                    actor,
+                    class_name: of.spec.class_name.clone(),
+                    method,
+                    name,
+                    running: self.store.has_begun(*first),
+                    pid: self.pid_of(worker),
+                    participant: worker,
+                    node: self.node_at(of.spot.as_ref()),
+                    attempt,
+                    parent,
+                });
+            }
+        }
+        rows
+    }
+
+    /// What the ring of a living worker holds, with the attempt of each.
+    pub(super) fn undone_calls(&self, worker: ParticipantId) -> impl Iterator<Item = (u32, ToWorker)> {
+        // Its consumer is at work, so a look may go wrong; the next one will not.
+        let records = (0..LOOKS).find_map(|_| self.store.ring(worker).unfinished().ok());
+        let parsed = |record: Vec<u8>| parse(&self.store, &record).ok();
+        records
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(parsed)
+            .map(|(attempt, message, _)| (attempt, message))
     }
 
     fn describe_workers(&self) -> Vec<WorkerRow> {

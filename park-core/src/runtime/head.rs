@@ -29,7 +29,7 @@ use crate::sync::atomic::Ordering;
 
 use super::actors::KILLED;
 use super::cancel::Families;
-use super::describe::Description;
+use super::describe::{CallRow, Description};
 use super::history::{EndedRow, History};
 use super::lineage::Lineage;
 use super::spawner::{Spawner, WorkerSource};
@@ -223,23 +223,28 @@ impl Head {
         Ok(())
     }
 
-    /// Creates an actor. The spec's holds are the head's from here on, unless this fails.
-    pub fn create_actor(&self, spec: ActorSpec) -> Result<()> {
+    /// Creates an actor, which ends with its owner. The spec's holds are the head's from here on, unless this fails.
+    pub fn create_actor(&self, spec: ActorSpec, owner: ParticipantId) -> Result<()> {
         let mut state = self.lock();
         state.check_open()?;
         state.drain()?;
-        state.create_actor(spec)?;
+        state.create_actor(spec, owner)?;
         state.pump();
         Ok(())
     }
 
     /// Creates an actor with a name, or finds the one that has it, if that will do. The spec's holds are the head's from here on, unless
     /// this fails.
-    pub fn create_named(&self, spec: ActorSpec, get_if_exists: bool) -> Result<Option<(ObjectRef, ObjectRef)>> {
+    pub fn create_named(
+        &self,
+        spec: ActorSpec,
+        get_if_exists: bool,
+        owner: ParticipantId,
+    ) -> Result<Option<(ObjectRef, ObjectRef)>> {
         let mut state = self.lock();
         state.check_open()?;
         state.drain()?;
-        let found = state.create_named(spec, get_if_exists)?;
+        let found = state.create_named(spec, get_if_exists, owner)?;
         state.pump();
         Ok(found)
     }
@@ -291,6 +296,14 @@ impl Head {
         // As for the numbers.
         let _ = state.drain();
         state.history.rows()
+    }
+
+    /// Calls of actors that are not done, as they are now.
+    pub fn calls(&self) -> Vec<CallRow> {
+        let mut state = self.lock();
+        // As for the numbers.
+        let _ = state.drain();
+        state.describe_calls()
     }
 
     /// Actors, tasks and workers as they are now.
@@ -384,7 +397,7 @@ impl State {
             }
             ToHead::CreateActor(spec) => {
                 let (actor, holds) = (spec.actor, spec.holds().collect::<Vec<_>>());
-                if let Err(error) = self.create_actor(spec) {
+                if let Err(error) = self.create_actor(spec, from) {
                     self.bury(actor, &error);
                     holds.iter().for_each(|id| self.store.drop_hold(*id));
                 }
@@ -395,7 +408,7 @@ impl State {
                 reply,
             } => {
                 let holds = spec.holds().collect::<Vec<_>>();
-                let answer = self.create_named(spec, get_if_exists);
+                let answer = self.create_named(spec, get_if_exists, from);
                 if answer.is_err() {
                     holds.iter().for_each(|id| self.store.drop_hold(*id));
                 }
@@ -412,6 +425,7 @@ impl State {
             ToHead::FindActor { name, reply } => self.reply_with_actor(reply, self.find_actor(&name)),
             ToHead::Stats { reply } => self.reply(reply, &encode(&self.stats()).unwrap_or_default(), &[]),
             ToHead::Describe { reply } => self.reply(reply, &encode(&self.describe()).unwrap_or_default(), &[]),
+            ToHead::Calls { reply } => self.reply(reply, &encode(&self.describe_calls()).unwrap_or_default(), &[]),
             ToHead::Ended { reply } => self.reply(reply, &encode(&self.history.rows()).unwrap_or_default(), &[]),
             ToHead::Placement { request, reply } => self.placement_request(from, request, reply),
             ToHead::Cancel {

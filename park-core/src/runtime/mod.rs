@@ -33,7 +33,7 @@ mod session;
 mod spawner;
 mod watch;
 
-pub use describe::{ActorRow, Description, TaskRow, WorkerRow};
+pub use describe::{ActorRow, CallRow, Description, TaskRow, WorkerRow};
 pub use head::{Head, HeadStats, WorkerSetup};
 pub use history::EndedRow;
 pub use session::Session;

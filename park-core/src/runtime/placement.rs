@@ -9,13 +9,14 @@ use std::sync::Arc;
 use crate::actor::registry::Life;
 use crate::error::{Error, Result, bail};
 use crate::id::{GroupId, ObjectId, ParticipantId};
-use crate::ipc::message::encode;
+use crate::ipc::message::{Amounts, encode};
 use crate::ipc::placement::{GroupSpec, GroupState, NodeSpec, PlacementReport, PlacementRequest};
 use crate::sched::group;
 use crate::sched::layout::{Ask, plan};
 use crate::sched::node::PoolId;
 use crate::store::{Spec, never};
 
+use super::actors::ON_LOST_NODE;
 use super::head::{Head, State};
 
 impl Head {
@@ -127,10 +128,18 @@ impl State {
             nodes: if only.is_some() {
                 Vec::new()
             } else {
-                self.nodes.report()
+                self.nodes.report(&self.starting())
             },
             groups: self.groups.report(only, nodes),
         }
+    }
+
+    /// What actors hold only until they have started, and what they hold from then on.
+    fn starting(&self) -> Vec<(PoolId, &Amounts, &Amounts)> {
+        let starting = self.actors.iter().filter(|(_, actor)| actor.life == Life::Starting);
+        starting
+            .filter_map(|(_, actor)| Some((actor.spot.as_ref()?.pool, &actor.demand.amounts, &actor.spec.lifetime)))
+            .collect()
     }
 
     // --- placing --------------------------------------------------------------------------------------------------------------
@@ -286,7 +295,7 @@ impl State {
             }
         }
         for actor in self.actors_in(&there) {
-            self.kill_actor(actor, false, "its node was removed");
+            self.kill_actor(actor, false, ON_LOST_NODE);
         }
     }
 

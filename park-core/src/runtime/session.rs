@@ -22,7 +22,7 @@ use crate::store::promise::Origin;
 use crate::store::{Interrupt, Object, ObjectRef, Store};
 use crate::sys::socket;
 
-use super::describe::Description;
+use super::describe::{CallRow, Description};
 use super::head::{Head, HeadStats, WorkerSetup};
 use super::history::EndedRow;
 use super::spawner::Seat;
@@ -269,11 +269,11 @@ impl Session {
         }
     }
 
-    /// Creates an actor without a name. The spec's holds are the session's from here on, unless this fails.
+    /// Creates an actor without a name, which ends with this process unless it is detached. The spec's holds are the session's from here on, unless this fails.
     pub fn create_actor(&self, spec: ActorSpec) -> Result<()> {
         self.inner.store.check_writable()?;
         match self.own_head() {
-            Some(head) => head.create_actor(spec),
+            Some(head) => head.create_actor(spec, self.me()),
             None => self.inner.store.send_head(ToHead::CreateActor(spec), true),
         }
     }
@@ -291,7 +291,9 @@ impl Session {
         let give_back = || holds.iter().for_each(|id| store.drop_hold(*id));
         store.check_writable()?;
         if let Role::Head { head, .. } = &self.inner.role {
-            return head.create_named(spec, get_if_exists).inspect_err(|_| give_back());
+            return head
+                .create_named(spec, get_if_exists, self.me())
+                .inspect_err(|_| give_back());
         }
         let reply = store.promise(ParticipantId::HEAD).inspect_err(|_| give_back())?;
         let question = ToHead::CreateNamed {
@@ -299,7 +301,9 @@ impl Session {
             get_if_exists,
             reply: reply.id(),
         };
-        store.send_head(question, true).inspect_err(|_| give_back())?;
+        store
+            .send_head_as(self.me(), question, true)
+            .inspect_err(|_| give_back())?;
         store.wait(&[&reply], 1, Some(ANSWER), interrupt)?;
         let answer = reply.open()?;
         if answer.bytes().is_empty() {
@@ -409,6 +413,19 @@ impl Session {
             return Ok(head.describe());
         }
         decode(self.ask(|reply| ToHead::Describe { reply }, interrupt)?.bytes())
+    }
+
+    /// Calls of actors that were sent and are not done.
+    pub fn calls(&self, interrupt: Interrupt<'_>) -> Result<Vec<CallRow>> {
+        if let Some(head) = self.own_head() {
+            return Ok(head.calls());
+        }
+        decode(self.ask(|reply| ToHead::Calls { reply }, interrupt)?.bytes())
+    }
+
+    /// Calls that this task or call made and that this process has not sent yet: their first results.
+    pub fn unsent_calls(&self, parent: ObjectId) -> Vec<ObjectId> {
+        self.inner.caller.unsent(parent)
     }
 
     /// Tasks that ended lately, oldest first.

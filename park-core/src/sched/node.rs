@@ -429,15 +429,25 @@ impl Nodes {
             .collect()
     }
 
-    /// Every node, removed ones too.
-    pub fn report(&self) -> Vec<NodeReport> {
+    /// Every node, removed ones too. Work that is `starting` (where, with what, and what of it it will keep) shows with what it will keep.
+    pub fn report(&self, starting: &[(PoolId, &Amounts, &Amounts)]) -> Vec<NodeReport> {
+        let balance = |id: PoolId, pool: &Pool| {
+            let mut rows = pool.amounts.balance();
+            for (_, now, later) in starting.iter().filter(|(at, ..)| *at == id) {
+                for (name, _, free) in &mut rows {
+                    let change = i128::from(amount_of(now, name)) - i128::from(amount_of(later, name));
+                    *free = free.saturating_add(i64::try_from(change).unwrap_or_default());
+                }
+            }
+            rows
+        };
         let of = |(at, node): (usize, &Node)| {
             let open = self
                 .bundles
-                .values()
-                .filter(|bundle| bundle.node == at && !bundle.closed);
+                .iter()
+                .filter(|(_, bundle)| bundle.node == at && !bundle.closed);
             let mut bundles: Vec<_> = open
-                .map(|bundle| (bundle.group, bundle.index, bundle.pool.amounts.balance()))
+                .map(|(id, bundle)| (bundle.group, bundle.index, balance(PoolId::Bundle(*id), &bundle.pool)))
                 .collect();
             bundles.sort_unstable_by_key(|(group, index, _)| (*group, *index));
             NodeReport {
@@ -448,7 +458,7 @@ impl Nodes {
                     .map(|(key, value)| (key.clone(), value.clone()))
                     .collect(),
                 alive: node.alive,
-                balance: node.pool.amounts.balance(),
+                balance: balance(PoolId::Node(at), &node.pool),
                 amounts: node.whole.clone(),
                 bundles,
             }

@@ -11,3 +11,4 @@ pub mod memfd;
 pub mod mmap;
 pub mod process;
 pub mod socket;
+pub mod title;

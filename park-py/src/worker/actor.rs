@@ -7,7 +7,7 @@ use park_core::ipc::{ToHead, ToWorker};
 use park_core::proc::inbox::Job;
 use park_core::{Error, ErrorKind, ObjectId};
 use parking_lot::RwLock;
-use pyo3::exceptions::{PyAttributeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PySystemExit, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -133,8 +133,12 @@ impl Worker {
         bound.call(args, Some(&kwargs))
     }
 
-    /// Seals the results of a call that returned; of one that was cancelled meanwhile, whatever it returned, not.
+    /// Seals the results of a call that returned; not of one that was cancelled meanwhile, or that asked for the actor's end and then
+    /// swallowed the exception that was to bring it.
     pub(super) fn keep_results(&self, py: Python<'_>, job: &Job, value: &Bound<'_, PyAny>) -> Outcome {
+        if self.asked_to_leave(results(job).0.first()) {
+            return Err(PySystemExit::new_err(0));
+        }
         if cancel::error_of_call(self.store(), results(job).0).is_some() {
             return Ok(());
         }
@@ -213,15 +217,20 @@ impl Worker {
             return Ok(true);
         };
         let mut constructor = "__init__".to_owned();
-        match self.instantiate(py, job, &mut constructor) {
+        // A process is told to become an actor once.
+        let _ = self.becomes.set(*id);
+        let made = self.instantiate(py, job, &mut constructor);
+        match made {
             Ok(actor) => {
-                // Made once: a process is told to become an actor once.
                 let _ = self.actor.set(actor);
+                if let Some(leaving) = self.leave(py)? {
+                    return Err(leaving);
+                }
                 let ready = ToHead::ActorReady { actor: *id };
                 member::step(|| self.session.report_actor(ready).or_raise(py))?;
                 Ok(true)
             }
-            Err(raised) if ends_process(py, &raised) => Err(raised),
+            Err(raised) if ends_process(py, &raised) => Err(self.leave(py)?.unwrap_or(raised)),
             Err(raised) => {
                 let packed = pack(py, raised, &constructor, &[])?;
                 let error = Error::new(ErrorKind::ActorDied, packed.message()).with_detail(packed.detail().to_vec());

@@ -27,11 +27,12 @@ impl Worker {
     pub(super) fn conclude(&self, py: Python<'_>, job: &Job, outcome: Outcome, what: &str) -> PyResult<()> {
         if let Err(raised) = outcome {
             if ends_process(py, &raised) {
-                let Some(leaving) = self.leave(py)? else {
+                let leaving = self.leave(py)?;
+                let Some(actor) = self.becomes.get().filter(|_| self.ending.lock().told) else {
                     return Err(raised);
                 };
-                self.fail(py, job, &left())?;
-                return Err(leaving);
+                self.fail(py, job, &left(*actor))?;
+                return Err(leaving.unwrap_or_else(|| PySystemExit::new_err(0)));
             }
             let error = pack(py, raised, what, results(job).0)?;
             self.fail(py, job, &error)?;
@@ -52,7 +53,7 @@ impl Worker {
                 .iter()
                 .chain(&link)
                 .try_for_each(|id| self.store().fail(*id, error))?;
-            inbox.finish(job)
+            inbox.finish_failed(job)
         })
     }
 }

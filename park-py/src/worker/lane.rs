@@ -384,6 +384,15 @@ impl Call {
         }
     }
 
+    /// The name that somebody chose for it.
+    #[getter]
+    fn chosen_name(&self) -> Option<&str> {
+        match &self.job.message {
+            ToWorker::Call { name, .. } if !name.is_empty() => Some(name),
+            _ => None,
+        }
+    }
+
     /// Which call it is, among all calls of the session.
     #[getter]
     fn task_id(&self) -> String {

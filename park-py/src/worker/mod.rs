@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use park_core::ipc::placement::Assignment;
 use park_core::ipc::{ToHead, ToWorker};
 use park_core::proc::inbox::{Inbox, Job};
-use park_core::{Error, ErrorKind, ParticipantId, Session, Store};
+use park_core::{Error, ErrorKind, ObjectId, ParticipantId, Session, Store};
 use parking_lot::{Condvar, Mutex};
 use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
@@ -29,6 +29,7 @@ use pyo3::prelude::*;
 use crate::gate::{self, OrRaise, block, replace, set_runs_task};
 use crate::member::{self, Member};
 use crate::placement::in_wholes;
+use crate::{title, work};
 
 mod actor;
 mod host;
@@ -59,6 +60,8 @@ pub(crate) struct Worker {
     session: Session,
     /// The actor that this worker has become.
     actor: OnceLock<Actor>,
+    /// The same actor's id, already while its constructor runs.
+    becomes: OnceLock<ObjectId>,
     /// Calls that lanes have not finished.
     open: Mutex<usize>,
     none_open: Condvar,
@@ -70,6 +73,8 @@ pub(crate) struct Worker {
 struct Ending {
     /// The actor asked for its end: it is no failure, and the actor does not come back.
     by_itself: bool,
+    /// First results of the calls that asked for it: they fail, whatever they return.
+    by_calls: Vec<ObjectId>,
     /// The head was told of that.
     told: bool,
     /// With what the main thread is to leave.
@@ -87,20 +92,34 @@ pub(crate) fn worker_main(py: Python<'_>, control: i32, arena: i32, participant:
     let arena = unsafe { OwnedFd::from_raw_fd(arena) };
     let session = Session::join_as_worker(control, arena, ParticipantId(participant)).or_raise(py)?;
     drop(replace(Some(session.clone())));
+    title::take();
     let worker = Worker::new(session);
     member::with(|process| process.becomes(&worker));
     worker.live(py)
 }
 
-/// The actor that this thread's worker is ends itself once the call that asks for it is over. False if it is no actor.
+/// The actor that this thread's worker is ends itself: once the call that asks for it is over, or its constructor; an actor with an event
+/// loop at once, for on that it may be asked by what belongs to no call. False if the worker is no actor.
 #[pyfunction]
-pub(crate) fn leave_actor() -> bool {
+pub(crate) fn leave_actor(py: Python<'_>) -> PyResult<bool> {
     let worker = member::with(Member::worker);
-    let Some(worker) = worker.filter(|worker| worker.actor.get().is_some()) else {
-        return false;
+    let Some(worker) = worker.filter(|worker| worker.becomes.get().is_some()) else {
+        return Ok(false);
     };
-    worker.ending.lock().by_itself = true;
-    true
+    let call = work::parent(py)?;
+    {
+        let mut ending = worker.ending.lock();
+        ending.by_itself = true;
+        ending.by_calls.extend(call);
+    }
+    // While the constructor runs there is nobody to tell it yet; the main thread looks when that is over.
+    if gate::runs_event_loop()
+        && worker.actor.get().is_some()
+        && let Some(leaving) = worker.leave(py)?
+    {
+        worker.end_with(leaving);
+    }
+    Ok(true)
 }
 
 impl Worker {
@@ -108,6 +127,7 @@ impl Worker {
         Arc::new(Self {
             session,
             actor: OnceLock::new(),
+            becomes: OnceLock::new(),
             open: Mutex::new(0),
             none_open: Condvar::new(),
             ending: Mutex::default(),
@@ -242,7 +262,7 @@ impl Worker {
         };
         if let Some(actor) = self.actor.get().filter(|_| self.ending.lock().told) {
             for job in actor.take_waiting() {
-                self.fail(py, &job, &left())?;
+                self.fail(py, &job, &left(actor.id))?;
                 self.closed();
             }
             py.detach(|| self.wait_for_lanes(Instant::now().checked_add(GRACE)));
@@ -263,15 +283,20 @@ impl Worker {
         if !std::mem::take(&mut self.ending.lock().by_itself) {
             return Ok(None);
         }
-        if let Some(actor) = self.actor.get() {
-            self.report_end(py, actor.id, &left())?;
+        if let Some(actor) = self.becomes.get() {
+            self.report_end(py, *actor, &left(*actor))?;
             self.ending.lock().told = true;
         }
         Ok(Some(PySystemExit::new_err(0)))
     }
 
+    /// Whether this call asked for the actor's end.
+    fn asked_to_leave(&self, first: Option<&ObjectId>) -> bool {
+        first.is_some_and(|first| self.ending.lock().by_calls.contains(first))
+    }
+
     /// Tells the head that the actor is dead for good, and why.
-    fn report_end(&self, py: Python<'_>, actor: park_core::ObjectId, error: &Error) -> PyResult<()> {
+    fn report_end(&self, py: Python<'_>, actor: ObjectId, error: &Error) -> PyResult<()> {
         let store = self.store();
         let cause = store.promise(store.me()).or_raise(py)?;
         store.fail(cause.id(), error).or_raise(py)?;
@@ -284,13 +309,14 @@ impl Worker {
     }
 }
 
-/// Why the calls of an actor that ended itself fail.
-fn left() -> Error {
+/// Why the calls of an actor that ended itself fail. The detail says which actor.
+fn left(actor: ObjectId) -> Error {
     Error::new(
         ErrorKind::ActorDied,
         "The actor is dead because its worker process has died. Worker exit type: INTENDED_USER_EXIT Worker exit detail: Worker exits by \
          an user request. exit_actor() is called.",
     )
+    .with_detail(actor.to_bytes().to_vec())
 }
 
 /// What comes next runs with these resources; `park.assignment` keeps them, and shows the process its GPUs.

@@ -1,7 +1,8 @@
 """What a session has, as tables: actors, tasks, workers, nodes, objects, under the names and columns of `ray.util.state`.
 
-The head answers, and only with what it knows. It never hears of a single call of an actor, so `list_tasks` has tasks; of those that ended
-it remembers the last 10,000, and of actors that are dead the last thousand.
+The head answers, and only with what it knows. Of tasks that ended it remembers the last 10,000, and of actors that are dead the last
+thousand. Calls of actors that are not done it finds in the actors' queues; of its last 10,000 that are done each actor's process knows, and
+is asked: those of actors that are dead are not listed, nor those of one that does not answer within two seconds, or is busy.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from park import _park, node_resources, session
+from park.actor import TRACE
 from park.ids import ActorID, JobID, TaskID, WorkerID
 from park.util import timeline as timeline_of
 
@@ -129,7 +131,7 @@ def _tasks() -> list[Row]:
             parent_task_id=task_id(row["parent"]).hex() if row["parent"] else None,
         )
         for row in _describe()["tasks"]
-    ] + [_ended(*row) for row in reversed(_park.ended_tasks())]
+    ] + [*(_ended(*row) for row in reversed(_park.ended_tasks())), *_calls()]
 
 
 def _ended(first: bytes, name: str, worker: tuple[int, int], attempt: int, failed: bool, began: int, ended: int) -> Row:
@@ -149,6 +151,68 @@ def _ended(first: bytes, name: str, worker: tuple[int, int], attempt: int, faile
         error_type="TASK_EXECUTION_EXCEPTION" if failed else None,
         start_time_ms=timeline_of.wall(began) // 1000 if began else None,
         end_time_ms=timeline_of.wall(ended) // 1000 if ended else None,
+    )
+
+
+def _calls() -> list[Row]:
+    """Calls of actors: those that are not done, and those that ended, the latest first."""
+    open_calls = [row for row in _park.open_calls() if row["method"] != TRACE]
+    ended = [_ended_call(actor, pid, *call) for actor, (pid, calls) in timeline_of.traces() for call in reversed(calls)]
+    # One that ended between the two questions is in both answers.
+    known = {(row["task_id"], row["attempt_number"]) for row in ended}
+    rows = [_open_call(row) for row in open_calls]
+    return [row for row in rows if (row["task_id"], row["attempt_number"]) not in known] + ended
+
+
+def _open_call(row: dict[str, Any]) -> Row:
+    method = f"{row['class_name']}.{row['method']}"
+    return Row(
+        task_id=task_id(row["id"]).hex(),
+        attempt_number=row["attempt"],
+        name=row["name"] or method,
+        func_or_class_name=method,
+        state="RUNNING" if row["running"] else "SUBMITTED_TO_WORKER",
+        type="ACTOR_TASK",
+        job_id=job_id().hex(),
+        actor_id=ActorID(row["actor"]).hex(),
+        node_id=row["node"] or None,
+        worker_id=worker_id(row["pid"], row["participant"]).hex() if row["pid"] else None,
+        worker_pid=row["pid"] or None,
+        error_type=None,
+        start_time_ms=None,
+        end_time_ms=None,
+        parent_task_id=task_id(row["parent"]).hex() if row["parent"] else None,
+    )
+
+
+def _ended_call(
+    actor: dict[str, Any],
+    pid: int,
+    method: str,
+    name: str | None,
+    first: bytes,
+    attempt: int,
+    failed: bool,
+    began: int,
+    ended: int,
+) -> Row:
+    whole = f"{actor['class_name']}.{method}"
+    return Row(
+        task_id=task_id(first).hex(),
+        attempt_number=attempt,
+        name=name or whole,
+        func_or_class_name=whole,
+        state="FAILED" if failed else "FINISHED",
+        type="ACTOR_TASK",
+        job_id=job_id().hex(),
+        actor_id=ActorID(actor["id"]).hex(),
+        node_id=actor["node"] or None,
+        worker_id=None,
+        worker_pid=pid,
+        error_type="TASK_EXECUTION_EXCEPTION" if failed else None,
+        start_time_ms=timeline_of.wall(began) // 1000,
+        end_time_ms=timeline_of.wall(ended) // 1000,
+        parent_task_id=None,
     )
 
 
@@ -305,12 +369,12 @@ def summarize_actors(**_: Any) -> dict[str, Any]:
 
 
 def summarize_tasks(**_: Any) -> dict[str, Any]:
-    """Tasks, also those that ended lately, by function and state."""
+    """Tasks and calls, also those that ended lately, by function and state."""
     rows = _tasks()
     summary = _summary(rows, "func_or_class_name")
-    return {
-        "cluster": {"summary": summary, "total_tasks": len(rows), "total_actor_tasks": 0, "summary_by": "func_name"}
-    }
+    calls = sum(row["type"] == "ACTOR_TASK" for row in rows)
+    totals = {"total_tasks": len(rows) - calls, "total_actor_tasks": calls}
+    return {"cluster": {"summary": summary, **totals, "summary_by": "func_name"}}
 
 
 def summarize_objects(**_: Any) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """`park.timeline`: when tasks and calls of actors ran, as a trace that Chrome and Perfetto draw.
 
 The head knows when the last 10,000 tasks ran, because workers say so with their reports. When its last 10,000 calls ran, each actor's process
-knows, and is asked: what actors that are dead did is not drawn, nor what one did that does not answer within two seconds.
+knows, and is asked: what actors that are dead did is not drawn, nor what one did that does not answer within two seconds, or is busy.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -15,6 +16,10 @@ from park.here import HERE
 
 #: How long actors may take to answer.
 _PATIENCE = 2.0
+#: How long those may take that run a call: most will not answer before it is over.
+_PATIENCE_WITH_BUSY = 0.3
+#: Where an actor has threads or event loops, not behind what it does there.
+_BESIDE = {"concurrency_group": "_ray_system"}
 
 
 def wall(micros: int) -> int:
@@ -30,9 +35,12 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
         for first, name, (pid, _), attempt, failed, began, ended in _park.ended_tasks()
         if began
     ]
-    for row, (pid, calls) in _traces():
-        name, actor = row["class_name"], {"actor_id": row["id"].hex()}
-        events += [_event("actor_task", f"{name}.{method}", pid, began, ended, actor) for method, began, ended in calls]
+    for row, (pid, calls) in traces():
+        class_name, actor = row["class_name"], {"actor_id": row["id"].hex()}
+        events += [
+            _event("actor_task", name or f"{class_name}.{method}", pid, began, ended, actor)
+            for method, name, _, _, _, began, ended in calls
+        ]
     events.sort(key=lambda event: event["ts"])
     if filename is None:
         return events
@@ -43,22 +51,32 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     return None
 
 
-def _traces() -> list[tuple[dict[str, Any], tuple[int, list[tuple[str, int, int]]]]]:
-    """What the actors that live say, each with its row."""
-    asked = {}
+#: A call that ended: method, the name that somebody chose, first result, attempt, whether it failed, begin and end in microseconds.
+Traced = tuple[str, str | None, bytes, int, bool, int, int]
+
+
+def traces() -> list[tuple[dict[str, Any], tuple[int, list[Traced]]]]:
+    """What the actors that live say of their last calls, each with its row: the process, and the calls."""
+    asked, answers = {}, []
+    own = None if HERE.facts.actor is None else HERE.facts.actor[0]
     for row in _park.describe_session()["actors"]:
-        if row["life"] == "alive" and row["id"] != _own_actor():
-            method = ActorMethod(_park.load_ref(row["id"]), TRACE, signature.Shape(()), {}, False, -1)
+        if row["id"] == own:
+            answers.append((row, (os.getpid(), _park.traced_calls())))
+        elif row["life"] == "alive":
+            method = ActorMethod(_park.load_ref(row["id"]), TRACE, signature.Shape(()), _BESIDE, False, -1)
             asked[method.remote()] = row
-    if not asked:
-        return []
-    ready, _ = _park.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE)
-    return [(asked[ref], answer) for ref in ready if (answer := _answer(ref)) is not None]
+    if asked:
+        busy = {row["actor"] for row in _park.open_calls() if row["running"] and row["method"] != TRACE}
+        idle = [ref for ref, row in asked.items() if row["id"] not in busy]
+        if idle:
+            _park.wait(idle, num_returns=len(idle), timeout=_PATIENCE)
+        ready, _ = _park.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE_WITH_BUSY)
+        answers += [(asked[ref], answer) for ref in ready if (answer := _answer(ref)) is not None]
+    return [(row, _without_questions(answer)) for row, answer in answers]
 
 
-def _own_actor() -> bytes | None:
-    """The actor that asks, which cannot answer meanwhile."""
-    return None if HERE.facts.actor is None else HERE.facts.actor[0]
+def _without_questions(answer: tuple[int, list[Traced]]) -> tuple[int, list[Traced]]:
+    return answer[0], [call for call in answer[1] if call[0] != TRACE]
 
 
 def _answer(ref: Any) -> Any:

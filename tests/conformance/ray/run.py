@@ -4,10 +4,13 @@
     python tests/conformance/ray/run.py --tests ... --module ray --json on-ray.json        the same glue on real Ray
     python tests/conformance/ray/run.py --tests ... --against on-ray.json                  counts what passes on real Ray
 
+`make conformance-ray TESTS=RAY/python/ray/tests` runs all of them on both, and writes RESULTS.md (results.py).
+
 Each file runs in a process of its own, copied away from Ray's own conftest. In its place `plugin.py` offers the fixtures, and
 `shims/` the modules that only Ray's tests import. A case passes, fails, or is not applicable: because it skips itself, because it
 needs a fixture for something that is no part of park (a GCS server, a Redis), or because it does not pass on real Ray either. A
-case that hangs is ended by `--timeout`; a file that hangs or dies takes only its own remaining cases with it.
+case that hangs is ended by `--timeout`; a file that hangs or dies takes only its own remaining cases with it. The report is written
+after each file, so a run that is cut short keeps what it has; with `--update` the files of an earlier report that are not run stay.
 
 The files are Ray's and are not kept here: take them from a checkout of the commit that the interface is measured against.
 """
@@ -20,6 +23,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -114,6 +118,7 @@ def main():
     parser.add_argument("--module", choices=["park", "ray"], default="park", help="what runs them")
     parser.add_argument("--mode", choices=["process", "thread"], default="process", help="what workers are (park only)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the report to this file too")
+    parser.add_argument("--update", action="store_true", help="keep the other files of the report that OUT has already")
     parser.add_argument(
         "--against", type=Path, metavar="JSON", help="a report of --module ray: only what passes there counts"
     )
@@ -131,8 +136,10 @@ def main():
     against = json.loads(chosen.against.read_text())["files"] if chosen.against else {}
     python = interpreter(chosen.module, chosen.python)
 
-    report = {"module": chosen.module, "mode": chosen.mode, "files": {}}
+    report = earlier(chosen)
+    ran = []
     for file in files:
+        began = time.monotonic()
         cases, output = run_file(python, chosen.module, chosen.mode, file, chosen.timeout, chosen.limit)
         if chosen.verbose:
             print(output)
@@ -141,12 +148,35 @@ def main():
             if outcome == "failed" and theirs[0] != "passed":
                 cases[case] = ("not applicable", f"on Ray: {theirs[0]}, {theirs[1]}")
         report["files"][file.name] = cases
+        report["seconds"][file.name] = round(time.monotonic() - began, 1)
+        ran += [outcome for outcome, _ in cases.values()]
         show(file.name, cases)
-    totals = [outcome for cases in report["files"].values() for outcome, _ in cases.values()]
-    print(summary("all", totals))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(report, indent=1))
-    return 1 if "failed" in totals else 0
+        if chosen.json:
+            write(chosen.json, report)
+    print(summary("all", ran))
+    return 1 if "failed" in ran else 0
+
+
+def earlier(chosen):
+    """The report that is to be written: empty, or with `--update` the one that is there."""
+    report = {"module": chosen.module, "mode": chosen.mode, "files": {}, "seconds": {}}
+    if not chosen.update or not chosen.json or not chosen.json.exists():
+        return report
+    there = json.loads(chosen.json.read_text())
+    if any(there[key] != report[key] for key in ("module", "mode")):
+        raise SystemExit(
+            f"{chosen.json} is of {there['module']} with {there['mode']} workers, and this run of {chosen.module} with "
+            f"{chosen.mode} workers: it cannot be updated"
+        )
+    return there
+
+
+def write(path, report):
+    """Replace the file at once: a run that is cut in between leaves the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(path.name + ".new")
+    new.write_text(json.dumps(report, indent=1))
+    new.replace(path)
 
 
 def show(name, cases):

@@ -9,7 +9,20 @@ from park.ids import *  # noqa: F403
 
 RAY_NODE_ID_KEY = "ray.io/node-id"
 
-__all__ = ["RAY_NODE_ID_KEY", "ObjectRef", "PythonFunctionDescriptor", *ids.__all__]
+__all__ = ["RAY_NODE_ID_KEY", "JavaFunctionDescriptor", "ObjectRef", "PythonFunctionDescriptor", *ids.__all__]
+
+
+class JavaFunctionDescriptor(NamedTuple):
+    """Which method of a Java class is meant. Nothing here calls it; programs compare and store such descriptions."""
+
+    class_name: str
+    function_name: str
+    signature: str
+
+    @property
+    def repr(self):
+        """The method's full name."""
+        return f"{self.class_name}.{self.function_name}"
 
 
 class PythonFunctionDescriptor(NamedTuple):

@@ -1,13 +1,21 @@
 """`global_worker`: what this process is in its session, by the names that programs read from Ray's worker object."""
 
+import pickle
+
 import park
 from park import _park, session
+from park.actor import exported_classes
 from park.ids import ActorID, JobID, NodeID, TaskID, WorkerID
 from park.runtime_context import RuntimeContext
+from park.util.state import task_id
+from ray._private import ray_constants
 
 SCRIPT_MODE, WORKER_MODE = 0, 1
 
 _context = RuntimeContext()
+
+#: Bytes of a task's id that are the id of its first result.
+_FIRST_RESULT = 16
 
 
 class _Node:
@@ -49,6 +57,10 @@ class _CoreWorker:
         """Whether the object is made and not lost."""
         return bool(_park.wait([object_ref], timeout=0)[0])
 
+    def get_pending_children_task_ids(self, parent_task_id):
+        """The tasks and calls that this one asked for and that are not done, as far as the head and this process know."""
+        return [task_id(first) for first in _park.children_of(parent_task_id.binary()[:_FIRST_RESULT])]
+
     def get_worker_id(self):
         return global_worker.worker_id
 
@@ -57,9 +69,29 @@ class _CoreWorker:
 
 
 class _GcsClient:
+    """Ray's servers keep tables of keys and values. Of these, programs read one here: which classes there are actors of."""
+
     @property
     def address(self):
         return _park.session_address()
+
+    def internal_kv_keys(self, prefix, namespace=None, timeout=None):
+        """The keys with this prefix in the table of classes that this process has made actors of; there is no other table."""
+        return [key for key in _actor_classes(namespace) if key.startswith(prefix)]
+
+    def internal_kv_get(self, key, namespace=None, timeout=None):
+        """What is known of the class with this key, pickled: its name and module; None if there is none."""
+        facts = _actor_classes(namespace).get(key)
+        return None if facts is None else pickle.dumps({name: facts[name] for name in ("class_name", "module")})
+
+
+def _actor_classes(namespace):
+    if namespace != ray_constants.KV_NAMESPACE_FUNCTION_TABLE:
+        raise NotImplementedError(
+            f"park keeps no table of keys and values {namespace!r}: a detached actor with a name can hold what programs share"
+        )
+    job = global_worker.current_job_id.hex()
+    return {f"ActorClass:{job}:{key.hex()}".encode(): facts for key, facts in exported_classes()}
 
 
 def connected():

@@ -1,0 +1,106 @@
+"""Writes RESULTS.md from two reports of run.py: what of the cases that pass on real Ray passes on park, and why the others do not.
+
+    python tests/conformance/ray/results.py on-ray.json on-park.json
+
+Only cases that pass on real Ray count, and each of them counts: one that park's run skips is not passed. The reasons stand in
+reasons.toml, a table for each file, by case. A case without a reason, and a reason without such a case, are errors: they are named,
+and the exit status is 1.
+"""
+
+import argparse
+import json
+import sys
+import tomllib
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def main():
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("ray", type=Path, help="the report of --module ray")
+    parser.add_argument("park", type=Path, help="the report of --module park")
+    parser.add_argument("--reasons", type=Path, default=HERE / "reasons.toml", help="why cases do not pass")
+    parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md", help="what to write")
+    chosen = parser.parse_args()
+    on_ray, on_park = (json.loads(path.read_text()) for path in (chosen.ray, chosen.park))
+    for path, report, module in ((chosen.ray, on_ray, "ray"), (chosen.park, on_park, "park")):
+        if report["module"] != module:
+            parser.error(f"{path} is a report of --module {report['module']}, not of --module {module}")
+    reasons = tomllib.loads(chosen.reasons.read_text())
+    missed, wrong = compare(on_ray["files"], on_park["files"], reasons)
+    chosen.out.write_text(page(on_ray, on_park, missed))
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def compare(on_ray, on_park, reasons):
+    """The cases that pass on Ray and not on park, by file, each with its reason; and what is wrong with the reasons."""
+    missed, wrong = {}, []
+    for file, cases in on_ray.items():
+        if file not in on_park:
+            wrong.append(f"{file}: park's report does not have this file")
+            continue
+        said = reasons.get(file.removesuffix(".py"), {})
+        failing = [case for case in passed(cases) if on_park[file].get(case, ["not run"])[0] != "passed"]
+        missed[file] = {case: said.get(case, "") for case in failing}
+        for case in failing:
+            if not said.get(case):
+                told = " ".join(on_park[file].get(case, ["not run", ""]))
+                wrong.append(f"{file}: {case} does not pass and has no reason: {told}")
+        wrong += [
+            f"{file}: {case} has a reason and needs none: {why_not(case, cases, on_park[file])}"
+            for case in said
+            if case not in failing
+        ]
+    wrong += [f"{file}.py: has reasons, and Ray's report does not have it" for file in reasons if f"{file}.py" not in on_ray]
+    return missed, wrong
+
+
+def passed(cases):
+    """The names of the cases that passed."""
+    return [case for case, (outcome, _) in cases.items() if outcome == "passed"]
+
+
+def why_not(case, cases, ours):
+    if case not in cases:
+        return "there is no such case"
+    return "it passes" if ours.get(case, [""])[0] == "passed" else f"on Ray it is {cases[case][0]}"
+
+
+def page(on_ray, on_park, missed):
+    """The text of RESULTS.md."""
+    lines = [
+        "# Ray's own tests on park",
+        "",
+        f"Written by `make conformance-ray TESTS=DIR`: files of Ray's suite, unchanged, on Ray 2.60 and on park ({on_park['mode']} workers)",
+        "through the same runner, one after the other on the same machine. A case counts if it passes on Ray; seconds are those of the file's",
+        "whole pytest run, cases that fail included. Times of a shared machine: they compare, and mean nothing by themselves.",
+        "",
+        "| file | passes on Ray | of these on park | share | seconds on Ray | on park |",
+        "|---|---|---|---|---|---|",
+    ]
+    rows = [(file, len(passed(on_ray["files"][file])), len(cases)) for file, cases in missed.items()]
+    for file, there, lost in rows:
+        lines.append(row(file.removesuffix(".py"), there, lost, on_ray["seconds"][file], on_park["seconds"][file]))
+    files = list(missed)
+    total = [sum(report["seconds"][file] for file in files) for report in (on_ray, on_park)]
+    lines.append(row("**all**", sum(there for _, there, _ in rows), sum(lost for *_, lost in rows), *total))
+    lines += ["", "## Cases that pass on Ray and not on park", ""]
+    for file, cases in missed.items():
+        if cases:
+            lines += [f"### {file}", ""]
+            lines += [f"* `{case}`: {reason or '**no reason given**'}" for case, reason in cases.items()]
+            lines.append("")
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def row(name, there, lost, theirs, ours):
+    share = (there - lost) / there if there else 1
+    return f"| {name} | {there} | {there - lost} | {share:.1%} | {theirs:.0f} | {ours:.0f} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
