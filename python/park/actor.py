@@ -400,6 +400,7 @@ class ActorClass:
             "attends": asynchronous and not self._options.get("concurrency_groups"),
             "groups": groups,
             "methods": methods,
+            "untaken": options.limit_of(self._options.get(options.ACTOR_BACKPRESSURE)),
             "runtime_env": options.environment(self._options),
         }
 
@@ -412,6 +413,7 @@ class ActorClass:
             self._max_task_retries,
             limit,
             tuple(groups.items()),
+            self._meta["untaken"],
             repr(sorted(self._meta["runtime_env"].items())),
         )
         self._export = self._definition.export(variant, _session_id(), pickled)

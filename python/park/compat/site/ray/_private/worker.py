@@ -4,6 +4,9 @@ import park
 from park import _park, session
 from park.ids import ActorID, JobID, NodeID, TaskID, WorkerID
 from park.runtime_context import RuntimeContext
+from park.session import RayContext
+
+__all__ = ["SCRIPT_MODE", "WORKER_MODE", "RayContext", "Worker", "connected", "global_worker", "print_to_stdstream"]
 
 SCRIPT_MODE, WORKER_MODE = 0, 1
 
@@ -47,7 +50,10 @@ class _CoreWorker:
 
     def object_exists(self, object_ref):
         """Whether the object is made and not lost."""
-        return bool(_park.wait([object_ref], timeout=0)[0])
+        try:
+            return bool(_park.wait([object_ref], timeout=0)[0])
+        except park.exceptions.ObjectNotFoundError:  # it names nothing
+            return False
 
     def get_worker_id(self):
         return global_worker.worker_id
