@@ -44,7 +44,7 @@ pub(crate) fn create_actor(
     let session = gate::session(py)?;
     let store = session.store();
     let (args, mut holds) = encode_args(store, args, kwargs)?;
-    let class = class_.get().inner.id();
+    let class = class_.get().id();
     holds.add(py, class)?;
     let handle = store.create_actor_handle().or_raise(py)?;
     if detached {
@@ -67,13 +67,13 @@ pub(crate) fn create_actor(
         // On failure the holds are still ours and go back.
         session.create_actor(spec).or_raise(py)?;
         holds.keep();
-        return Ok((ObjectRef { inner: handle }, None));
+        return Ok((handle.into(), None));
     }
     holds.keep();
     let found = block(py, |interrupt| session.create_named(spec, get_if_exists, interrupt))?;
     Ok(match found {
-        None => (ObjectRef { inner: handle }, None),
-        Some((actor, class)) => (ObjectRef { inner: actor }, Some(ObjectRef { inner: class })),
+        None => (handle.into(), None),
+        Some((actor, class)) => (actor.into(), Some(class.into())),
     })
 }
 
@@ -239,5 +239,5 @@ pub(crate) fn kill_actor(py: Python<'_>, handle: &Bound<'_, PyAny>, no_restart: 
 pub(crate) fn find_actor(py: Python<'_>, namespace: String, name: String) -> PyResult<(ObjectRef, ObjectRef)> {
     let session = gate::session(py)?;
     let (actor, class) = block(py, |interrupt| session.find_actor(&namespace, &name, interrupt))?;
-    Ok((ObjectRef { inner: actor }, ObjectRef { inner: class }))
+    Ok((actor.into(), class.into()))
 }

@@ -61,11 +61,11 @@ pub(crate) fn cancel(
     recursive: bool,
 ) -> PyResult<()> {
     let session = gate::session(py)?;
-    let id = object.inner.id();
+    let id = object.object().or_raise(py)?.id();
     if force && matches!(session.store().origin(id), Some(Origin::Call { .. })) {
         return Err(PyValueError::new_err("force=True is not supported for actor tasks."));
     }
-    let link = link.map(|link| link.get().inner.id());
+    let link = link.map(|link| link.get().id());
     py.detach(|| session.cancel(id, link, force, recursive)).or_raise(py)
 }
 

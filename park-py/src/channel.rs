@@ -89,7 +89,10 @@ impl ChannelWriter {
     /// Claims the writer's end of the channel that this object is.
     #[new]
     fn new(py: Python<'_>, channel: &ObjectRef) -> PyResult<Self> {
-        let writer = Channel::open(channel.inner.clone()).and_then(|channel| channel.writer());
+        let writer = channel
+            .object()
+            .and_then(|channel| Channel::open(channel.clone()))
+            .and_then(|channel| channel.writer());
         Ok(Self {
             writer: Mutex::new(Some(writer.map_err(|error| raise(py, &error))?)),
         })
@@ -159,7 +162,10 @@ impl ChannelReader {
     /// Takes a seat at the channel that this object is.
     #[new]
     fn new(py: Python<'_>, channel: &ObjectRef) -> PyResult<Self> {
-        let reader = Channel::open(channel.inner.clone()).and_then(|channel| channel.reader());
+        let reader = channel
+            .object()
+            .and_then(|channel| Channel::open(channel.clone()))
+            .and_then(|channel| channel.reader());
         Ok(Self {
             reader: Mutex::new(Some(reader.map_err(|error| raise(py, &error))?)),
         })

@@ -80,7 +80,7 @@ pub(crate) fn put_described(description: &Bound<'_, PyAny>) -> PyResult<ObjectRe
     let py = description.py();
     let store = gate::store(py)?;
     let inner = Description::extract(description)?.encoded(py)?.put(py, &store)?;
-    Ok(ObjectRef { inner })
+    Ok(inner.into())
 }
 
 /// Stores a copy of a tensor of any library that speaks DLPack; `get` gives a `TensorView` of it.
@@ -95,7 +95,7 @@ pub(crate) fn put_dlpack(exporter: &Bound<'_, PyAny>) -> PyResult<ObjectRef> {
         elements,
     };
     let inner = description.encoded(py)?.put(py, &store)?;
-    Ok(ObjectRef { inner })
+    Ok(inner.into())
 }
 
 /// The strides, in elements, that a described tensor has once it is stored.

@@ -359,7 +359,7 @@ pub(crate) fn put_arrow(stream: &Bound<'_, PyAny>) -> PyResult<ObjectRef> {
     let py = stream.py();
     let store = gate::store(py)?;
     let inner = arrow(stream)?.put(py, &store)?;
-    Ok(ObjectRef { inner })
+    Ok(inner.into())
 }
 
 /// Stores a pickle whose tensors lie side by side in one region of the object. `pickled()` returns the pickle, the region's length
@@ -379,5 +379,5 @@ pub(crate) fn put_state(pickled: &Bound<'_, PyAny>) -> PyResult<ObjectRef> {
         nested,
     };
     let inner = encoded.put(py, &store)?;
-    Ok(ObjectRef { inner })
+    Ok(inner.into())
 }

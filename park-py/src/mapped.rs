@@ -59,7 +59,7 @@ impl MappedFile {
         } else {
             self.copy(offset, &spec).or_raise(py)?
         };
-        Ok(ObjectRef { inner })
+        Ok(inner.into())
     }
 }
 

@@ -24,6 +24,13 @@ thread_local! {
     static NESTED: RefCell<Option<Vec<park_core::ObjectRef>>> = const { RefCell::new(None) };
 }
 
+/// The id of nothing, as of Ray's other ids: all ones.
+const NIL: ObjectId = ObjectId {
+    session: u64::MAX,
+    index: u32::MAX,
+    generation: u32::MAX,
+};
+
 /// Runs `pickle` and returns the references that it met.
 pub(crate) fn collect_nested<T>(pickle: impl FnOnce() -> PyResult<T>) -> PyResult<(T, Vec<park_core::ObjectRef>)> {
     let outer = NESTED.with(|nested| nested.borrow_mut().replace(Vec::new()));
@@ -36,19 +43,71 @@ pub(crate) fn collect_nested<T>(pickle: impl FnOnce() -> PyResult<T>) -> PyResul
 
 /// A reference to an object in the store, which may not exist yet: `park.get` waits for it. The object lives as long as
 /// references to it do, in any process. References travel inside values that are put, passed or returned.
+///
+/// One that is made of an id names the object only if that exists; else it is an id that compares and prints, and `get` raises.
 #[pyclass(frozen, module = "park._park", weakref, generic)]
 pub(crate) struct ObjectRef {
-    pub(crate) inner: park_core::ObjectRef,
+    named: Named,
+}
+
+/// What a reference names.
+enum Named {
+    Object(park_core::ObjectRef),
+    /// No object of the session that was open when it was made.
+    Nothing(ObjectId),
+}
+
+impl From<park_core::ObjectRef> for ObjectRef {
+    fn from(inner: park_core::ObjectRef) -> Self {
+        Self {
+            named: Named::Object(inner),
+        }
+    }
 }
 
 impl ObjectRef {
+    /// The object that it names.
+    pub(crate) fn object(&self) -> park_core::Result<&park_core::ObjectRef> {
+        match &self.named {
+            Named::Object(inner) => Ok(inner),
+            Named::Nothing(id) => Err(park_core::Error::new(
+                ErrorKind::NotFound,
+                format!("ObjectRef({id}) names no object: it was made of an id of which there was no object"),
+            )),
+        }
+    }
+
+    /// The id, of an object or of nothing.
+    pub(crate) fn id(&self) -> ObjectId {
+        match &self.named {
+            Named::Object(inner) => inner.id(),
+            Named::Nothing(id) => *id,
+        }
+    }
+
+    fn of_id(py: Python<'_>, id: ObjectId) -> PyResult<Self> {
+        match gate::store(py)?.resolve(id) {
+            Ok(inner) => Ok(inner.into()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ForeignSession) => {
+                Ok(Self::nothing(id))
+            }
+            Err(error) => Err(gate::raise(py, &error)),
+        }
+    }
+
+    fn nothing(id: ObjectId) -> Self {
+        Self {
+            named: Named::Nothing(id),
+        }
+    }
+
     /// The cycle collector is not told of it: it refers to no Python object, and ten thousand of them are often made at once.
     #[allow(
         unsafe_code,
         reason = "takes an object that refers to nothing off the cycle collector's list"
     )]
     pub(crate) fn wrap(py: Python<'_>, inner: park_core::ObjectRef) -> PyResult<Py<Self>> {
-        let made = Py::new(py, Self { inner })?;
+        let made = Py::new(py, Self::from(inner))?;
         // SAFETY: `made` is of a type with the collector's flag, and its deallocator allows for objects that are on no list.
         unsafe { pyo3::ffi::PyObject_GC_UnTrack(made.as_ptr().cast()) };
         Ok(made)
@@ -76,26 +135,72 @@ pub(crate) fn id_of(id: &[u8]) -> PyResult<ObjectId> {
 
 #[pymethods]
 impl ObjectRef {
-    /// The reference with this id (16 bytes, from `binary()`), if the object still exists in the current session.
+    /// The reference with this id (16 bytes, from `binary()`). If there is no such object in the session, it names nothing.
     #[new]
     fn new(py: Python<'_>, id: &[u8]) -> PyResult<Self> {
-        let inner = load_ref(py, id)?.get().inner.clone();
-        Ok(Self { inner })
+        Self::of_id(py, id_of(id)?)
+    }
+
+    /// As the constructor.
+    #[classmethod]
+    fn from_binary(_cls: &Bound<'_, PyType>, py: Python<'_>, id_bytes: &[u8]) -> PyResult<Self> {
+        Self::of_id(py, id_of(id_bytes)?)
+    }
+
+    /// As the constructor, of the digits that `hex()` gives.
+    #[classmethod]
+    fn from_hex(_cls: &Bound<'_, PyType>, hex_id: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = hex_id.py();
+        let bytes = py
+            .import("park.ids")?
+            .call_method1("bytes_of_hex", (hex_id,))?
+            .cast_into::<PyBytes>()?;
+        Self::of_id(py, id_of(bytes.as_bytes())?)
+    }
+
+    /// The reference that names nothing: what a wait that was too short gives.
+    #[classmethod]
+    fn nil(_cls: &Bound<'_, PyType>) -> Self {
+        Self::nothing(NIL)
+    }
+
+    /// A reference to nothing that is like no other.
+    #[classmethod]
+    fn from_random(_cls: &Bound<'_, PyType>, py: Python<'_>) -> PyResult<Self> {
+        let bytes = py
+            .import("os")?
+            .call_method1("urandom", (ObjectId::SIZE,))?
+            .cast_into::<PyBytes>()?;
+        Ok(Self::nothing(id_of(bytes.as_bytes())?))
     }
 
     /// The id as 32 hexadecimal digits.
     fn hex(&self) -> String {
-        self.inner.id().to_string()
+        self.id().to_string()
     }
 
     /// The id as 16 bytes.
     fn binary<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.inner.id().to_bytes())
+        PyBytes::new(py, &self.id().to_bytes())
     }
 
-    /// Always false: a reference names an object.
+    /// Whether it is `nil()`.
     fn is_nil(&self) -> bool {
-        false
+        self.id() == NIL
+    }
+
+    /// Where its owner is reached: the session, which owns every object; empty if it names nothing.
+    fn owner_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        if matches!(self.named, Named::Nothing(_)) {
+            return Ok(PyBytes::new(py, &[]));
+        }
+        let address = crate::session::session_address(py)?;
+        Ok(PyBytes::new(py, address.as_bytes()))
+    }
+
+    /// By which transport its tensors travel: None, for they lie in shared memory.
+    fn tensor_transport(&self) -> Option<String> {
+        None
     }
 
     /// How many bytes an id has.
@@ -110,15 +215,16 @@ impl ObjectRef {
     }
 
     fn __repr__(&self) -> String {
-        format!("ObjectRef({})", self.inner.id())
+        format!("ObjectRef({})", self.id())
     }
 
     /// The id of the task or call that is to make it; of one that is made, as if it were the first result of its maker.
     fn task_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         use park_core::store::promise::Origin;
-        let first = match self.inner.store().origin(self.inner.id()) {
+        let origin = self.object().ok().and_then(|inner| inner.store().origin(inner.id()));
+        let first = match origin {
             Some(Origin::Task { first, .. } | Origin::Call { first, .. } | Origin::Link { first, .. }) => first,
-            None => self.inner.id(),
+            None => self.id(),
         };
         py.import("park.util.state")?
             .call_method1("task_id", (PyBytes::new(py, &first.to_bytes()),))
@@ -159,20 +265,23 @@ impl ObjectRef {
 
     fn __hash__(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.inner.id().hash(&mut hasher);
+        self.id().hash(&mut hasher);
         hasher.finish()
     }
 
     fn __eq__(&self, other: &Self) -> bool {
-        self.inner.id() == other.inner.id()
+        self.id() == other.id()
     }
 
-    /// The reference itself, for `copy.copy`: what it names never changes.
-    fn __copy__(slf: Py<Self>) -> Py<Self> {
-        slf
+    /// One more reference to the same object.
+    fn __copy__(slf: &Bound<'_, Self>) -> PyResult<Py<Self>> {
+        match &slf.get().named {
+            Named::Object(inner) => Self::wrap(slf.py(), inner.clone()),
+            Named::Nothing(_) => Ok(slf.clone().unbind()),
+        }
     }
 
-    /// As `__copy__`: programs make deep copies of what holds references.
+    /// The reference itself: programs make deep copies of what holds references, and what it names never changes.
     fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
         slf
     }
@@ -181,11 +290,16 @@ impl ObjectRef {
         let py = slf.py();
         let met = NESTED.with(|nested| match &mut *nested.borrow_mut() {
             Some(nested) => {
-                nested.push(slf.get().inner.clone());
+                if let Named::Object(inner) = &slf.get().named {
+                    nested.push(inner.clone());
+                }
                 true
             }
             None => false,
         });
+        if matches!(slf.get().named, Named::Nothing(_)) {
+            return Ok((slf.get_type().into_any(), (slf.get().binary(py),)));
+        }
         if !met {
             let class = py
                 .import("park.exceptions")?
@@ -235,8 +349,7 @@ pub(crate) fn put(
         ));
     }
     let store = gate::store(py)?;
-    let inner = encode(value)?.put(py, &store)?;
-    Ok(ObjectRef { inner })
+    Ok(encode(value)?.put(py, &store)?.into())
 }
 
 pub(crate) fn timeout_of(timeout: Option<f64>, what: &str) -> PyResult<Option<Duration>> {
@@ -276,7 +389,7 @@ pub(crate) fn get(
     let store = gate::store(py)?;
     gate::warn_of_blocking(py)?;
     if let Ok(single) = object_refs.cast::<ObjectRef>() {
-        let object = &single.get().inner;
+        let object = single.get().object().or_raise(py)?;
         belongs(py, &store, object)?;
         let deadline = deadline(timeout);
         if !object.is_sealed() {
@@ -305,7 +418,8 @@ pub(crate) fn get(
             item.get_type()
         ))
     })?;
-    let inner: Vec<&park_core::ObjectRef> = refs.iter().map(|object| &object.get().inner).collect();
+    let inner = refs.iter().map(|object| object.get().object());
+    let inner: Vec<&park_core::ObjectRef> = inner.collect::<park_core::Result<_>>().or_raise(py)?;
     inner.iter().try_for_each(|object| belongs(py, &store, object))?;
     let deadline = deadline(timeout);
     require(py, &store, &inner, timeout)?;
@@ -327,7 +441,7 @@ pub(crate) fn view(object_ref: &Bound<'_, ObjectRef>, timeout: Option<f64>) -> P
     let py = object_ref.py();
     let timeout = timeout_of(timeout, "get")?;
     let store = gate::store(py)?;
-    let object = &object_ref.get().inner;
+    let object = object_ref.get().object().or_raise(py)?;
     belongs(py, &store, object)?;
     require(py, &store, &[object], timeout)?;
     decode::view(py, object)
@@ -414,10 +528,10 @@ impl<'py> Awaited<'py> {
         Some(Self::Link(reader.get().link()))
     }
 
-    fn object(&self) -> &park_core::ObjectRef {
+    fn object(&self) -> park_core::Result<&park_core::ObjectRef> {
         match self {
-            Self::Object(object) => &object.get().inner,
-            Self::Link(link) => link,
+            Self::Object(object) => object.get().object(),
+            Self::Link(link) => Ok(link),
         }
     }
 }
@@ -458,7 +572,8 @@ pub(crate) fn wait<'py>(
             ))
         })?);
     }
-    let inner: Vec<&park_core::ObjectRef> = awaited.iter().map(Awaited::object).collect();
+    let inner = awaited.iter().map(Awaited::object);
+    let inner: Vec<&park_core::ObjectRef> = inner.collect::<park_core::Result<_>>().or_raise(py)?;
     inner.iter().try_for_each(|object| belongs(py, &store, object))?;
     if has_duplicates(&inner) {
         return Err(PyValueError::new_err("Wait requires a list of unique ray_waitables."));
@@ -478,8 +593,8 @@ pub(crate) fn wait<'py>(
     }
     wait_for(py, &store, &inner, need, timeout)?;
     let (mut ready, mut rest) = (Vec::with_capacity(need), Vec::new());
-    for (item, one) in list.iter().zip(&awaited) {
-        if ready.len() < need && one.object().is_sealed() {
+    for (item, one) in list.iter().zip(&inner) {
+        if ready.len() < need && one.is_sealed() {
             ready.push(item);
         } else {
             rest.push(item);
@@ -511,23 +626,22 @@ pub(crate) fn export(pickled: &Bound<'_, PyAny>) -> PyResult<ObjectRef> {
     };
     let mut object = gate::block(py, |interrupt| store.create(spec, interrupt))?;
     object.write(0, bytes.as_bytes()).or_raise(py)?;
-    Ok(ObjectRef {
-        inner: object.seal().or_raise(py)?,
-    })
+    Ok(object.seal().or_raise(py)?.into())
 }
 
 /// The raw bytes that `export` stored.
 #[pyfunction]
 pub(crate) fn fetch<'py>(py: Python<'py>, object: &ObjectRef) -> PyResult<Bound<'py, PyBytes>> {
-    gate::bring_in(py, &object.inner, None)?;
-    let opened = object.inner.open().or_raise(py)?;
+    let object = object.object().or_raise(py)?;
+    gate::bring_in(py, object, None)?;
+    let opened = object.open().or_raise(py)?;
     Ok(PyBytes::new(py, opened.bytes()))
 }
 
 /// The bytes of an object as they are stored, without a copy.
 #[pyfunction]
 pub(crate) fn fetch_view(py: Python<'_>, object: &ObjectRef) -> PyResult<Buffer> {
-    let opened = object.inner.open().or_raise(py)?;
+    let opened = object.object().and_then(park_core::ObjectRef::open).or_raise(py)?;
     let len = opened.bytes().len();
     Ok(Buffer::new(Pinned::Object(opened), 0, len))
 }

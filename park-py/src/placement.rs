@@ -163,9 +163,9 @@ pub(crate) fn remove_group(py: Python<'_>, group: u64) -> PyResult<()> {
 #[pyfunction]
 pub(crate) fn await_group(py: Python<'_>, group: u64, value: &Bound<'_, ObjectRef>) -> PyResult<ObjectRef> {
     let session = gate::session(py)?;
-    let value = &value.get().inner;
+    let value = value.get().object().or_raise(py)?;
     let inner = py.detach(|| session.await_group(GroupId(group), value)).or_raise(py)?;
-    Ok(ObjectRef { inner })
+    Ok(inner.into())
 }
 
 /// The nodes and the placement groups of the session; or one group and no nodes.

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use park_core::ipc::message::Stream;
+use park_core::store::StreamBudget;
 use park_core::store::stream::{Link, StreamWriter};
 use park_core::{Error, ObjectId, ParticipantId, Store};
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyList, PyTuple};
 
 use crate::cancel::interruptible;
 use crate::encode::encode;
@@ -47,14 +48,14 @@ impl StreamReader {
 impl StreamReader {
     /// The stream of the work with this result, from this link on.
     #[new]
-    fn new(result: Py<ObjectRef>, link: &ObjectRef) -> Self {
-        Self {
+    fn new(py: Python<'_>, result: Py<ObjectRef>, link: &ObjectRef) -> PyResult<Self> {
+        Ok(Self {
             result,
             place: Mutex::new(Place {
-                link: link.inner.clone(),
+                link: link.object().or_raise(py)?.clone(),
                 raised: false,
             }),
-        }
+        })
     }
 
     /// The result that says how the generator ended.
@@ -66,7 +67,7 @@ impl StreamReader {
     /// An object that is there once the next item is, or the end.
     #[getter]
     fn _link(&self) -> ObjectRef {
-        ObjectRef { inner: self.link() }
+        self.link().into()
     }
 
     /// Whether the next item, or the end, is there.
@@ -106,18 +107,26 @@ pub(crate) struct Producer {
     store: Arc<Store>,
     writer: Mutex<StreamWriter>,
     first: ObjectId,
+    /// How many items it is given at a time.
+    group: usize,
     /// Under which errors are told.
     name: String,
 }
 
 impl Producer {
     /// None for the older kind of generator, whose items are given out together.
-    pub(crate) fn new(store: &Arc<Store>, first: ObjectId, stream: Stream, name: String) -> Option<Self> {
-        let limit = stream.limit.map(|limit| limit as usize);
+    pub(crate) fn new(
+        store: &Arc<Store>,
+        first: ObjectId,
+        stream: Stream,
+        budget: Option<Arc<StreamBudget>>,
+        name: String,
+    ) -> Option<Self> {
         stream.link.map(|link| Self {
             store: store.clone(),
-            writer: Mutex::new(StreamWriter::new(store, me(store), first, link, limit)),
+            writer: Mutex::new(writer(store, first, link, stream, budget)),
             first,
+            group: stream.group as usize,
             name,
         })
     }
@@ -125,14 +134,23 @@ impl Producer {
 
 #[pymethods]
 impl Producer {
-    /// The next item.
+    /// What was yielded: the next item, or several together.
     fn push(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let mut writer = self.writer.lock();
-        if !writer.wants_item() {
-            return Ok(());
-        }
-        let item = encode(value)?.put(value.py(), &self.store)?;
-        member::step(|| writer.push(&item).or_raise(value.py()))
+        give(value.py(), &self.store, value, self.group, &mut self.writer.lock())
+    }
+
+    /// Whether the generator may run on: the actor's budget has room, which is reserved.
+    fn may_go_on(&self) -> bool {
+        self.writer.lock().try_reserve(self.group)
+    }
+
+    /// What tells that the budget has more room, as soon as any of them is there.
+    fn budget_waits_for(&self, py: Python<'_>) -> PyResult<Vec<Py<ObjectRef>>> {
+        let tickets = self.writer.lock().budget_waits_for();
+        tickets
+            .iter()
+            .map(|ticket| ObjectRef::wrap(py, ticket.as_ref().clone()))
+            .collect()
     }
 
     /// The last item: it raises this exception.
@@ -150,7 +168,9 @@ impl Producer {
     /// What is there once another item may be made; None if it may be made now.
     fn full_until(&self, py: Python<'_>) -> PyResult<Option<Py<ObjectRef>>> {
         let ticket = self.writer.lock().full_until();
-        ticket.map(|ticket| ObjectRef::wrap(py, ticket)).transpose()
+        ticket
+            .map(|ticket| ObjectRef::wrap(py, ticket.as_ref().clone()))
+            .transpose()
     }
 
     /// There are no more items.
@@ -171,6 +191,61 @@ fn me(store: &Store) -> ParticipantId {
     gate::current().map_or(store.me(), |session| session.me())
 }
 
+/// The producing end of a stream, whose items count in this budget.
+fn writer(
+    store: &Arc<Store>,
+    first: ObjectId,
+    link: ObjectId,
+    stream: Stream,
+    budget: Option<Arc<StreamBudget>>,
+) -> StreamWriter {
+    let limit = stream.limit.map(|limit| limit as usize);
+    StreamWriter::new(store, me(store), first, link, limit).within(budget)
+}
+
+/// Makes items of one thing that was yielded: of it, or if the generator yields `group` at a time, of what it holds.
+fn give(
+    py: Python<'_>,
+    store: &Arc<Store>,
+    value: &Bound<'_, PyAny>,
+    group: usize,
+    writer: &mut StreamWriter,
+) -> PyResult<()> {
+    let several = if group > 1 { Some(group_of(value, group)?) } else { None };
+    let values = several.as_deref().unwrap_or(std::slice::from_ref(value));
+    // All are there before the first is given: together, or none.
+    let items = values.iter().map(|value| {
+        let wanted = writer.wants_item();
+        Ok(if wanted {
+            Some(encode(value)?.put(py, store)?)
+        } else {
+            None
+        })
+    });
+    let items = items.collect::<PyResult<Vec<_>>>()?;
+    items
+        .iter()
+        .flatten()
+        .try_for_each(|item| member::step(|| writer.push(item).or_raise(py)))
+}
+
+/// The values that were yielded together.
+fn group_of<'py>(value: &Bound<'py, PyAny>, group: usize) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let listed = value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyList>();
+    let found = if listed { Some(value.len()?) } else { None };
+    if found == Some(group) {
+        return value.try_iter()?.collect();
+    }
+    let what = match found {
+        Some(length) => format!("{} of {length}", value.get_type()),
+        None => value.get_type().to_string(),
+    };
+    Err(PyValueError::new_err(format!(
+        "the generator has _num_objects_per_yield={group}, so it must yield a tuple or list of {group} objects each time, but it \
+         yielded {what}"
+    )))
+}
+
 /// Makes items of what an iterator yields. `pack` turns an exception into what travels. What is returned as an error has broken the
 /// stream, and is to be raised in the work's first result.
 pub(crate) fn produce(
@@ -178,15 +253,14 @@ pub(crate) fn produce(
     store: &Arc<Store>,
     values: &Bound<'_, PyAny>,
     first: ObjectId,
-    stream: Stream,
+    (stream, budget): (Stream, Option<Arc<StreamBudget>>),
     pack: impl Fn(PyErr) -> PyResult<Error>,
 ) -> PyResult<()> {
     let Some(link) = stream.link else {
         return together(py, store, values, first, pack);
     };
-    let limit = stream.limit.map(|limit| limit as usize);
-    let mut writer = StreamWriter::new(store, me(store), first, link, limit);
-    let outcome = fill(py, store, values, first, &mut writer, &pack);
+    let mut writer = writer(store, first, link, stream, budget);
+    let outcome = fill(py, store, values, (first, stream.group as usize), &mut writer, &pack);
     match outcome {
         Ok(()) => {
             member::step(|| writer.end().or_raise(py))?;
@@ -206,22 +280,21 @@ fn fill(
     py: Python<'_>,
     store: &Arc<Store>,
     values: &Bound<'_, PyAny>,
-    first: ObjectId,
+    (first, group): (ObjectId, usize),
     writer: &mut StreamWriter,
     pack: &impl Fn(PyErr) -> PyResult<Error>,
 ) -> PyResult<()> {
     let mut values = values.try_iter()?;
     loop {
+        if !writer.try_reserve(group) {
+            let wait = || block_idle(py, |interrupt| writer.reserve(group, interrupt));
+            interruptible(store, first, wait)?;
+        }
         let Some(next) = interruptible(store, first, || Ok(values.next()))? else {
             break;
         };
-        let item = match next {
-            Ok(_) if !writer.wants_item() => continue,
-            Ok(value) => encode(&value).and_then(|encoded| encoded.put(py, store)),
-            Err(raised) => Err(raised),
-        };
-        match item {
-            Ok(item) => member::step(|| writer.push(&item).or_raise(py))?,
+        match next.and_then(|value| give(py, store, &value, group, writer)) {
+            Ok(()) => {}
             Err(raised) if ends_stream(py, &raised) => return Err(raised),
             Err(raised) => {
                 if writer.wants_item() {

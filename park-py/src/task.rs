@@ -105,7 +105,7 @@ pub(crate) fn encode_args<'a>(
         let mut items = Vec::with_capacity(args.len());
         for (at, item) in args.iter().enumerate() {
             if let Ok(object) = item.cast::<ObjectRef>() {
-                let id = object.get().inner.id();
+                let id = object.get().object().or_raise(py)?.id();
                 holds.add(py, id)?;
                 dependencies.push(id);
                 places.append(at)?;
@@ -121,7 +121,7 @@ pub(crate) fn encode_args<'a>(
         plain_kwargs = kwargs.copy()?;
         for (key, item) in kwargs {
             if let Ok(object) = item.cast::<ObjectRef>() {
-                let id = object.get().inner.id();
+                let id = object.get().object().or_raise(py)?.id();
                 holds.add(py, id)?;
                 dependencies.push(id);
                 places.append(&key)?;
@@ -149,11 +149,12 @@ pub(crate) fn encode_args<'a>(
     ))
 }
 
-/// How many results a task or call has: a number, or "streaming" or "dynamic" with a bound for what may wait to be taken.
+/// How many results a task or call has: a number, or "streaming" or "dynamic" with a bound for what may wait to be taken and how many
+/// items come with each `yield`.
 #[derive(FromPyObject)]
 pub(crate) enum Yield {
     Number(usize),
-    Stream(String, Option<u32>),
+    Stream(String, Option<u32>, u32),
 }
 
 /// What is promised for a task or call.
@@ -182,11 +183,12 @@ pub(crate) fn promise<'py>(
     }
     let stream = match yields {
         Yield::Number(_) => None,
-        Yield::Stream(kind, _) if kind == "dynamic" => Some(Stream {
+        Yield::Stream(kind, _, group) if kind == "dynamic" => Some(Stream {
             link: None,
             limit: None,
+            group: *group,
         }),
-        Yield::Stream(_, limit) => {
+        Yield::Stream(_, limit, group) => {
             // Not the actor's: until the call begins, its caller answers for it.
             let producer = match work {
                 Work::Task => ParticipantId::HEAD,
@@ -198,6 +200,7 @@ pub(crate) fn promise<'py>(
             Some(Stream {
                 link: Some(id),
                 limit: *limit,
+                group: *group,
             })
         }
     };
@@ -224,7 +227,7 @@ pub(crate) fn submit_task<'py>(
     let session = gate::session(py)?;
     let store = session.store();
     let (args, mut holds) = encode_args(store, args, kwargs)?;
-    let function = function.get().inner.id();
+    let function = function.get().id();
     holds.add(py, function)?;
     let promised = promise(py, store, (Work::Task, ParticipantId::HEAD), &num_returns, &mut holds)?;
     let resources = resources.get().amounts.clone();

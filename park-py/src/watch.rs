@@ -26,7 +26,7 @@ impl Watch {
     /// Waits for one more reference. False if nothing is to be waited for, since its object is there.
     fn add(&self, object: &Bound<'_, ObjectRef>, token: Py<PyAny>) -> PyResult<bool> {
         let py = object.py();
-        let object = &object.get().inner;
+        let object = object.get().object().or_raise(py)?;
         belongs(py, self.list.store(), object)?;
         Ok(self.list.add(object.clone(), token).or_raise(py)?.is_none())
     }
@@ -48,7 +48,7 @@ impl Watch {
 #[pyfunction]
 pub(crate) fn value_of(object: &Bound<'_, ObjectRef>) -> PyResult<Py<PyAny>> {
     let py = object.py();
-    let object = &object.get().inner;
+    let object = object.get().object().or_raise(py)?;
     // One that is not there was waited for in a session that has ended.
     object.store().check_open().or_raise(py)?;
     decode(py, object)

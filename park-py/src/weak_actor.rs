@@ -45,7 +45,7 @@ impl WeakActor {
 /// The actor that a handle's reference means, weak or not.
 pub(crate) fn actor_of(handle: &Bound<'_, PyAny>) -> PyResult<ObjectId> {
     if let Ok(strong) = handle.cast::<ObjectRef>() {
-        return Ok(strong.get().inner.id());
+        return Ok(strong.get().id());
     }
     match handle.cast::<WeakActor>() {
         Ok(weak) => Ok(weak.get().id),

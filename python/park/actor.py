@@ -467,10 +467,12 @@ class ActorClass:
         _, methods, asynchronous, decorators = self._definition.facts
         limit = self._options.get("max_pending_calls") or -1
         groups = self._groups(asynchronous, methods)
+        untaken = options.limit_of(self._options.get(options.ACTOR_BACKPRESSURE))
         variant = (
             self._max_task_retries,
             limit,
             tuple(groups.items()),
+            untaken,
             repr(sorted(options.environment(self._options).items())),
         )
         facts = {
@@ -484,6 +486,7 @@ class ActorClass:
             "groups": groups,
             "methods": methods,
             "decorators": decorators,
+            "untaken": untaken,
             "runtime_env": options.environment(self._options),
         }
         self._meta = _ActorClassMethodMetadata.known_as(self._key + repr(variant).encode(), facts)

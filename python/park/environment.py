@@ -80,7 +80,10 @@ class InEnvironment:
 
 
 def for_hello(env: dict[str, Any]) -> dict[str, Any]:
-    """The environment as the zygote is told of it, in JSON: a hook that is a function is pickled."""
+    """The environment as the zygote is told of it, in JSON: a hook that is a function is pickled, and folders are those without what is
+    left out of them."""
+    if excludes := env.get("excludes"):
+        env = _without_excluded(env, excludes)
     hook = env.get("worker_process_setup_hook")
     if hook is None or isinstance(hook, str):
         return env
@@ -88,6 +91,20 @@ def for_hello(env: dict[str, Any]) -> dict[str, Any]:
 
     pickled = dumps_definition(hook, "worker_process_setup_hook")
     return {**env, "worker_process_setup_hook": {"pickled": base64.b64encode(pickled).decode()}}
+
+
+def _without_excluded(env: dict[str, Any], excludes: list[str]) -> dict[str, Any]:
+    from park.working_dir import without_excluded  # few have any
+
+    def place(path: str) -> str:
+        return without_excluded(path, excludes, session.views()) if os.path.isdir(path) else path
+
+    changed = dict(env)
+    if "working_dir" in env:
+        changed["working_dir"] = place(env["working_dir"])
+    if "py_modules" in env:
+        changed["py_modules"] = [place(path) for path in env["py_modules"]]
+    return changed
 
 
 def run_session_hook() -> None:

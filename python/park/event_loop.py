@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 #: How often a generator whose items nobody takes asks whether anybody still could.
 _TICK = 0.1
+#: How often one looks again whose actor's other generators are about to yield.
+_MOMENT = 0.005
 
 
 class _Selector(selectors.DefaultSelector):
@@ -160,9 +162,11 @@ async def _drain(values):
 async def _stream(values, stream) -> None:
     """Make items of what an async generator yields, and wait while as many are not taken as there may be."""
     try:
+        await _budget(stream)
         async for value in values:
             stream.push(value)
             await _room(stream)
+            await _budget(stream)
     except (asyncio.CancelledError, AsyncioActorExit, SystemExit, KeyboardInterrupt) as error:
         stream.fail(error)
         raise
@@ -178,6 +182,18 @@ async def _room(stream) -> None:
             awaited, future = ticket, futures.as_future(ticket)
         # The consumer may also go away, which no ticket tells.
         await asyncio.wait([future], timeout=_TICK)
+
+
+async def _budget(stream) -> None:
+    """Wait until the actor's generators together may make what this one yields next."""
+    waiting: dict[Any, asyncio.Future] = {}
+    while not stream.may_go_on():
+        waiting = {ticket: waiting.get(ticket) or futures.as_future(ticket) for ticket in stream.budget_waits_for()}
+        if waiting:
+            await asyncio.wait(waiting.values(), timeout=_TICK, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            # All of it is reserved by generators that run: in no list until they yield.
+            await asyncio.sleep(_MOMENT)
 
 
 class _Outcome:

@@ -29,6 +29,11 @@ __all__ = [
 _Self = TypeVar("_Self", bound="BaseID")
 
 
+def bytes_of_hex(digits: str | bytes) -> bytes:
+    """The bytes that these hexadecimal digits are."""
+    return bytes.fromhex(digits if isinstance(digits, str) else digits.decode())
+
+
 class BaseID:
     """An id. `size()` says how many bytes its class has."""
 
@@ -58,9 +63,14 @@ class BaseID:
         return cls(os.urandom(cls._size))
 
     @classmethod
+    def from_binary(cls: type[_Self], id_bytes: bytes) -> _Self:
+        """The id that is these bytes, as the constructor makes it."""
+        return cls(id_bytes)
+
+    @classmethod
     def from_hex(cls: type[_Self], hex_id: str | bytes) -> _Self:
         """The id that `hex()` printed."""
-        return cls(bytes.fromhex(hex_id if isinstance(hex_id, str) else hex_id.decode()))
+        return cls(bytes_of_hex(hex_id))
 
     @classmethod
     def named(cls: type[_Self], text: str) -> _Self:

@@ -167,6 +167,15 @@ _NO_ZERO_BACKPRESSURE = (
     "to Python generator (generator 1 object whenever `next` is called). Use -1 to disable this feature. "
 )
 
+_PER_YIELD = Option(
+    (int, NONE),
+    lambda value: (
+        None
+        if value is None or value > 0
+        else "_num_objects_per_yield is a private streaming generator option that must be set to a positive integer."
+    ),
+)
+
 #: What `scheduling_strategy` may be.
 _STRATEGIES = (
     NONE,
@@ -208,15 +217,7 @@ TASK: dict[str, Option] = {
     "_generator_backpressure_num_objects": Option(
         (int, NONE), lambda value: _NO_ZERO_BACKPRESSURE if value == 0 else None
     ),
-    "_num_objects_per_yield": Option(
-        (int, NONE),
-        lambda value: (
-            None
-            if value is None or value > 0
-            else "_num_objects_per_yield is a private streaming generator option that must be set to a positive integer."
-        ),
-        lambda value: value in (None, 1),
-    ),
+    "_num_objects_per_yield": _PER_YIELD,
 }
 
 ACTOR: dict[str, Option] = {
@@ -239,7 +240,6 @@ ACTOR: dict[str, Option] = {
             else "_actor_generator_backpressure_num_objects must be > 0 to cap the actor's total unconsumed generator objects, or "
             f"-1 to disable. Got {value}."
         ),
-        lambda value: value in (None, -1),
     ),
 }
 
@@ -249,7 +249,7 @@ METHOD: dict[str, Option] = {
     "max_task_retries": _count("max_task_retries", -1),
     "retry_exceptions": Option((bool, list, tuple, NONE), _retry_wrong),
     "_generator_backpressure_num_objects": Option((int, NONE)),
-    "_num_objects_per_yield": Option((int, NONE), offered=lambda value: value in (None, 1)),
+    "_num_objects_per_yield": _PER_YIELD,
     "enable_task_events": Option((bool, NONE)),
     "tensor_transport": Option((str, NONE), _transport_wrong),
 }
@@ -343,6 +343,13 @@ def refuse_what_is_not_offered(table: dict[str, Option], options: dict[str, Any]
 
 
 BACKPRESSURE = "_generator_backpressure_num_objects"
+ACTOR_BACKPRESSURE = "_actor_generator_backpressure_num_objects"
+PER_YIELD = "_num_objects_per_yield"
+
+
+def limit_of(value: int | None) -> int | None:
+    """How many items may wait to be taken, None for any number."""
+    return value if value is not None and value > 0 else None
 
 
 def number_of_results(number: int | str | None, generator: bool) -> int | str:
@@ -352,19 +359,11 @@ def number_of_results(number: int | str | None, generator: bool) -> int | str:
     return number
 
 
-def yields(number: int | str, options: dict[str, Any]) -> int | tuple[str, int | None]:
-    """The same for the native half: a number, or which kind of stream and how many items may wait to be taken."""
+def yields(number: int | str, options: dict[str, Any]) -> int | tuple[str, int | None, int]:
+    """The same for the native half: a number, or which kind of stream, how many items may wait to be taken, how many come at a time."""
     if not isinstance(number, str):
         return number
-    limit = options.get(BACKPRESSURE)
-    return number, limit if limit is not None and limit > 0 else None
-
-
-def refuse_async_generators(what: str) -> NotImplementedError:
-    """The error for an async generator that is run as a task, where no event loop runs."""
-    return NotImplementedError(
-        f"park does not offer async generators as tasks: {what} is one; a method of an async actor may be"
-    )
+    return number, limit_of(options.get(BACKPRESSURE)), options.get(PER_YIELD) or 1
 
 
 def environment(options: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from park import _park, options, placing, signature, streaming
 from park.here import HERE
-from park.retrying import Counted, Retrying, RetryingGenerator
+from park.retrying import Counted, Driven, Retrying, RetryingGenerator
 
 _session_id = _park.session_id
 _submit_task = _park.submit_task
@@ -170,17 +170,17 @@ class RemoteFunction:
 
     def _publish(self) -> Export:
         """Store the definition in the session that is open, and open one if there is none."""
-        if inspect.isasyncgenfunction(self._function):
-            raise options.refuse_async_generators(self.__qualname__)
         if self._definition.facts is None:
             self._definition.facts = signature.shape_of(self._function)
         self._shape = self._definition.facts
         function: Any = self._function
+        if inspect.isasyncgenfunction(function):
+            function = Driven(function)
         variant: Any = ()
         retry = self._options.get("retry_exceptions")
         if retry and self._max_retries != 0:
             exceptions = (Exception,) if retry is True else tuple(retry)
-            wrapper = RetryingGenerator if _is_generator(function) else Retrying
+            wrapper = RetryingGenerator if _is_generator(self._function) else Retrying
             function = wrapper(function, self._max_retries, exceptions)
             variant = (self._max_retries, exceptions)
         max_calls = self._options.get("max_calls")

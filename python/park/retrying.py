@@ -1,4 +1,6 @@
-"""What is stored of a function besides itself: how it is run again after an exception, and how often one process may run it."""
+"""What is stored of a function besides itself: how it is run again after an exception, by what it is driven if it is an async generator,
+and how often one process may run it.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +56,33 @@ class RetryingGenerator(Retrying):
                     f"the generator was run again and yielded {made} objects, {given} before"
                 )
             return
+
+
+class Driven:
+    """An async generator function as an ordinary one, for a task: an event loop of its own runs while it makes an item."""
+
+    def __init__(self, function):
+        self.function = function
+        self.__qualname__ = function.__qualname__
+        self.__name__ = function.__name__
+        self.__module__ = function.__module__
+
+    def __call__(self, *args, **kwargs):
+        import asyncio  # few tasks have any
+
+        async def step(values):
+            try:
+                return True, await anext(values)
+            except StopAsyncIteration:
+                return False, None
+
+        with asyncio.Runner() as runner:
+            values = self.function(*args, **kwargs)
+            while True:
+                more, item = runner.run(step(values))
+                if not more:
+                    return
+                yield item
 
 
 class Counted:

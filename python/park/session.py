@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import Any
 
-from park import _park, assignment, machine, node_resources
+from park import _park, assignment, machine, node_resources, working_dir
 from park.exceptions import RaySystemError
 from park.here import HERE, PROCESS
 from park.ids import NodeID
@@ -59,6 +59,8 @@ _default_lifetime = "non_detached"
 _output: Any = None
 #: Whether the workers of the open session are threads of this process.
 _threaded = False
+#: In a worker, where its session's views of folders lie.
+_views: str | None = None
 #: The id of the first node, once it is known.
 _node_id: str | None = None
 
@@ -214,6 +216,7 @@ def _open(
     threads = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": "1"}
     hello = {
         "driver_pid": os.getpid(),
+        "views": views(),
         "sys_path": path,
         "preload": [*modules, *PRELOADED],
         "namespace": namespace,
@@ -316,6 +319,8 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
             _threaded = False
         _clusters.pop(OPEN, None)
         set_runtime_env({})
+        if _views is None:
+            working_dir.remove_views(views())
         if _output is not None:
             _output.stop()
             _output = None
@@ -350,10 +355,16 @@ def is_initialized() -> bool:
 
 def enter_worker(hello: dict[str, Any]) -> None:
     """Make this process, which was just forked for the purpose, a worker of the session that `hello` describes."""
-    global _namespace, _node_id, _lock, _default_lifetime
+    global _namespace, _node_id, _lock, _default_lifetime, _views
     _lock = threading.RLock()
+    _views = hello["views"]
     _namespace, _node_id, _default_lifetime = hello["namespace"], hello["node_id"], hello["default_lifetime"]
     assignment.enter_worker(hello["visible_devices"], hello["threads"])
+
+
+def views() -> str:
+    """Where views of folders lie that are made for the session: see `park.working_dir`."""
+    return _views or working_dir.home_of(os.getpid())
 
 
 def threaded() -> bool:

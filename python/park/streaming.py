@@ -22,7 +22,12 @@ class ObjectRefGenerator(_park.StreamReader):
         return self
 
     def __next__(self) -> _park.ObjectRef:
-        _park.wait_for_item(self, None)
+        return self._next_sync()
+
+    def _next_sync(self, timeout_s: float | None = None) -> _park.ObjectRef:
+        """As `next`, which waits `timeout_s` seconds at most: then it returns a nil reference. None and -1 wait without end."""
+        if not _park.wait_for_item(self, timeout_s):
+            return _park.ObjectRef.nil()
         item = self._take()
         if item is None:
             raise StopIteration
@@ -32,10 +37,20 @@ class ObjectRefGenerator(_park.StreamReader):
         return self
 
     async def __anext__(self) -> _park.ObjectRef:
-        from park import futures  # whoever comes here has asyncio; nobody else is to pay for it
+        return await self._next_async()
 
+    async def _next_async(self, timeout_s: float | None = None) -> _park.ObjectRef:
+        """As `_next_sync`, in a coroutine."""
         if not self._is_ready():
-            await futures.link_is_there(self._link)
+            import asyncio  # whoever comes here has it; nobody else is to pay for it
+
+            from park import futures
+
+            there = futures.link_is_there(self._link)
+            if timeout_s is None or timeout_s < 0:
+                await there
+            elif not (await asyncio.wait([there], timeout=timeout_s))[0]:
+                return _park.ObjectRef.nil()
         item = self._take()
         if item is None:
             raise StopAsyncIteration

@@ -43,7 +43,7 @@ def load_actor(blob, restart_count, actor_id):
 
     The latter is what `Modes` in park-py/src/worker/actor.rs reads: whether calls run on event loops, and how many of each
     concurrency group at a time; a group of no name is there unless the main thread runs its calls. An async actor without groups has
-    one event loop, which takes calls itself.
+    one event loop, which takes calls itself. Last, how many items of all its generators may wait to be taken, None for any number.
     """
     meta, definition = pickle.loads(blob)
     HERE.facts.restarts, HERE.facts.actor = restart_count, (actor_id, meta)
@@ -58,7 +58,7 @@ def load_actor(blob, restart_count, actor_id):
     for name, limit in meta["groups"].items():
         if limit <= 0:
             raise ValueError(f"max_concurrency must be greater than 0, and concurrency group {name!r} has {limit}")
-    return pickle.loads(definition), Modes(meta["asynchronous"], meta["attends"], meta["groups"])
+    return pickle.loads(definition), Modes(meta["asynchronous"], meta["attends"], meta["groups"], meta["untaken"])
 
 
 def shut_down(instance):
@@ -79,6 +79,7 @@ class Modes(NamedTuple):
     asynchronous: bool
     attends: bool
     groups: dict[str, int]
+    untaken: int | None
 
 
 def start_thread(pool, name):

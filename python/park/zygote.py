@@ -18,6 +18,7 @@ import struct
 import sys
 
 from park.output import stream
+from park.working_dir import remove_views
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -198,3 +199,4 @@ class _Zygote:
             os.kill(pid, signal.SIGKILL)
         for pid in self.workers:
             os.waitpid(pid, 0)
+        remove_views(self.hello["views"])

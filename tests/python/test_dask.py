@@ -82,8 +82,6 @@ def test_options_of_tasks(session):
     assert dask.delayed(held)().compute(scheduler=ray_dask_get, ray_remote_args={"resources": {"custom": 1}}) == 1
     with pytest.raises(ValueError, match="Use ray_remote_args"):
         dask.delayed(held)().compute(scheduler=ray_dask_get, resources={"custom": 1})
-    with pytest.raises(NotImplementedError, match="ray_callbacks"):
-        dask.delayed(held)().compute(scheduler=ray_dask_get, ray_callbacks=[object()])
 
 
 def test_persisted_results_are_references(session):
@@ -102,3 +100,51 @@ def test_arrays(session):
     from park.util.dask import ray_dask_get
 
     assert array.ones((100, 100), chunks=(20, 20)).sum().compute(scheduler=ray_dask_get) == 10_000
+
+
+def test_callbacks_see_what_the_scheduler_does(session, tmp_path):
+    from park.util.dask import RayDaskCallback, ray_dask_get
+
+    seen = []
+    log = tmp_path / "log"
+
+    class Watching(RayDaskCallback):
+        def _ray_presubmit(self, task, key, deps):
+            seen.append(("pre", key, sorted(deps)))
+            return 40 if key == "given" else None
+
+        def _ray_postsubmit(self, task, key, deps, object_ref):
+            seen.append(("post", key, isinstance(object_ref, ray.ObjectRef)))
+
+        def _ray_pretask(self, key, object_refs):
+            return f"{key} of {object_refs}"
+
+        def _ray_posttask(self, key, result, pre_state):
+            with open(log, "a") as file:
+                print(pre_state, result, os.getpid(), file=file)
+
+        def _ray_postsubmit_all(self, object_refs, dsk):
+            seen.append(("all", len(object_refs), sorted(dsk)))
+
+        def _ray_finish(self, result):
+            seen.append(("finish", result))
+
+    graph = {"one": 1, "given": (operator.mul, "one", 2), "sum": (operator.add, "one", "given")}
+    with Watching():
+        assert ray_dask_get(graph, ["sum"]) == [41]
+    assert seen == [
+        ("pre", "given", ["one"]),
+        ("pre", "sum", ["given", "one"]),
+        ("post", "sum", True),
+        ("all", 1, ["given", "one", "sum"]),
+        ("finish", [41]),
+    ]
+    before, result, pid = log.read_text().rsplit(maxsplit=2)
+    assert before in ("sum of [1, 40]", "sum of [40, 1]") and result == "41" and int(pid) != os.getpid()
+    seen.clear()
+    assert ray_dask_get(graph, "sum") == 3 and seen == []
+    finished = []
+    assert ray_dask_get(graph, "sum", ray_callbacks=[RayDaskCallback(ray_finish=finished.append)]) == 3
+    assert finished == [3]
+    with pytest.raises(TypeError, match="ray_callbacks must be a list of RayDaskCallback"):
+        ray_dask_get(graph, "sum", ray_callbacks=[print])

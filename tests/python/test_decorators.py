@@ -154,9 +154,9 @@ def test_where_an_actor_runs(sample):
 @pytest.mark.park_only
 @pytest.mark.parametrize(
     "options",
-    [{"_labels": {"a": "b"}}, {"_actor_generator_backpressure_num_objects": 3}],
+    [{"_labels": {"a": "b"}}],
     ids=str,
-)  # fmt: skip
+)
 def test_an_option_that_is_not_offered_is_named(options):
     (name,) = options
     with pytest.raises(NotImplementedError, match=name):

@@ -19,7 +19,7 @@ def test_an_id_is_its_bytes(name, size):
     assert one != other and one == kind(one.binary()) and hash(one) == hash(kind(one.binary()))
     assert len(one.binary()) == size and one.hex() == one.binary().hex()
     assert repr(one) == f"{name}({one.hex()})"
-    assert kind.from_hex(one.hex()) == one
+    assert kind.from_hex(one.hex()) == kind.from_binary(one.binary()) == one
     assert pickle.loads(pickle.dumps(one)) == one
     assert {one: 1}[kind(one.binary())] == 1
 

@@ -32,5 +32,5 @@ def test_whatever_is_not_supported_says_why():
 
 def test_what_is_without_effect_can_be_given(fresh):
     ignored = [name for name, status, _ in rows() if status == "accepted, no effect"]
-    arguments = {name: None for name in ignored if name not in ("enable_task_events", "excludes", "config")}
+    arguments = {name: None for name in ignored if name not in ("enable_task_events", "config")}
     fresh(num_cpus=1, **arguments)

@@ -189,3 +189,27 @@ def test_refs_do_not_order_and_do_not_iterate():
         left < right  # noqa: B015
     with pytest.raises(TypeError):
         list(left)
+
+
+@pytest.mark.park_only
+def test_references_by_id_and_to_nothing():
+    ref = ray.put("here")
+    for again in (
+        ray.ObjectRef(ref.binary()),
+        ray.ObjectRef.from_binary(ref.binary()),
+        ray.ObjectRef.from_hex(ref.hex()),
+    ):
+        assert again == ref and hash(again) == hash(ref) and ray.get(again) == "here"
+    assert ref.owner_address() and not ref.is_nil() and ref.tensor_transport() is None
+    nil, other = ray.ObjectRef.nil(), ray.ObjectRef.from_random()
+    assert nil.is_nil() and nil == ray.ObjectRef.nil() and nil.hex() == "ff" * ray.ObjectRef.size()
+    assert not other.is_nil() and other != ray.ObjectRef.from_random() and other.owner_address() == b""
+    for nothing in (nil, other):
+        for use in (ray.get, lambda one: ray.wait([one]), echo.remote, ray.cancel):
+            with pytest.raises(ray.exceptions.RayError, match=nothing.hex()):
+                use(nothing)
+    assert ray.get(echo.remote([nil])) == [nil]
+    with pytest.raises(ValueError):
+        ray.ObjectRef.from_hex("xyz")
+    with pytest.raises(ValueError, match="16 bytes"):
+        ray.ObjectRef.from_binary(b"short")

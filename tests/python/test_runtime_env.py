@@ -149,3 +149,43 @@ def test_what_is_wrong_is_said_at_once(fresh, env, error, text):
     with pytest.raises(error, match=text):
         fresh(num_cpus=1, runtime_env=env)
     assert not ray.is_initialized()
+
+
+@pytest.mark.process_only("an environment is put on a process")
+def test_what_is_excluded_is_not_there(fresh, tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    fresh(num_cpus=1)
+    folder = tmp_path / "project"
+    for name in ("kept.txt", "big.bin", "logs/a.log", "logs/important.log", "package/__init__.py", "whole/kept.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("VALUE = 7")
+
+    @ray.remote
+    def look():
+        import package
+
+        return sorted(
+            os.path.join(at, name)[2:] for at, _, names in os.walk(".", followlinks=True) for name in names
+        ), package.VALUE
+
+    env = {"working_dir": str(folder), "excludes": ["*.bin", "logs/*", "!logs/important.log", "__pycache__/"]}
+    kept = ["kept.txt", "logs/important.log", "package/__init__.py", "whole/kept.txt"]
+    assert ray.get(look.options(runtime_env=env).remote()) == (kept, 7)
+    env["excludes"].append("whole/")
+    assert ray.get(look.options(runtime_env=env).remote()) == (kept[:3], 7)
+
+    @ray.remote
+    def imports():
+        import package
+
+        return os.listdir(os.path.dirname(package.__file__))
+
+    (folder / "package" / "data.bin").write_text("")
+    env = {"py_modules": [str(folder / "package")], "excludes": ["*.bin", "__pycache__/"]}
+    assert ray.get(imports.options(runtime_env=env).remote()) == ["__init__.py"]
+    with pytest.raises(TypeError, match="must be a string"):
+        look.options(runtime_env={"working_dir": str(folder), "excludes": [3]}).remote()
+    ray.shutdown()
+    assert list(temporary.iterdir()) == [] and (folder / "logs" / "a.log").exists()

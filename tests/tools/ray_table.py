@@ -69,7 +69,6 @@ NO_EFFECT = {
     "logging_format": "park configures no logging",
     "logging_config": "park configures no logging",
     "enable_task_events": "each task is remembered for a while",
-    "excludes": "nothing is uploaded, so nothing is left out",
     "config": "it is about Ray's agent, which sets environments up",
 }
 

@@ -53,6 +53,8 @@ pub struct Stream {
     pub link: Option<ObjectId>,
     /// How many items may wait for the consumer.
     pub limit: Option<u32>,
+    /// How many items the generator yields at a time, at least one: each `yield` gives that many together.
+    pub group: u32,
 }
 
 /// To a worker process.
@@ -415,6 +417,7 @@ mod tests {
             stream: Some(Stream {
                 link: Some(id),
                 limit: Some(2),
+                group: 1,
             }),
             parent: Some(id),
             caller: ParticipantId(9),

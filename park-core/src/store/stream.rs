@@ -15,19 +15,23 @@
 //! | who owns what? | a link owns its item, the next link and the ticket; the consumer has one reference to its current link; the producer one to its own, the *tail*. The work's message names the first link and owns nothing of the stream, so a consumer that moves on frees the links behind it, and one that goes frees everything unread |
 //! | the producer dies | its tail, and no other link of the stream, is open and without a maker: the head raises it, or, if the work is repeated, hands it to the next attempt in place of the first link. That attempt makes the items before it again and drops them; how many, the tail's promise says |
 //! | the consumer dies or loses interest | the tail's only reference is the producer's: `is_heard` says no. It goes on without storing anything |
-//! | backpressure? | a ticket is an object that the producer promises with an item and the consumer keeps when it takes it; the producer waits for the oldest ticket while as many are out as there may be |
+//! | backpressure? | a ticket is an object that the producer promises with an item and the consumer keeps when it takes it; the producer waits for the oldest ticket while as many are out as there may be. An actor's streams may also share a budget (`stream_budget.rs`), which each asks before the generator runs on |
 //!
 //! Beside its stream the work has an ordinary first result, which says how it ended, and in whose slot it is claimed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::promise::Origin;
 use super::slot::{Phase, Slot};
-use super::{Format, Interrupt, ObjectRef, Spec, Store, TICK, View, never};
+use super::{Format, Interrupt, ObjectRef, Spec, Store, StreamBudget, TICK, View, never};
 use crate::error::{Error, Result, bail};
 use crate::id::{ObjectId, ParticipantId};
 use crate::sys::failpoint::fail_point;
+
+/// How long a stream sleeps that waits for other streams' generators.
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// What a consumer finds at its current link.
 #[derive(Debug)]
@@ -92,8 +96,12 @@ pub struct StreamWriter {
     skip: u64,
     /// How many items may wait for the consumer; no limit if `None`.
     limit: Option<usize>,
+    /// What it shares with other streams of this process.
+    budget: Option<Arc<StreamBudget>>,
+    /// How many items it has reserved in the budget and not made.
+    reserved: usize,
     /// Tickets of items that the consumer has not taken, oldest first.
-    tickets: VecDeque<ObjectRef>,
+    tickets: VecDeque<Arc<ObjectRef>>,
 }
 
 impl StreamWriter {
@@ -119,8 +127,16 @@ impl StreamWriter {
             position: 0,
             skip,
             limit,
+            budget: None,
+            reserved: 0,
             tickets: VecDeque::new(),
         }
+    }
+
+    /// The same, of which each item counts in this budget too.
+    pub fn within(mut self, budget: Option<Arc<StreamBudget>>) -> Self {
+        self.budget = budget;
+        self
     }
 
     /// Whether the next item is to be stored: an earlier attempt has not done so, and somebody could take it. Otherwise it is counted
@@ -150,17 +166,71 @@ impl StreamWriter {
         let next = self.store.promise_link(self.producer, self.first, self.position + 1)?;
         fail_point!("stream.promised");
         let mut held = vec![item.id(), next.id()];
-        if self.limit.is_some() {
-            let ticket = self.store.promise(self.store.me())?;
-            self.store.drop_hold(ticket.id());
-            held.push(ticket.id());
-            self.tickets.push_back(ticket);
+        let mut ticket = None;
+        if self.limit.is_some() || self.budget.is_some() {
+            let promised = Arc::new(self.store.promise(self.store.me())?);
+            self.store.drop_hold(promised.id());
+            held.push(promised.id());
+            ticket = Some(promised);
         }
         self.keep(&tail, &held)?;
+        if let Some(ticket) = ticket {
+            if let Some(budget) = &self.budget {
+                budget.use_for(&ticket, self.reserved > 0);
+                self.reserved = self.reserved.saturating_sub(1);
+            }
+            if self.limit.is_some() {
+                self.tickets.push_back(ticket);
+            }
+        }
         fail_point!("stream.pushed");
         self.position += 1;
         self.tail = Some(next);
         Ok(())
+    }
+
+    /// Reserves for `items` more in the budget, if there is one and somebody listens. False if that may not be yet.
+    pub fn try_reserve(&mut self, items: usize) -> bool {
+        let Some(budget) = &self.budget else { return true };
+        let more = items.saturating_sub(self.reserved);
+        if more == 0 || !self.is_heard() {
+            return true;
+        }
+        let admitted = budget.admit(more);
+        if admitted {
+            self.reserved += more;
+        }
+        admitted
+    }
+
+    /// As `try_reserve`, and waits until it may be.
+    pub fn reserve(&mut self, items: usize, interrupt: Interrupt<'_>) -> Result<()> {
+        while !self.try_reserve(items) {
+            let tickets = self.budget_waits_for();
+            let tickets: Vec<&ObjectRef> = tickets.iter().map(AsRef::as_ref).collect();
+            if tickets.is_empty() {
+                // All of it is reserved by streams whose generators run: those end, or make items.
+                std::thread::sleep(MOMENT);
+                interrupt()?;
+            } else {
+                self.store.wait_some(&tickets, 1, Some(TICK), interrupt)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is sealed once the budget has more room.
+    pub fn budget_waits_for(&self) -> Vec<Arc<ObjectRef>> {
+        self.budget
+            .as_ref()
+            .map(|budget| budget.waits_for())
+            .unwrap_or_default()
+    }
+
+    fn give_back(&mut self) {
+        if let Some(budget) = &self.budget {
+            budget.give_back(std::mem::take(&mut self.reserved));
+        }
     }
 
     /// Waits until the consumer has taken enough for another item to be made. Returns at once without a limit, or if nobody listens.
@@ -172,9 +242,9 @@ impl StreamWriter {
     }
 
     /// What is sealed once the consumer has taken enough for another item to be made; none if there is room, or nobody listens.
-    pub fn full_until(&mut self) -> Option<ObjectRef> {
+    pub fn full_until(&mut self) -> Option<Arc<ObjectRef>> {
         let limit = self.limit?;
-        while self.tickets.front().is_some_and(ObjectRef::is_sealed) {
+        while self.tickets.front().is_some_and(|ticket| ticket.is_sealed()) {
             self.tickets.pop_front();
         }
         let oldest = self.tickets.front()?;
@@ -188,12 +258,14 @@ impl StreamWriter {
 
     /// There are no more items.
     pub fn end(&mut self) -> Result<()> {
+        self.give_back();
         let Some(tail) = self.tail.take() else { return Ok(()) };
         self.keep(&tail, &[])
     }
 
     /// There will be no more items, because of this error.
     pub fn fail(&mut self, error: &Error) -> Result<()> {
+        self.give_back();
         match self.tail.take() {
             Some(tail) => self.store.fail(tail.id(), error),
             None => Ok(()),
@@ -216,6 +288,12 @@ impl StreamWriter {
             kept.seal()?;
         }
         Ok(())
+    }
+}
+
+impl Drop for StreamWriter {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
@@ -318,6 +396,40 @@ mod tests {
         assert_eq!(scene.take(), Some(1));
         writer.wait_for_room(&mut never).unwrap();
         assert!(!writer.is_full());
+    }
+
+    #[test]
+    fn streams_of_one_budget_count_together_until_their_items_are_taken() {
+        let budget = Arc::new(StreamBudget::new(3));
+        let (mut left, mut right) = (scene(), scene());
+        let mut writers = [
+            left.writer(None).within(Some(budget.clone())),
+            right.writer(None).within(Some(budget.clone())),
+        ];
+        assert!(writers[0].try_reserve(1) && writers[0].try_reserve(1), "reserved once");
+        left.push(&mut writers[0], 1);
+        assert!(writers[1].try_reserve(2), "two at a time may go to the limit");
+        right.push(&mut writers[1], 2);
+        right.push(&mut writers[1], 3);
+        assert!(!writers[0].try_reserve(1) && !writers[1].try_reserve(1));
+        writers[1].end().unwrap();
+        assert!(!writers[0].try_reserve(1), "a stream that has ended still has items");
+        assert_eq!(right.take(), Some(2));
+        assert!(writers[0].try_reserve(1));
+        writers[0].end().unwrap();
+        let mut other = left.writer(None).within(Some(budget.clone()));
+        assert!(
+            other.tail.is_none() && other.try_reserve(1),
+            "nobody listens: nothing to reserve for"
+        );
+        assert!(budget.admit(1), "what was reserved came back");
+        budget.give_back(1);
+        right.link = None;
+        assert_eq!(
+            budget.waits_for().len(),
+            1,
+            "what nobody can take any more does not count"
+        );
     }
 
     #[test]

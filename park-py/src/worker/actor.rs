@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use park_core::ipc::{ToHead, ToWorker};
 use park_core::proc::inbox::Job;
+use park_core::store::StreamBudget;
 use park_core::{Error, ErrorKind, ObjectId};
 use parking_lot::RwLock;
 use pyo3::exceptions::{PyAttributeError, PySystemExit, PyValueError};
@@ -28,6 +29,8 @@ pub(super) struct Actor {
     instance: Py<PyAny>,
     class: String,
     modes: Modes,
+    /// What items of all its generators may wait to be taken, if that is limited.
+    budget: Option<Arc<StreamBudget>>,
     /// Made when the first call comes for them; the groups that there may be are in `modes`.
     lanes: RwLock<HashMap<String, Lane>>,
 }
@@ -41,6 +44,8 @@ pub(super) struct Modes {
     attends: bool,
     /// How many calls of each group run at a time. Without the group of no name, its calls run on the main thread.
     groups: HashMap<String, usize>,
+    /// How many items of all generators may wait to be taken.
+    untaken: Option<usize>,
 }
 
 impl Actor {
@@ -142,7 +147,14 @@ impl Worker {
         if cancel::error_of_call(self.store(), results(job).0).is_some() {
             return Ok(());
         }
-        keep(py, self.store(), value, &self.call_name(job), results(job))
+        keep(
+            py,
+            self.store(),
+            value,
+            &self.call_name(job),
+            results(job),
+            self.stream_budget(),
+        )
     }
 
     /// As `conclude`, under the method's name. A call that never began is not repeated, and one that was cancelled is raised as that.
@@ -159,6 +171,11 @@ impl Worker {
             return Ok(());
         }
         self.conclude(py, job, Err(raised), &self.call_name(job))
+    }
+
+    /// In what the items count that calls' generators yield.
+    pub(super) fn stream_budget(&self) -> Option<Arc<StreamBudget>> {
+        self.actor.get()?.budget.clone()
     }
 
     /// Under which name an error of the call is told.
@@ -278,6 +295,7 @@ impl Worker {
             id: *actor,
             class: instance.get_type().qualname()?.to_string(),
             instance: instance.unbind(),
+            budget: modes.untaken.map(|limit| Arc::new(StreamBudget::new(limit))),
             modes,
             lanes: RwLock::new(lanes),
         })

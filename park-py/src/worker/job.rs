@@ -5,6 +5,7 @@ use std::sync::Arc;
 use park_core::ipc::message::Stream;
 use park_core::ipc::{Args, Payload, ToWorker};
 use park_core::proc::inbox::Job;
+use park_core::store::StreamBudget;
 use park_core::{Error, ErrorKind, ObjectId, Store};
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit, PyValueError};
 use pyo3::intern;
@@ -99,16 +100,17 @@ pub(crate) fn pack(py: Python<'_>, raised: PyErr, what: &str, returns: &[ObjectI
     Ok(Error::new(ErrorKind::TaskFailed, message).with_detail(detail))
 }
 
-/// Seals the results of a function that returned, under whose name errors of a generator are told.
+/// Seals the results of a function that returned, under whose name errors of a generator are told, and in whose budget its items count.
 pub(super) fn keep(
     py: Python<'_>,
     store: &Arc<Store>,
     value: &Bound<'_, PyAny>,
     what: &str,
     (returns, stream): (&[ObjectId], Option<Stream>),
+    budget: Option<Arc<StreamBudget>>,
 ) -> PyResult<()> {
     if let (Some(stream), Some(first)) = (stream, returns.first()) {
-        return produce(py, store, value, *first, stream, |raised| {
+        return produce(py, store, value, *first, (stream, budget), |raised| {
             pack(py, raised, what, returns)
         });
     }

@@ -414,7 +414,13 @@ impl Call {
     fn stream(&self) -> Option<Producer> {
         let (returns, stream) = results(&self.job);
         let name = self.worker.call_name(&self.job);
-        Producer::new(self.worker.store(), *returns.first()?, stream?, name)
+        Producer::new(
+            self.worker.store(),
+            *returns.first()?,
+            stream?,
+            self.worker.stream_budget(),
+            name,
+        )
     }
 
     /// The stream has come to its end: so has the call.

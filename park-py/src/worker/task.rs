@@ -68,7 +68,7 @@ impl Functions {
         let code = function.code.bind(py);
         work::calls(code);
         let value = interruptible(store, *first, || code.call(args, Some(&kwargs)))?;
-        keep(py, store, &value, &function.name, results(job))
+        keep(py, store, &value, &function.name, results(job), None)
     }
 
     /// Under which name an error of the task is told.

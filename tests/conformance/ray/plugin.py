@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["fixtures"]
+
 SHIMS = Path(__file__).resolve().parent / "shims" / "ray"
 
 import ray
@@ -223,7 +225,8 @@ def set_enable_auto_connect(enable_auto_connect=False):
 
 @pytest.fixture
 def tmp_working_dir(tmp_path):
-    (tmp_path / "hello").write_text("hello")
+    (tmp_path / "hello").write_text("world")
+    (tmp_path / "file_module.py").write_text("def hello():\n    return 'hello'\n")
     module = tmp_path / "test_module"
     module.mkdir()
     (module / "__init__.py").write_text("from test_module.test import one\n")

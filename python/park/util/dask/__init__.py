@@ -6,13 +6,22 @@ Dask itself is not needed for park; without it this module does not import.
 try:
     import dask
 
+    from park.util.dask.callbacks import RayDaskCallback, local_ray_callbacks
     from park.util.dask.scheduler import ray_dask_get, ray_dask_persist
 except ImportError as error:
     raise ImportError(
         f"park.util.dask needs Dask 2024.11 or newer (pip install 'dask>=2024.11'): {error}", name=error.name
     ) from error
 
-__all__ = ["disable_dask_on_ray", "enable_dask_on_ray", "ray_dask_get", "ray_dask_get_sync", "ray_dask_persist"]
+__all__ = [
+    "RayDaskCallback",
+    "disable_dask_on_ray",
+    "enable_dask_on_ray",
+    "local_ray_callbacks",
+    "ray_dask_get",
+    "ray_dask_get_sync",
+    "ray_dask_persist",
+]
 
 
 def enable_dask_on_ray(shuffle: str | None = "tasks", use_shuffle_optimization: bool | None = True):

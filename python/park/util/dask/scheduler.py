@@ -14,6 +14,7 @@ from dask._task_spec import Alias, DataNode, convert_legacy_graph
 from dask.order import order
 
 import park
+from park.util.dask.callbacks import RayCallback, hooks, local_ray_callbacks
 
 _RESOURCES = (
     "Use ray_remote_args={'resources': {...}} instead of resources={...} to specify required Ray task resources; see "
@@ -22,15 +23,19 @@ _RESOURCES = (
 
 
 def ray_dask_get(
-    dsk: Any, keys: Any, ray_remote_args: dict[str, Any] | None = None, ray_persist: bool = False, **options: Any
+    dsk: Any,
+    keys: Any,
+    ray_remote_args: dict[str, Any] | None = None,
+    ray_persist: bool = False,
+    ray_callbacks: Any = None,
+    **options: Any,
 ) -> Any:
     """The values of `keys` (a key, or lists of them) in the graph `dsk`.
 
     `ray_remote_args` are options of every task; those of a layer come from `dask.annotate(ray_remote_args=...)`. With `ray_persist` the
-    references are returned instead of the values. Other options are those of Dask's local schedulers and change nothing here.
+    references are returned instead of the values. `ray_callbacks` is a list of `RayDaskCallback`, in place of those that are active.
+    Other options are those of Dask's local schedulers and change nothing here.
     """
-    if options.get("ray_callbacks"):
-        raise NotImplementedError("park.util.dask takes no ray_callbacks: use dask.callbacks, or park.timeline()")
     if "resources" in options or "resources" in dask.get_annotations():
         raise ValueError(_RESOURCES)
     graph = _graph(dsk)
@@ -38,12 +43,18 @@ def ray_dask_get(
     everywhere = {**(ray_remote_args or {}), **dask.get_annotations().get("ray_remote_args", {})}
     nodes = convert_legacy_graph(graph)
     made: dict[Any, Any] = {}
-    for key in sorted(nodes, key=order(nodes).__getitem__):
-        made[key] = _submit(key, nodes[key], made, {**everywhere, **scoped.get(key, {})})
-    wanted = _nested(keys, made.__getitem__)
-    # What only the rest of the graph needs is its tasks' own from here on.
-    made.clear()
-    return wanted if ray_persist else _nested(wanted, park.get)
+    with local_ray_callbacks(ray_callbacks) as callbacks:
+        for key in sorted(nodes, key=order(nodes).__getitem__):
+            made[key] = _submit(key, nodes[key], made, {**everywhere, **scoped.get(key, {})}, callbacks)
+        wanted = _nested(keys, made.__getitem__)
+        # What only the rest of the graph needs is its tasks' own from here on.
+        made.clear()
+        for hook in hooks(callbacks, "ray_postsubmit_all"):
+            hook(wanted, nodes)
+        result = wanted if ray_persist else _nested(wanted, park.get)
+        for hook in hooks(callbacks, "ray_finish"):
+            hook(result)
+    return result
 
 
 def ray_dask_persist(*collections: Any, **options: Any) -> Any:
@@ -70,19 +81,46 @@ def _layers_options(graph: Any) -> dict[Any, dict[str, Any]]:
     return scoped
 
 
-def _submit(key: Any, node: Any, made: dict[Any, Any], options: dict[str, Any]) -> Any:
-    if isinstance(node, Alias):
-        return made[node.target]
+def _submit(key: Any, node: Any, made: dict[Any, Any], options: dict[str, Any], callbacks: list[RayCallback]) -> Any:
     if isinstance(node, DataNode):
         value = node()  # of a persisted collection, a reference
         return value if isinstance(value, park.ObjectRef) else park.put(value)
-    needed = list(node.dependencies)
-    return _run.options(name=f"dask:{key!s}", **options).remote(node, needed, *(made[one] for one in needed))
+    if isinstance(node, Alias):
+        return made[node.target]
+    needed = {one: made[one] for one in node.dependencies}
+    for hook in hooks(callbacks, "ray_presubmit"):
+        if (value := hook(node, key, needed)) is not None:
+            return value if isinstance(value, park.ObjectRef) else park.put(value)
+    task = _run.options(name=f"dask:{key!s}", **options)
+    if hooks(callbacks, "ray_pretask") or hooks(callbacks, "ray_posttask"):
+        # Each posttask gets what the pretask of its own callback returned.
+        pairs = [(one.ray_pretask, one.ray_posttask) for one in callbacks]
+        ref = task.remote(_Watched(key, node, pairs), list(needed), *needed.values())
+    else:
+        ref = task.remote(node, list(needed), *needed.values())
+    for hook in hooks(callbacks, "ray_postsubmit"):
+        hook(node, key, needed, ref)
+    return ref
 
 
 @park.remote
 def _run(node, needed, *values):
     return node(dict(zip(needed, values, strict=True)))
+
+
+class _Watched:
+    """A task between the hooks that run in its worker."""
+
+    def __init__(self, key: Any, node: Any, pairs: list[tuple[Any, Any]]):
+        self._key, self._node, self._pairs = key, node, pairs
+
+    def __call__(self, values: dict[Any, Any]) -> Any:
+        before = [pre and pre(self._key, list(values.values())) for pre, _ in self._pairs]
+        result = self._node(values)
+        for (_, post), state in zip(self._pairs, before, strict=True):
+            if post is not None:
+                post(self._key, result, state)
+        return result
 
 
 def _nested(keys: Any, value_of: Any) -> Any:

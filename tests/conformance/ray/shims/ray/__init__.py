@@ -30,3 +30,23 @@ from ray._private import utils as _utils
 from ray._private.defer_sigint import DeferSigint
 
 _utils.DeferSigint = DeferSigint
+
+import pytest as _pytest
+
+from ray import absent as _absent
+from ray._private import ray_constants as _constants
+
+_absent.install()
+
+import ray.util.state as _state
+
+_state.StateApiClient = _absent.Absent("ray.util.state.StateApiClient", "Ray's dashboard")
+_utils.get_directory_size_bytes = _absent.Absent("get_directory_size_bytes", "Ray's cache of packages")
+for _name in ("DEBUG_AUTOSCALING_ERROR", "DEBUG_AUTOSCALING_STATUS", "RAY_RUNTIME_ENV_URI_PIN_EXPIRATION_S_ENV_VAR"):
+    if not hasattr(_constants, _name):
+        setattr(_constants, _name, _name)
+
+import ray.cluster_utils as _cluster_utils
+
+#: A mark of cases that need a cluster of several nodes, which park has on every platform it runs on.
+_cluster_utils.cluster_not_supported = _pytest.mark.skipif(False, reason="clusters are there")

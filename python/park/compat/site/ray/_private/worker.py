@@ -7,8 +7,11 @@ from park import _park, session
 from park.actor import exported_classes
 from park.ids import ActorID, JobID, NodeID, TaskID, WorkerID
 from park.runtime_context import RuntimeContext
+from park.session import RayContext
 from park.util.state import task_id
 from ray._private import ray_constants
+
+__all__ = ["SCRIPT_MODE", "WORKER_MODE", "RayContext", "Worker", "connected", "global_worker", "print_to_stdstream"]
 
 SCRIPT_MODE, WORKER_MODE = 0, 1
 
@@ -55,7 +58,10 @@ class _CoreWorker:
 
     def object_exists(self, object_ref):
         """Whether the object is made and not lost."""
-        return bool(_park.wait([object_ref], timeout=0)[0])
+        try:
+            return bool(_park.wait([object_ref], timeout=0)[0])
+        except park.exceptions.ObjectNotFoundError:  # it names nothing
+            return False
 
     def get_pending_children_task_ids(self, parent_task_id):
         """The tasks and calls that this one asked for and that are not done, as far as the head and this process know."""

@@ -94,3 +94,14 @@ def run_string_as_driver(driver_script, env=None, encode="utf-8", timeout=300):
 def is_named_tuple(kind):
     """Whether it is a class that `namedtuple` made."""
     return kind.__bases__ == (tuple,) and isinstance(getattr(kind, "_fields", None), tuple)
+
+
+def _metrics(name):
+    from ray.absent import Absent
+
+    return Absent(name, "Ray's metrics agents")
+
+
+MetricSamplePattern = _metrics("MetricSamplePattern")
+PrometheusTimeseries = _metrics("PrometheusTimeseries")
+fetch_prometheus_metrics = _metrics("fetch_prometheus_metrics")

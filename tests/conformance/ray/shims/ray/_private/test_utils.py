@@ -1,6 +1,7 @@
 """More of what Ray's tests share."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -127,3 +128,60 @@ def is_placement_group_removed(group):
 def convert_actor_state(state):
     """The name of a state of an actor, by its number in Ray's protocol."""
     return ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING", "DEAD")[state]
+
+
+def _absent(name, what):
+    from ray.absent import Absent
+
+    return Absent(name, what)
+
+
+raw_metric_timeseries = _absent("raw_metric_timeseries", "Ray's metrics agents")
+get_metric_check_condition = _absent("get_metric_check_condition", "Ray's metrics agents")
+object_memory_usage = _absent("object_memory_usage", "Ray's metrics agents")
+wait_for_aggregator_agent_if_enabled = _absent("wait_for_aggregator_agent_if_enabled", "Ray's event agents")
+make_global_state_accessor = _absent("make_global_state_accessor", "the protocol of Ray's GCS server")
+init_error_pubsub = _absent("init_error_pubsub", "Ray's GCS server, which publishes errors")
+get_error_message = _absent("get_error_message", "Ray's GCS server, which publishes errors")
+get_gcs_memory_used = _absent("get_gcs_memory_used", "Ray's GCS server")
+check_local_files_gced = _absent("check_local_files_gced", "Ray's agent, which sets environments up")
+check_call_ray = _absent("check_call_ray", "Ray's command line")
+format_web_url = _absent("format_web_url", "Ray's dashboard")
+
+
+def reset_autoscaler_v2_enabled_cache():
+    """Nothing scales here."""
+
+
+def external_redis_test_enabled():
+    """Whether the tests have a Redis: never."""
+    return False
+
+
+@contextlib.contextmanager
+def chdir(folder):
+    """Work in another folder for a while."""
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def run_string_as_driver_stdout_stderr(driver_script, env=None, encode="utf-8"):
+    """Run a program, and give what it printed, the two streams apart."""
+    done = subprocess.run([sys.executable, "-"], input=driver_script.encode(encode), capture_output=True, env=env)
+    out, err = done.stdout.decode(encode), done.stderr.decode(encode)
+    if done.returncode:
+        print(out, err)
+        raise subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
+    return out, err
+
+
+def wait_for_num_actors(num_actors, state=None, timeout=10):
+    """Wait until there are so many actors, in this state."""
+    from ray.util.state import list_actors
+
+    filters = None if state is None else [("state", "=", convert_actor_state(state))]
+    wait_for_condition(lambda: len(list_actors(filters=filters, limit=num_actors)) >= num_actors, timeout)

@@ -1,0 +1,123 @@
+"""Folders of a runtime environment without what its `excludes` leaves out: views, of links, that last as long as the session.
+
+A folder of which nothing is left out is used where it lies. Of any other a *view* is made: folders of its own as far down as something is
+left out of them, and in these a link to each file and to each folder that is whole. All views of a session lie in one folder below that
+for temporary files, whose name says which driver it is for:
+
+    park-view-USER-PIDNAMESPACE-PID-START/DIGEST/NAME/...
+
+The driver removes it when the session ends, and so does the session's zygote, which outlives a driver that is killed. What is left when
+both are killed at once, the next session that makes a view removes. A view is named by what it holds: it is made anew when files came or
+went, and shared by all work that has it otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Optional
+
+if TYPE_CHECKING:
+    from park.ignore import Patterns
+
+# What is needed to make a view is imported by those who do: a zygote only asks whether there are any.
+
+#: A folder's entries that stay: name to what stays of a folder, or to None for a link to what is there.
+_Kept = dict[str, Optional["_Kept"]]
+
+
+def without_excluded(folder: str, excludes: list[str], home: str) -> str:
+    """Where to find this folder without what the patterns leave out of it: itself if that is nothing, else a view in `home`."""
+    import hashlib
+    import shutil
+    import tempfile
+
+    from park.ignore import Patterns
+
+    kept = _walk(folder, "", Patterns(excludes))
+    if kept is None:
+        return folder
+    digest = hashlib.sha256(repr((folder, kept)).encode()).hexdigest()[:32]
+    view = os.path.join(home, digest)
+    if not os.path.exists(view):
+        _sweep()
+        os.makedirs(home, mode=0o700, exist_ok=True)
+        made = tempfile.mkdtemp(dir=home)
+        inside = os.path.join(made, os.path.basename(folder))
+        os.mkdir(inside)
+        _link(folder, inside, kept)
+        try:
+            os.rename(made, view)
+        except OSError:  # another process was quicker
+            shutil.rmtree(made)
+            if not os.path.isdir(view):
+                raise
+    # By its own name, which is that of a module.
+    return os.path.join(view, os.path.basename(folder))
+
+
+def home_of(driver: int) -> str:
+    """Where the views of this driver's session lie, if there are any."""
+    return f"{_prefix()}{driver}-{_started(driver)}"
+
+
+def remove_views(home: str) -> None:
+    """Remove what `home_of` names."""
+    if os.path.isdir(home):
+        import shutil
+
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _walk(folder: str, path: str, patterns: Patterns) -> _Kept | None:
+    """What stays of a folder, None if all of it does."""
+    kept: _Kept = {}
+    whole = True
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            inside = f"{path}{entry.name}"
+            # As for git, a link is a file, also to a folder: what it leads to lies elsewhere.
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if patterns.leaves_out(inside, is_folder):
+                whole = False
+                continue
+            below = _walk(entry.path, f"{inside}/", patterns) if is_folder else None
+            whole = whole and below is None
+            kept[entry.name] = below
+    return None if whole else kept
+
+
+def _link(source: str, target: str, kept: _Kept) -> None:
+    for name, below in kept.items():
+        there = os.path.join(target, name)
+        if below is None:
+            os.symlink(os.path.join(source, name), there)
+        else:
+            os.mkdir(there)
+            _link(os.path.join(source, name), there, below)
+
+
+def _prefix() -> str:
+    namespace = os.stat("/proc/self/ns/pid").st_ino
+    return os.path.join(os.environ.get("TMPDIR") or "/tmp", f"park-view-{os.getuid()}-{namespace}-")
+
+
+def _started(pid: int) -> int:
+    """When a process started, in ticks since the machine did: a number that is given out again comes with another one."""
+    with open(f"/proc/{pid}/stat") as stat:
+        return int(stat.read().rpartition(")")[2].split()[19])
+
+
+def _sweep() -> None:
+    """Remove what is for drivers that are gone."""
+    import contextlib
+    import glob
+
+    for home in glob.glob(f"{glob.escape(_prefix())}*"):
+        with contextlib.suppress(ValueError):
+            pid, started = (int(part) for part in home.rsplit("-", 2)[1:])
+            try:
+                gone = _started(pid) != started
+            except (FileNotFoundError, ProcessLookupError):
+                gone = True
+            if gone:
+                remove_views(home)
