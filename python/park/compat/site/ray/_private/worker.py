@@ -9,6 +9,7 @@ from park.ids import ActorID, JobID, NodeID, TaskID, WorkerID
 from park.runtime_context import RuntimeContext
 from park.session import RayContext
 from park.util.state import task_id
+
 from ray._private import ray_constants
 
 __all__ = ["SCRIPT_MODE", "WORKER_MODE", "RayContext", "Worker", "connected", "global_worker", "print_to_stdstream"]
