@@ -10,6 +10,7 @@
 #define PARK_HPP
 
 #include "park_channel.hpp"
+#include "park_kv.hpp"
 #include "park_objects.hpp"
 #include "park_values.hpp"
 

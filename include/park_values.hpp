@@ -160,6 +160,9 @@ template <class T> class Span {
 public:
   Span() = default;
   Span(T *data, std::size_t size) : data_(data), size_(size) {}
+  // All of a vector, an array, or whatever else has its elements in a row and outlives this.
+  template <class C, class = std::enable_if_t<std::is_convertible_v<decltype(std::declval<C &>().data()), T *>>>
+  Span(C &elements) : data_(elements.data()), size_(elements.size()) {}
 
   T *data() const { return data_; }
   std::size_t size() const { return size_; }

@@ -109,6 +109,23 @@ impl FromC {
         Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
     }
 
+    /// An array of `len` elements, to be written to; empty for NULL if there are none.
+    ///
+    /// # Safety
+    /// Nobody else has a reference to any of them while the slice lives.
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "the witness stands for the caller's memory, of which this is a part by itself"
+    )]
+    pub(crate) unsafe fn slice_mut<T>(&self, place: *mut T, len: usize, name: &str) -> Result<&mut [T]> {
+        let len = self.slice(place.cast_const(), len, name)?.len();
+        if len == 0 {
+            return Ok(&mut []);
+        }
+        // SAFETY: as in `slice`, and the caller's promise.
+        Ok(unsafe { std::slice::from_raw_parts_mut(place, len) })
+    }
+
     /// An array of `len` places for results.
     pub(crate) fn out_slice<T>(&self, place: *mut T, len: usize, name: &str) -> Result<Vec<Out<'_, T>>> {
         self.slice(place.cast_const(), len, name)?;

@@ -5,6 +5,8 @@
 //! (`from_c.rs`), which refuses NULL, misaligned pointers, bad lengths and bad UTF-8. So a body only converts, calls park-core and
 //! converts back.
 //!
+//! The KV cache is a folder of such files, `kv/`, whose functions begin with `park_kv_`.
+//!
 //! The rules for callers stand once, at the head of `park.h` (see `cbindgen.toml`), not in each function.
 #![allow(
     unsafe_code,
@@ -29,6 +31,7 @@ pub mod cxx;
 pub mod error;
 mod from_c;
 mod guard;
+pub mod kv;
 pub mod mutable_object;
 pub mod object;
 pub mod object_id;

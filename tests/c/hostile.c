@@ -135,6 +135,58 @@ static void nulls(void) {
   CHECK(park_abi_version() == PARK_ABI_VERSION && park_version() != NULL);
 }
 
+static void kv_nulls(void) {
+  REFUSED(park_kv_cache_defaults(NULL, &err));
+  REFUSED(park_kv_cache_open(NULL, NULL, &err));
+  REFUSED(park_kv_cache_add_tenant(NULL, 0, NULL, &err));
+  REFUSED(park_kv_cache_add(NULL, NULL, NULL, &err));
+  REFUSED(park_kv_cache_extend(NULL, 0, NULL, 0, &err));
+  REFUSED(park_kv_cache_fork(NULL, 0, NULL, &err));
+  REFUSED(park_kv_cache_finish(NULL, 0, &err));
+  REFUSED(park_kv_cache_detach(NULL, 0, &err));
+  REFUSED(park_kv_cache_renew(NULL, 0, &err));
+  REFUSED(park_kv_cache_trim(NULL, 0, &err));
+  REFUSED(park_kv_cache_lookup(NULL, 0, 0, NULL, &err));
+  REFUSED(park_kv_cache_attach(NULL, 0, 0, NULL, &err));
+  REFUSED(park_kv_cache_prefill(NULL, NULL, NULL, 0, NULL, NULL, &err));
+  REFUSED(park_kv_cache_decode(NULL, NULL, NULL, 0, NULL, NULL, &err));
+  REFUSED(park_kv_cache_fill(NULL, NULL, NULL, NULL, 0, NULL, &err));
+  REFUSED(park_kv_cache_settle(NULL, &err));
+  REFUSED(park_kv_cache_grow(NULL, 0, 0, NULL, &err));
+  REFUSED(park_kv_cache_advance(NULL, 0, 0, &err));
+  REFUSED(park_kv_cache_rewind(NULL, 0, 0, &err));
+  REFUSED(park_kv_cache_set_epoch(NULL, 1, &err));
+  REFUSED(park_kv_cache_reset(NULL, NULL, &err));
+  REFUSED(park_kv_cache_retain(NULL, 0, 0, 0, &err));
+  REFUSED(park_kv_cache_set_time(NULL, 0, &err));
+  REFUSED(park_kv_cache_audit(NULL, &err));
+  REFUSED(park_kv_cache_read_sequence(NULL, 0, NULL, &err));
+  REFUSED(park_kv_cache_read_stats(NULL, NULL, &err));
+  REFUSED(park_kv_scheduler_defaults(NULL, &err));
+  REFUSED(park_kv_scheduler_open(NULL, NULL, &err));
+  REFUSED(park_kv_scheduler_add_tenant(NULL, 0, NULL, &err));
+  REFUSED(park_kv_scheduler_add(NULL, NULL, NULL, &err));
+  REFUSED(park_kv_scheduler_fork(NULL, 0, NULL, &err));
+  REFUSED(park_kv_scheduler_abort(NULL, 0, &err));
+  REFUSED(park_kv_scheduler_step(NULL, NULL, NULL, &err));
+  REFUSED(park_kv_scheduler_fill(NULL, NULL, NULL, &err));
+  REFUSED(park_kv_scheduler_commit(NULL, NULL, 0, NULL, NULL, 0, &err));
+  REFUSED(park_kv_scheduler_abandon(NULL, &err));
+  REFUSED(park_kv_scheduler_pause(NULL, &err));
+  REFUSED(park_kv_scheduler_resume(NULL, &err));
+  REFUSED(park_kv_scheduler_sleep(NULL, &err));
+  REFUSED(park_kv_scheduler_set_epoch(NULL, 1, &err));
+  REFUSED(park_kv_scheduler_reset(NULL, NULL, &err));
+  REFUSED(park_kv_scheduler_retain(NULL, 0, 0, 0, &err));
+  REFUSED(park_kv_scheduler_set_time(NULL, 0, &err));
+  REFUSED(park_kv_scheduler_audit(NULL, &err));
+  REFUSED(park_kv_scheduler_read_sequence(NULL, 0, NULL, &err));
+  REFUSED(park_kv_scheduler_read_cache_stats(NULL, NULL, &err));
+  REFUSED(park_kv_scheduler_read_stats(NULL, NULL, &err));
+  park_kv_cache_free(NULL);
+  park_kv_scheduler_free(NULL);
+}
+
 static void nulls_in_one_place(park_session *session, park_object_ref *ref, park_object *object) {
   park_object_id id;
   park_object_ref *out_ref = NULL;
@@ -307,6 +359,7 @@ int main(void) {
   CHECK_OK(park_object_put(session, "fine", 4, &ref, &err));
   CHECK_OK(park_object_get(ref, 0, &object, &err));
   nulls();
+  kv_nulls();
   nulls_in_one_place(session, ref, object);
   misaligned(session, ref, object);
   lengths_and_texts(session, ref);

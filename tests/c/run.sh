@@ -82,6 +82,7 @@ mkdir "$work/readme"
 for language in c cpp; do
     sed -n "/^\`\`\`$language\$/,/^\`\`\`\$/{/^\`\`\`/d;p}" "$root/README.md" >"$work/readme/readme.$language"
 done
+sed -n '/^```cpp$/,/^```$/{/^```/d;p}' "$root/docs/KV.md" >"$work/readme/kv.cpp"
 configure=(-DCMAKE_PREFIX_PATH="$prefix" -DPARK_RUST_EXAMPLE="$target/debug/examples/shared_tensor" -DPARK_README="$work/readme")
 step "cmake" cmake -S "$here" -B "$work/build" "${configure[@]}" "${python[@]}" &&
     step "build" cmake --build "$work/build" -j "$jobs" && run_ctest "plain" "$work/build"

@@ -1,4 +1,4 @@
-"""The README's Python examples run as they stand there."""
+"""The Python examples of the README and of the pages in docs/ run as they stand there."""
 
 import re
 import subprocess
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 
 
-def outputs():
-    """What each Python example prints, in order."""
-    for program in re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL):
+def outputs(page):
+    """What each Python example of a page prints, in order."""
+    for program in re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL):
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False)
         assert done.returncode == 0, done.stderr
         yield done.stdout
@@ -20,7 +20,14 @@ def outputs():
 
 @pytest.mark.park_only
 def test_the_python_examples_of_the_readme():
-    tasks, store = outputs()
+    tasks, store, kv = outputs("README.md")
     total = 1_000_000 * 999_999 // 2
     assert re.findall(r"\d+", tasks.replace("np.int64", "")) == [str(total)] * 4
     assert store == "(10, 1000)\n"
+    assert kv == "[0, 96] [100, 24] 124\n"
+
+
+@pytest.mark.park_only
+def test_the_python_examples_of_the_kv_page():
+    scheduler, cache = outputs("docs/KV.md")
+    assert (scheduler, cache) == ("1007\n", "96\n")

@@ -3,6 +3,7 @@
 //! | target | what is fed |
 //! |---|---|
 //! | `c_abi` | sequences of calls of `park.h` with NULL, misaligned and closed handles, impossible lengths, offsets and texts |
+//! | `kv` | sequences of calls of the `park_kv_` part of `park.h`, with an audit after each |
 //! | `messages` | records of the control plane: envelopes, frames, parcels |
 //! | `formats` | tensor headers, ERROR objects, ids as text |
 //! | `spill` | heads and records of spill files |
@@ -15,6 +16,7 @@ mod c_abi;
 mod formats;
 mod handshake;
 mod input;
+mod kv;
 mod messages;
 mod ring;
 mod segment;
@@ -26,6 +28,7 @@ pub(crate) type Target = fn(&[u8]);
 /// Name and function of each.
 pub(crate) const ALL: &[(&str, Target)] = &[
     ("c_abi", c_abi::target),
+    ("kv", kv::target),
     ("messages", messages::target),
     ("formats", formats::target),
     ("spill", spill::target),
