@@ -15,6 +15,11 @@ MINUTES ?= 5
 BENCH_ARGS ?=
 PREFIX ?= /usr/local
 TESTS ?=
+# Peers of bench-kv that pip cannot install whole here: an interpreter with what their modules import, and the unpacked package.
+VLLM_PYTHON ?= benches/.venv-vllm/bin/python
+VLLM_TREE ?=
+SGLANG_PYTHON ?= benches/.venv-sglang/bin/python
+SGLANG_TREE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
@@ -38,7 +43,7 @@ SHUTTLE := RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test 
 # The core with its fail points compiled in, killed at each of them.
 CRASH := CARGO_TARGET_DIR=target/crash cargo test -p park-tests --features failpoints --test crash
 
-.PHONY: help setup extension demo test quick check crash soak fuzz bench bench-ray bench-store conformance-ray conformance-verl install header abi stubs clean FORCE
+.PHONY: help setup extension demo test quick check crash soak fuzz bench bench-ray bench-store conformance-ray conformance-verl install header abi stubs clean bench-kv FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -135,6 +140,10 @@ conformance-ray: $(STAMPS)/extension benches/.venv-ray/.ready-for-tests ## Ray's
 	$(PY) tests/conformance/ray/run.py --tests "$(TESTS)" --module ray --json $(CONFORMANCE)/on-ray.json $(CONFORMANCE_LIMITS) || [[ $$? == 1 ]]
 	$(PY) tests/conformance/ray/run.py --tests "$(TESTS)" --against $(CONFORMANCE)/on-ray.json --json $(CONFORMANCE)/on-park.json $(CONFORMANCE_LIMITS) || [[ $$? == 1 ]]
 	$(PY) tests/conformance/ray/results.py $(CONFORMANCE)/on-ray.json $(CONFORMANCE)/on-park.json
+
+bench-kv: $(STAMPS)/extension ## the KV cache beside vLLM's, SGLang's and kvbm-logical's (benches/peers/README.md says how they are found), into benches/KV.md
+	VLLM_PYTHON="$(VLLM_PYTHON)" VLLM_TREE="$(VLLM_TREE)" SGLANG_PYTHON="$(SGLANG_PYTHON)" SGLANG_TREE="$(SGLANG_TREE)" \
+	  $(PY) benches/peers/kv_run.py $(BENCH_ARGS)
 
 conformance-verl: $(STAMPS)/extension benches/.venv-ray/.ready ## verl's own tests of worker groups on park and on real Ray, with both times
 	$(PY) tests/conformance/verl/run.py --plain

@@ -113,9 +113,7 @@ def growth(data: dict[str, Any]) -> str:
         measured = points(data, curve)
         for far, middle, best in measured:
             first, others = measured[0], f"{far:,} {what}"
-            lines.append(
-                [operation, others, f"{number(middle)} µs", f"{number(best)} µs", f"{best / first[2]:.2f}x"]
-            )
+            lines.append([operation, others, f"{number(middle)} µs", f"{number(best)} µs", f"{best / first[2]:.2f}x"])
     return table(["operation", "when there are", "median", "fastest", "fastest over the first"], lines)
 
 

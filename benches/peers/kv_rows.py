@@ -54,6 +54,7 @@ SHORT = [
     Row("get and free 1,000 blocks", "by number, without a sequence", bar=4),
     Row("decode step of 256", "each of 256 sequences has got a token: blocks, keys of full ones", bar=15, judge=PYTHON),
     Row("decode step of 256, all at a block's end", "the same, and every sequence completes a block or begins one"),
+    Row("decode step of 256, with tables", "the same, and its block table, slots and lengths written in place"),
     Row("scheduler step, 1,024 running, 10,000 waiting", "plan and answer; all decode", bar=100),
     Row("scheduler step with turnover, 1,024 running, 10,000 waiting", "the same; 8 end and 8 are admitted in each"),
 ]
@@ -98,9 +99,7 @@ def trace(path: Path, most: int | None = None) -> list[Arrival]:
         for content in request["hash_ids"]:
             if content not in contents:
                 first = content * CONTENT
-                contents[content] = [
-                    ((first + at) * 0x9E3779B1 & 0xFFFFFFFF) >> 15 for at in range(CONTENT)
-                ]
+                contents[content] = [((first + at) * 0x9E3779B1 & 0xFFFFFFFF) >> 15 for at in range(CONTENT)]
             prompt += contents[content]
         first = request["timestamp"]
         answer = [(first + at & 0xFFFFFFFF) >> 1 for at in range(request["output_length"])]

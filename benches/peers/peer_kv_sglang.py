@@ -96,9 +96,7 @@ def slots(prompt: RadixKey) -> torch.Tensor:
 def allocate(core: type) -> Case:
     tree, prompt = core(), key(tokens(1, PROMPT))
     value = slots(prompt)
-    return Case(
-        lambda: tree.insert(prompt, value), lambda before: before == 0, after=lambda _: tree.reset()
-    )
+    return Case(lambda: tree.insert(prompt, value), lambda before: before == 0, after=lambda _: tree.reset())
 
 
 def match(core: type, in_use: bool) -> Case:

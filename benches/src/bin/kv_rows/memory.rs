@@ -35,7 +35,8 @@ fn resident_per_block() -> Result<f64> {
     }
     let held = (resident()? - before) as f64 / f64::from(BLOCKS);
     let told = cache.pool().bytes_per_block() as f64;
-    if cache.pool().cached_blocks() != BLOCKS || (held - told).abs() > 4.0 {
+    // What nobody ever wrote to is told and not held; what sequences left behind is held and not told, but little.
+    if cache.pool().cached_blocks() != BLOCKS || held > told + 4.0 || held < 0.75 * told {
         return Err(format!("a block takes {held} bytes of memory, and {told} are told").into());
     }
     Ok(held)
