@@ -20,7 +20,8 @@
 //! | `group` | full attention, sliding windows |
 //! | `cache/` | sequences over a pool |
 //! | `schedule/` | requests over a cache |
-//! | `event` | what can be found, for those who mirror it |
+//! | `event/` | what can be found, for those who mirror it |
+//! | `metrics` | what was counted |
 
 mod block;
 mod cache;
@@ -29,16 +30,21 @@ mod evict;
 mod group;
 mod index;
 mod key;
+mod metrics;
 mod pool;
 mod schedule;
 
 pub use block::BlockId;
 pub use cache::{Cache, CacheConfig, Changes, Copy, Hit, Placed, SequenceId, TenantStats};
-pub use event::Event;
+pub use event::{Event, Hashes, Origin, Wire};
 pub use evict::{Eviction, Retention};
 pub use group::Group;
 pub use key::{Algorithm, Key, Keyer, Media, Namespace};
+pub use metrics::{CacheMetrics, Histogram, SchedulerMetrics, TenantMetrics};
 pub use pool::{Pool, PoolConfig, PoolStats, TenantId};
 pub use schedule::{
     OnEpoch, Outcome, Plan, Policy, Preempted, Request, Scheduler, SchedulerConfig, SchedulerStats, Swap, Work,
 };
+
+#[cfg(test)]
+mod tests;

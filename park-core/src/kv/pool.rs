@@ -13,8 +13,10 @@
 //! Invariants, which [`Pool::audit`] checks: a block has no references exactly if it is in the order of free blocks; the index holds a
 //! block exactly if it has a key; the null block is in neither and has no owner. Calls with several blocks do all or nothing.
 
+use super::event::Recorder;
 use super::evict::{self, Order};
 use super::index::Index;
+use super::metrics::Histogram;
 use super::{BlockId, Event, Eviction, Key, Retention};
 use crate::error::{Result, bail};
 
@@ -24,6 +26,9 @@ pub struct TenantId(pub u16);
 
 /// How many blocks a pool may have: ids and the ends of lists are 32 bits.
 const MOST: u32 = 1 << 30;
+
+/// Of one block in so many, beginning with the first, it is counted how long it stays.
+const SAMPLED: u32 = 64;
 
 /// What a pool is made of.
 #[derive(Clone, Debug)]
@@ -66,9 +71,12 @@ pub struct Pool {
     order: Box<dyn Order>,
     free: u32,
     tenants: Vec<Tenant>,
-    events: Option<Vec<Event>>,
+    events: Option<Box<Recorder>>,
     stats: PoolStats,
     now: u64,
+    /// Of the sampled blocks: since when they can be found; and how long those could that were evicted.
+    since: Vec<u64>,
+    residency: Histogram,
     /// Between calls empty; kept for their memory.
     plain: Vec<BlockId>,
     cached: Vec<BlockId>,
@@ -98,9 +106,11 @@ impl Pool {
             order: evict::order(config.eviction, blocks),
             free: blocks - 1,
             tenants: vec![Tenant::default()],
-            events: config.events.then(Vec::new),
+            events: config.events.then(|| Box::new(Recorder::new(count))),
             stats: PoolStats::default(),
             now: 0,
+            since: vec![0; count.div_ceil(SAMPLED as usize)],
+            residency: Histogram::default(),
             plain: Vec::new(),
             cached: Vec::new(),
         })
@@ -124,6 +134,11 @@ impl Pool {
     /// What was counted.
     pub fn stats(&self) -> PoolStats {
         self.stats
+    }
+
+    /// How long sampled blocks could be found before they were evicted, in the pool's time.
+    pub fn residency(&self) -> &Histogram {
+        &self.residency
     }
 
     /// Bytes that the pool occupies for each block.
@@ -167,11 +182,8 @@ impl Pool {
     /// Takes `count` blocks for a tenant and appends them to `taken`, each with one reference. What was cached in them is given up.
     /// False, and nothing happens, if there are not so many or the tenant may not hold them; one that is unknown may hold none.
     pub fn allocate(&mut self, count: u32, tenant: TenantId, taken: &mut Vec<BlockId>) -> bool {
-        let Some(Tenant { held, .. }) = self.tenants.get(tenant.0 as usize) else {
-            return false;
-        };
-        let held = held + count;
-        if count > self.available_to(tenant) {
+        // Nothing is available to a tenant that is unknown.
+        if tenant.0 as usize >= self.tenants.len() || count > self.available_to(tenant) {
             return false;
         }
         let begun = taken.len();
@@ -181,12 +193,15 @@ impl Pool {
             self.owners[block.at()] = tenant;
             if self.keys[block.at()] != Key::NONE {
                 self.stats.evicted += 1;
+                if block.0 % SAMPLED == 1 {
+                    self.residency.add(self.now - self.since[(block.0 / SAMPLED) as usize]);
+                }
                 self.unregister(*block);
             }
         }
         self.free -= count;
         self.stats.allocated += u64::from(count);
-        self.tenants[tenant.0 as usize].held = held;
+        self.tenants[tenant.0 as usize].held += count;
         true
     }
 
@@ -355,6 +370,9 @@ impl Pool {
         self.groups[block.at()] = group;
         self.index.insert(key, block);
         self.stats.registered += 1;
+        if block.0 % SAMPLED == 1 {
+            self.since[(block.0 / SAMPLED) as usize] = self.now;
+        }
         Ok(())
     }
 
@@ -411,7 +429,7 @@ impl Pool {
             self.order.forget(block);
         }
         if let Some(events) = &mut self.events {
-            events.push(Event::Cleared);
+            events.clear();
         }
         true
     }
@@ -438,20 +456,36 @@ impl Pool {
         }
     }
 
-    /// Whether changes of the index are recorded.
-    pub fn records_events(&self) -> bool {
-        self.events.is_some()
+    /// Whether changes of the index are recorded, and a block with this key would be one.
+    pub(super) fn is_news(&self, key: Key, epoch: u32) -> bool {
+        self.events
+            .as_ref()
+            .is_some_and(|events| events.epoch() == epoch && self.find(key, epoch).is_none())
     }
 
-    pub(super) fn record(&mut self, event: Event) {
+    /// Records an event that names so many blocks.
+    pub(super) fn record(&mut self, named: usize, event: Event) {
         if let Some(events) = &mut self.events {
-            events.push(event);
+            events.push(named, event);
         }
     }
 
-    /// What happened since the last call.
+    /// From now on, events are about this epoch.
+    pub(super) fn begin_epoch(&mut self, epoch: u32) {
+        if let Some(events) = &mut self.events {
+            events.begin(epoch);
+        }
+    }
+
+    /// What happened since the last call. A pool tells what was removed; what was stored, and with which tokens, a [`Cache`](super::Cache)
+    /// knows.
     pub fn take_events(&mut self) -> Vec<Event> {
-        self.events.as_mut().map(std::mem::take).unwrap_or_default()
+        self.events.as_mut().map(|events| events.take()).unwrap_or_default()
+    }
+
+    /// Events that were dropped, as nobody took them in time: see [`Event`].
+    pub fn lost_events(&self) -> u64 {
+        self.events.as_ref().map_or(0, |events| events.lost())
     }
 
     /// Free blocks in the order in which they would be taken.
@@ -521,11 +555,19 @@ impl Pool {
         let removed = self.index.remove(block, &self.keys);
         debug_assert!(removed, "a block with a key is in the index");
         let key = std::mem::replace(&mut self.keys[block.at()], Key::NONE);
-        if let Some(events) = &mut self.events {
-            events.push(Event::Removed {
-                key,
-                group: self.groups[block.at()],
-            });
+        if self.events.is_some() {
+            self.tell_removed(key, block);
+        }
+    }
+
+    #[cold]
+    fn tell_removed(&mut self, key: Key, block: BlockId) {
+        let (group, epoch) = (self.groups[block.at()], self.epochs[block.at()]);
+        // Another block may still have the key.
+        if self.find(key, epoch).is_none()
+            && let Some(events) = &mut self.events
+        {
+            events.removed(key, group, epoch);
         }
     }
 
