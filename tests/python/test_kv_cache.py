@@ -1,6 +1,7 @@
 """`park.kv.Cache`: sequences, prefixes, forks, windows, epochs, and a step in one call."""
 
 import random
+import struct
 
 import numpy as np
 import pytest
@@ -181,6 +182,18 @@ def test_events_say_what_can_be_found():
     begun(pool, list(range(100, 112)))
     removed = [event["key"] for event in pool.take_events() if event["type"] == "removed"]
     assert sorted(removed) == sorted(stored["keys"])
+    assert pool.take_events() == []
+
+
+def test_events_as_vllms_routers_read_them():
+    pool = cache(events=True, blocks=4)
+    begun(pool, list(range(8)))
+    with pytest.raises(kv.errors.InvalidArgumentError, match="'hex'"):
+        pool.take_event_batch(1.5, hashes="hex")
+    batch = pool.take_event_batch(1.5, rank=3, hashes="bytes")
+    # MessagePack: an array of three, a float of eight bytes, an array of one event; the rank at the end.
+    assert batch[:11] == b"\x93\xcb" + struct.pack(">d", 1.5) + b"\x91"
+    assert b"BlockStored" in batch and batch[-1:] == b"\x03"
     assert pool.take_events() == []
 
 

@@ -21,7 +21,8 @@
 //! | `cache/` | sequences over a pool |
 //! | `schedule/` | requests over a cache |
 //! | `radix/` | beside all of these: prefixes by their tokens, for engines that allocate slots themselves (SGLang) |
-//! | `event` | what can be found, for those who mirror it |
+//! | `event/` | what can be found, for those who mirror it |
+//! | `metrics` | what was counted |
 
 mod block;
 mod cache;
@@ -30,16 +31,18 @@ mod evict;
 mod group;
 mod index;
 mod key;
+mod metrics;
 mod pool;
 mod radix;
 mod schedule;
 
 pub use block::BlockId;
 pub use cache::{Cache, CacheConfig, Changes, Copy, Filled, Hit, Placed, Rows, SequenceId, Span, Tables, TenantStats};
-pub use event::Event;
+pub use event::{Event, Hashes, Origin, Wire};
 pub use evict::{Eviction, Retention};
 pub use group::Group;
 pub use key::{Algorithm, Key, Keyer, Media, Namespace};
+pub use metrics::{CacheMetrics, Histogram, SchedulerMetrics, TenantMetrics};
 pub use pool::{Pool, PoolConfig, PoolStats, TenantId};
 pub use radix::{
     RadixConfig, RadixEviction, RadixInserted, RadixInsertion, RadixMatch, RadixNode, RadixSplit, RadixTree,
@@ -47,3 +50,6 @@ pub use radix::{
 pub use schedule::{
     OnEpoch, Outcome, Plan, Policy, Preempted, Request, Scheduler, SchedulerConfig, SchedulerStats, Swap, Work,
 };
+
+#[cfg(test)]
+mod tests;

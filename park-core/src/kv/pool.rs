@@ -13,8 +13,10 @@
 //! Invariants, which [`Pool::audit`] checks: a block has no references exactly if it is in the order of free blocks; the index holds a
 //! block exactly if it has a key; the null block is in neither and has no owner. Calls with several blocks do all or nothing.
 
+use super::event::Recorder;
 use super::evict::{self, Order};
 use super::index::{BATCH, Index};
+use super::metrics::Histogram;
 use super::{BlockId, Event, Eviction, Key, Retention};
 use crate::error::{Result, bail};
 
@@ -31,6 +33,8 @@ const KEYED: u32 = 1 << 31;
 const COUNT: u32 = KEYED - 1;
 /// The word of a block that has one reference and no key.
 const PLAIN: u32 = 1;
+/// Of one block in so many, beginning with the first, it is counted how long it stays.
+const SAMPLED: u32 = 64;
 
 /// What a pool is made of.
 #[derive(Clone, Debug)]
@@ -74,9 +78,12 @@ pub struct Pool {
     order: Box<dyn Order>,
     free: u32,
     tenants: Vec<Tenant>,
-    events: Option<Vec<Event>>,
+    events: Option<Box<Recorder>>,
     stats: PoolStats,
     now: u64,
+    /// Of the sampled blocks: since when they can be found; and how long those could that were evicted.
+    since: Vec<u64>,
+    residency: Histogram,
     /// Between calls empty; kept for their memory.
     plain: Vec<BlockId>,
     cached: Vec<BlockId>,
@@ -106,9 +113,11 @@ impl Pool {
             order: evict::order(config.eviction, blocks),
             free: blocks - 1,
             tenants: vec![Tenant::default()],
-            events: config.events.then(Vec::new),
+            events: config.events.then(|| Box::new(Recorder::new(count))),
             stats: PoolStats::default(),
             now: 0,
+            since: vec![0; count.div_ceil(SAMPLED as usize)],
+            residency: Histogram::default(),
             plain: Vec::new(),
             cached: Vec::new(),
         })
@@ -132,6 +141,11 @@ impl Pool {
     /// What was counted.
     pub fn stats(&self) -> PoolStats {
         self.stats
+    }
+
+    /// How long sampled blocks could be found before they were evicted, in the pool's time.
+    pub fn residency(&self) -> &Histogram {
+        &self.residency
     }
 
     /// Bytes that the pool occupies for each block.
@@ -175,11 +189,8 @@ impl Pool {
     /// Takes `count` blocks for a tenant and appends them to `taken`, each with one reference. What was cached in them is given up.
     /// False, and nothing happens, if there are not so many or the tenant may not hold them; one that is unknown may hold none.
     pub fn allocate(&mut self, count: u32, tenant: TenantId, taken: &mut Vec<BlockId>) -> bool {
-        let Some(Tenant { held, .. }) = self.tenants.get(tenant.0 as usize) else {
-            return false;
-        };
-        let held = held + count;
-        if count > self.available_to(tenant) {
+        // Nothing is available to a tenant that is unknown.
+        if tenant.0 as usize >= self.tenants.len() || count > self.available_to(tenant) {
             return false;
         }
         let begun = taken.len();
@@ -191,6 +202,9 @@ impl Pool {
         for block in others {
             if self.uses[block.at()] & KEYED != 0 {
                 self.stats.evicted += 1;
+                if block.0 % SAMPLED == 1 {
+                    self.residency.add(self.now - self.since[(block.0 / SAMPLED) as usize]);
+                }
                 self.unregister(*block);
             }
             self.uses[block.at()] = PLAIN;
@@ -202,7 +216,7 @@ impl Pool {
         }
         self.free -= count;
         self.stats.allocated += u64::from(count);
-        self.tenants[tenant.0 as usize].held = held;
+        self.tenants[tenant.0 as usize].held += count;
         true
     }
 
@@ -369,6 +383,9 @@ impl Pool {
         self.groups[block.at()] = group;
         self.index.insert(key, block);
         self.stats.registered += 1;
+        if block.0 % SAMPLED == 1 {
+            self.since[(block.0 / SAMPLED) as usize] = self.now;
+        }
         Ok(())
     }
 
@@ -454,7 +471,7 @@ impl Pool {
             self.order.forget(block);
         }
         if let Some(events) = &mut self.events {
-            events.push(Event::Cleared);
+            events.clear();
         }
         true
     }
@@ -481,20 +498,36 @@ impl Pool {
         }
     }
 
-    /// Whether changes of the index are recorded.
-    pub fn records_events(&self) -> bool {
-        self.events.is_some()
+    /// Whether changes of the index are recorded, and a block with this key would be one.
+    pub(super) fn is_news(&self, key: Key, epoch: u32) -> bool {
+        self.events
+            .as_ref()
+            .is_some_and(|events| events.epoch() == epoch && self.find(key, epoch).is_none())
     }
 
-    pub(super) fn record(&mut self, event: Event) {
+    /// Records an event that names so many blocks.
+    pub(super) fn record(&mut self, named: usize, event: Event) {
         if let Some(events) = &mut self.events {
-            events.push(event);
+            events.push(named, event);
         }
     }
 
-    /// What happened since the last call.
+    /// From now on, events are about this epoch.
+    pub(super) fn begin_epoch(&mut self, epoch: u32) {
+        if let Some(events) = &mut self.events {
+            events.begin(epoch);
+        }
+    }
+
+    /// What happened since the last call. A pool tells what was removed; what was stored, and with which tokens, a [`Cache`](super::Cache)
+    /// knows.
     pub fn take_events(&mut self) -> Vec<Event> {
-        self.events.as_mut().map(std::mem::take).unwrap_or_default()
+        self.events.as_mut().map(|events| events.take()).unwrap_or_default()
+    }
+
+    /// Events that were dropped, as nobody took them in time: see [`Event`].
+    pub fn lost_events(&self) -> u64 {
+        self.events.as_ref().map_or(0, |events| events.lost())
     }
 
     /// Free blocks in the order in which they would be taken.
@@ -575,11 +608,19 @@ impl Pool {
         debug_assert!(removed, "a block with a key is in the index");
         self.uses[block.at()] &= COUNT;
         let key = std::mem::replace(&mut self.keys[block.at()], Key::NONE);
-        if let Some(events) = &mut self.events {
-            events.push(Event::Removed {
-                key,
-                group: self.groups[block.at()],
-            });
+        if self.events.is_some() {
+            self.tell_removed(key, block);
+        }
+    }
+
+    #[cold]
+    fn tell_removed(&mut self, key: Key, block: BlockId) {
+        let (group, epoch) = (self.groups[block.at()], self.epochs[block.at()]);
+        // Another block may still have the key.
+        if self.find(key, epoch).is_none()
+            && let Some(events) = &mut self.events
+        {
+            events.removed(key, group, epoch);
         }
     }
 

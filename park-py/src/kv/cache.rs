@@ -1,6 +1,6 @@
 //! `Cache`: sequences over a pool of blocks, for engines that schedule by themselves.
 
-use park_core::kv::{self, BlockId, Event, Key, Namespace, Retention, TenantId};
+use park_core::kv::{self, BlockId, Event, Group, Hashes, Key, Namespace, Retention, TenantId, Wire};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict};
@@ -48,11 +48,26 @@ pub(super) fn event<'py>(py: Python<'py>, event: Event) -> PyResult<Bound<'py, P
         Event::Stored {
             keys,
             parent,
+            first,
             tokens,
             block_size,
             group,
+            kind,
+            origin,
         } => {
+            let window = match kind {
+                Group::Full => None,
+                Group::Window(tokens) => Some(tokens),
+            };
+            let media = origin.media.iter();
+            let media = media.map(|item| (item.start, item.length, PyBytes::new(py, &item.digest)));
             row.set_item("type", "stored")?;
+            row.set_item("first", first)?;
+            row.set_item("window", window)?;
+            row.set_item("tenant", PyBytes::new(py, &origin.tenant))?;
+            row.set_item("salt", PyBytes::new(py, &origin.salt))?;
+            row.set_item("adapter", PyBytes::new(py, &origin.adapter))?;
+            row.set_item("media", media.collect::<Vec<_>>())?;
             row.set_item("keys", keys.into_iter().map(bytes).collect::<Vec<_>>())?;
             row.set_item("parent", parent.map(bytes))?;
             row.set_item("tokens", tokens)?;
@@ -67,6 +82,24 @@ pub(super) fn event<'py>(py: Python<'py>, event: Event) -> PyResult<Bound<'py, P
         Event::Cleared => row.set_item("type", "cleared")?,
     }
     Ok(row)
+}
+
+/// Who publishes events, checked before any is taken.
+pub(super) struct Publisher<'a>(Wire<'a>);
+
+impl<'a> Publisher<'a> {
+    pub(super) fn new(py: Python<'_>, medium: &'a str, rank: Option<u32>, hashes: &str) -> PyResult<Self> {
+        let hashes = match hashes {
+            "int" => Hashes::Int,
+            "bytes" => Hashes::Bytes,
+            other => return Err(invalid(py, format!("hashes are written as 'int' or 'bytes', not '{other}'"))),
+        };
+        Ok(Self(Wire { medium, rank, hashes }))
+    }
+
+    pub(super) fn batch<'py>(&self, py: Python<'py>, time: f64, events: &[Event]) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.encode(time, events))
+    }
 }
 
 /// Numbers about a cache, by name.
@@ -377,6 +410,24 @@ impl Cache {
     fn take_events<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let events = self.cache.lock().take_events();
         events.into_iter().map(|happened| event(py, happened)).collect()
+    }
+
+    /// The same as one batch in vLLM 0.33's wire format (MessagePack), as its routers read it. `time` is in seconds since 1970, `medium` is
+    /// where the blocks are ("GPU", "CPU", "STORAGE"), `rank` the publisher's among data parallel replicas or None; `hashes` "int" writes
+    /// the low 64 bits of keys, "bytes" all of them.
+    ///
+    /// Raises InvalidArgumentError for another word in `hashes`; then the events are still there.
+    #[pyo3(signature = (time, *, medium="GPU", rank=Some(0), hashes="int"))]
+    fn take_event_batch<'py>(
+        &self,
+        py: Python<'py>,
+        time: f64,
+        medium: &str,
+        rank: Option<u32>,
+        hashes: &str,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let wire = Publisher::new(py, medium, rank, hashes)?;
+        Ok(wire.batch(py, time, &self.cache.lock().take_events()))
     }
 
     // --- one sequence -----------------------------------------------------------------------------------------------------------------

@@ -4,9 +4,9 @@ use park_core::Error;
 use park_core::kv::{self, Filled, Outcome, Request, Retention, SchedulerConfig, TenantId};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::{IntoPyDict, PyDict};
+use pyo3::types::{IntoPyDict, PyBytes, PyDict};
 
-use super::cache::{event, numbers};
+use super::cache::{Publisher, event, numbers};
 use super::config::{self, CacheOptions, GroupArgument, MediaArgument};
 use super::errors::{invalid, out_of_range, raise};
 use super::numbers::{Whole, id_number, read_flags, read_rows, read_u32};
@@ -324,6 +324,20 @@ impl Scheduler {
     fn take_events<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let events = self.scheduler.lock().take_events();
         events.into_iter().map(|happened| event(py, happened)).collect()
+    }
+
+    /// The same as one batch in vLLM's wire format; see `Cache.take_event_batch`.
+    #[pyo3(signature = (time, *, medium="GPU", rank=Some(0), hashes="int"))]
+    fn take_event_batch<'py>(
+        &self,
+        py: Python<'py>,
+        time: f64,
+        medium: &str,
+        rank: Option<u32>,
+        hashes: &str,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let wire = Publisher::new(py, medium, rank, hashes)?;
+        Ok(wire.batch(py, time, &self.scheduler.lock().take_events()))
     }
 
     /// From now on, this is how long the computed blocks of a request are worth keeping after it; see `Cache.retain`.

@@ -46,14 +46,18 @@ impl Contents {
         }
     }
 
-    /// Remembers a block that is being registered.
-    pub(super) fn put(&mut self, block: BlockId, parent: Key, tokens: &[u32]) {
+    /// Remembers a block that is being registered. One that is not of tokens alone can only be used whole, by its key.
+    pub(super) fn put(&mut self, block: BlockId, parent: Key, tokens: &[u32], tokens_alone: bool) {
         let at = block.at() * self.block_size;
         self.tokens[at..at + self.block_size].copy_from_slice(tokens);
         if self.followers.is_empty() {
             return;
         }
-        self.parents[block.at()] = parent;
+        // The place of what it held before may still name it.
+        self.parents[block.at()] = if tokens_alone { parent } else { Key::NONE };
+        if !tokens_alone {
+            return;
+        }
         self.computed_in[block.at()] = self.step;
         let place = self.place(parent);
         let followers = &mut self.followers[place];
@@ -86,6 +90,14 @@ impl Contents {
             })
             .filter(|part| part.tokens > 0)
             .max_by_key(|part| part.tokens)
+    }
+
+    /// Whether a block begins with these tokens, after `parent`.
+    pub(super) fn begins(&self, pool: &Pool, block: BlockId, parent: Key, epoch: u32, tokens: &[u32]) -> bool {
+        pool.is_cached_in(block, epoch)
+            && self.parents.get(block.at()) == Some(&parent)
+            && self.computed_in[block.at()] < self.step
+            && self.of(block).starts_with(tokens)
     }
 
     fn of(&self, block: BlockId) -> &[u32] {

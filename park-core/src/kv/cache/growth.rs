@@ -1,10 +1,10 @@
 //! Blocks for tokens to come, and what becomes of them when the tokens are there.
 
 use super::sequence::SequenceId;
-use super::{Cache, find};
+use super::{Cache, find, news};
 use crate::error::{Result, bail};
 use crate::kv::group::left_behind;
-use crate::kv::{BlockId, Event};
+use crate::kv::{BlockId, Origin};
 
 /// A sequence has got a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,7 +73,9 @@ impl Cache {
         let sequence = self.get(id)?;
         let wanted = tokens.div_ceil(self.config.block_size);
         let full = self.groups.full.len();
-        let more = wanted.saturating_sub(sequence.positions(full)) * self.groups.kinds.len() as u32;
+        let more = wanted
+            .saturating_sub(sequence.positions(full))
+            .saturating_mul(self.groups.kinds.len() as u32);
         let at = sequence.computed / self.config.block_size;
         let copied = if tokens > sequence.computed {
             (0..full)
@@ -87,7 +89,7 @@ impl Cache {
         } else {
             0
         };
-        Ok(more + copied as u32)
+        Ok(more.saturating_add(copied as u32))
     }
 
     /// Makes room for the first `tokens` tokens of a sequence, known or to come. Blocks behind a window are given back first; a block
@@ -323,14 +325,24 @@ impl Cache {
                 .unwrap_or(sequence.root),
         };
         let tokens = |position: usize| &sequence.tokens[position * block_size..(position + 1) * block_size];
+        let plain = |position: usize| {
+            let media = |origin: &Origin| origin.first_media(position * block_size, (position + 1) * block_size);
+            sequence.origin.as_deref().and_then(media).is_none()
+        };
+        // (group, position) of what nobody could find before.
+        let mut found_first = Vec::new();
         for (nth, group) in self.groups.full.iter().enumerate() {
             let mask = masks[*group as usize];
             let mut before = parent;
             for (position, key) in (first..end).zip(keys) {
                 let block = sequence.own[(position - sequence.base_blocks) as usize * full + nth];
+                if self.pool.is_news(key.masked(mask), epoch) {
+                    found_first.push((*group, position));
+                }
                 self.pool.register(block, key.masked(mask), epoch, *group)?;
                 if let Some(contents) = &mut self.contents {
-                    contents.put(block, before.masked(mask), tokens(position as usize));
+                    let position = position as usize;
+                    contents.put(block, before.masked(mask), tokens(position), plain(position));
                 }
                 before = *key;
             }
@@ -339,24 +351,32 @@ impl Cache {
             for (position, key) in (first..end).zip(keys) {
                 let block = window.get(position).unwrap_or(BlockId::NULL);
                 if !block.is_null() {
-                    self.pool
-                        .register(block, key.masked(masks[*group as usize]), epoch, *group)?;
+                    let key = key.masked(masks[*group as usize]);
+                    if self.pool.is_news(key, epoch) {
+                        found_first.push((*group, position));
+                    }
+                    self.pool.register(block, key, epoch, *group)?;
                     if let Some(contents) = &mut self.contents {
-                        contents.put(block, parent, tokens(position as usize));
+                        // Parts of blocks are used with one full group only.
+                        contents.put(block, parent, tokens(position as usize), false);
                     }
                 }
             }
         }
-        if self.pool.records_events() {
-            for (group, mask) in (0..).zip(masks) {
-                self.pool.record(Event::Stored {
-                    keys: keys.iter().map(|key| key.masked(*mask)).collect(),
-                    parent: (first > 0).then(|| parent.masked(*mask)),
-                    tokens: sequence.tokens[first as usize * block_size..end as usize * block_size].to_vec(),
-                    block_size: self.config.block_size,
-                    group,
-                });
-            }
+        if !found_first.is_empty() {
+            let before = |position: u32| match position.checked_sub(first + 1) {
+                Some(at) => Some(keys[at as usize]),
+                None => (first > 0).then_some(parent),
+            };
+            news::tell(
+                &mut self.pool,
+                &self.groups,
+                masks,
+                sequence,
+                block_size,
+                before,
+                &found_first,
+            );
         }
         Ok(())
     }

@@ -23,6 +23,7 @@
 //! | `tables` | block tables in the forms that kernels read |
 //! | `fill` | all tables of a step in one call |
 //! | `batch` | a whole step of decodes or prefills in one call |
+//! | `news` | what can be found from now on, as events |
 //! | `audit` | whether it all adds up |
 
 mod audit;
@@ -30,10 +31,13 @@ mod batch;
 mod contents;
 mod fill;
 mod growth;
+mod news;
 mod prefix;
 mod segment;
 mod sequence;
 mod tables;
+
+use std::sync::Arc;
 
 use slotmap::SlotMap;
 
@@ -47,8 +51,9 @@ use self::segment::Segments;
 use self::sequence::{Sequence, Window};
 use super::group::Groups;
 use super::key::{Algorithm, Keyer, Media, Namespace};
+use super::metrics::{CacheMetrics, TenantMetrics};
 use super::pool::{Pool, PoolConfig, PoolStats, TenantId};
-use super::{BlockId, Event, Eviction, Group, Key, Retention};
+use super::{BlockId, Event, Eviction, Group, Key, Origin, Retention};
 use crate::error::{Error, ErrorKind, Result, bail};
 
 /// Tokens that a sequence may have: positions are `i32` in every kernel that reads them.
@@ -221,12 +226,34 @@ impl Cache {
         self.tenants.get(tenant.0 as usize).copied().unwrap_or_default()
     }
 
+    /// What it has now, and what it has counted.
+    pub fn metrics(&self) -> CacheMetrics {
+        let pool = &self.pool;
+        let tenant = |(id, stats): (u16, &TenantStats)| TenantMetrics {
+            tenant: TenantId(id),
+            held: pool.held_by(TenantId(id)),
+            limit: pool.limit_of(TenantId(id)),
+            asked: stats.asked,
+            hit: stats.hit,
+        };
+        CacheMetrics {
+            blocks: pool.blocks() - 1,
+            free: pool.free_blocks(),
+            cached: pool.cached_blocks(),
+            sequences: self.sequences.len(),
+            pool: pool.stats(),
+            residency: *pool.residency(),
+            tenants: (0..).zip(&self.tenants).map(tenant).collect(),
+            lost_events: pool.lost_events(),
+        }
+    }
+
     /// What the pool has counted.
     pub fn pool_stats(&self) -> PoolStats {
         self.pool.stats()
     }
 
-    /// What happened to the index since the last call.
+    /// What happened to what can be found since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         self.pool.take_events()
     }
@@ -267,6 +294,7 @@ impl Cache {
             tenant,
             epoch: self.epoch,
             root,
+            origin: (self.config.events || !media.is_empty()).then(|| Arc::new(Origin::new(namespace, media))),
             base: None,
             base_blocks: 0,
             keys,
@@ -314,7 +342,16 @@ impl Cache {
                     .find_map(|segment| segment.keys.last().copied())
                     .unwrap_or(sequence.root),
             };
-            self.keyer.chain(parent, &sequence.tail, &mut sequence.keys);
+            let (end, tail) = (sequence.known as usize, &sequence.tail);
+            let first = end - tail.len();
+            match &sequence.origin {
+                // The prompt may end within an image: the key of the block that its output fills depends on it.
+                Some(origin) if origin.first_media(first, end).is_some() => {
+                    self.keyer
+                        .chain_with_media(parent, first, tail, &origin.media, &mut sequence.keys);
+                }
+                _ => self.keyer.chain(parent, tail, &mut sequence.keys),
+            }
             let whole = sequence.tail.len() / block_size * block_size;
             sequence.tail.drain(..whole);
         }
@@ -364,6 +401,7 @@ impl Cache {
             tenant,
             epoch: sequence.epoch,
             root: sequence.root,
+            origin: sequence.origin.clone(),
             base: sequence.base,
             base_blocks: sequence.base_blocks,
             keys: sequence.keys.clone(),
@@ -471,6 +509,7 @@ impl Cache {
         }
         self.epoch = epoch;
         self.masks = self.groups.masks(&self.keyer, epoch);
+        self.pool.begin_epoch(epoch);
         Ok(())
     }
 

@@ -80,7 +80,12 @@ impl Cache {
                 0 => sequence.root,
                 _ => sequence.keys[blocks - 1],
             };
-            let wanted = &sequence.tokens[hit.tokens as usize..limit as usize];
+            let (start, mut end) = (hit.tokens as usize, limit as usize);
+            if let Some(origin) = &sequence.origin {
+                // What an image is, its tokens do not say.
+                end = origin.first_media(start, end).unwrap_or(end);
+            }
+            let wanted = &sequence.tokens[start..end];
             hit.part = contents.longest_part(&self.pool, parent.masked(masks[0]), sequence.epoch, wanted);
             hit.tokens += hit.part.map_or(0, |part| part.tokens);
         }
@@ -91,8 +96,8 @@ impl Cache {
     /// Gives a sequence the prefix that was found for it: these tokens are computed.
     ///
     /// # Errors
-    /// `NotFound` for a sequence that has ended, `InvalidArgument` for one that has blocks or if a block of the hit is not what it was,
-    /// `StoreFull` if the tenant's quota has no room.
+    /// `NotFound` for a sequence that has ended, `InvalidArgument` for one that has blocks, for a hit of another prompt, or if a block of
+    /// the hit is not what it was, `StoreFull` if the tenant's quota has no room.
     pub fn attach(&mut self, id: SequenceId, hit: &Hit) -> Result<()> {
         let sequence = find(&mut self.sequences, id)?;
         if sequence.has_blocks() {
@@ -103,22 +108,28 @@ impl Cache {
             );
         }
         let tenant = sequence.tenant;
-        let stale = |block: BlockId| !block.is_null() && self.pool.key_of(block).is_none();
-        if hit.blocks().any(stale) {
-            bail!(InvalidArgument, "the cache has changed since the hit was found");
+        let sequence = self.get(id)?;
+        if !self.is_still(sequence, hit) {
+            bail!(
+                InvalidArgument,
+                "a prefix of {} tokens was found that is none of {id:?}, or is not there any more",
+                hit.tokens
+            );
         }
-        if hit.free > self.pool.available_to(tenant) {
+        let free = self.unused(hit);
+        if free > self.pool.available_to(tenant) {
             bail!(
                 StoreFull,
                 "tenant {} holds {} blocks of its {}, and the prefix has {} more",
                 tenant.0,
                 self.pool.held_by(tenant),
                 self.pool.limit_of(tenant),
-                hit.free
+                free
             );
         }
         let mut blocks = std::mem::take(&mut self.scratch);
         blocks.extend(hit.blocks());
+        let sequence = find(&mut self.sequences, id)?;
         let touched = self.pool.touch(&blocks, tenant);
         if touched.is_ok() {
             self.pool.hit(&blocks);
@@ -137,6 +148,52 @@ impl Cache {
         stats.asked += u64::from(sequence.known);
         stats.hit += u64::from(hit.tokens);
         Ok(())
+    }
+
+    /// Whether a hit is what a look-up of this sequence could find now.
+    fn is_still(&self, sequence: &Sequence, hit: &Hit) -> bool {
+        let (full, masks) = (&self.groups.full, self.masks_of(sequence.epoch));
+        let holds = |block: &BlockId, position: usize, group: u8| {
+            let key = sequence.keys.get(position).map(|key| key.masked(masks[group as usize]));
+            key.is_some() && self.pool.key_of(*block) == key
+        };
+        let part = hit.part.map_or(0, |part| part.tokens);
+        let blocks = (hit.tokens.saturating_sub(part) / self.config.block_size) as usize;
+        let tokens = blocks as u32 * self.config.block_size + part;
+        tokens == hit.tokens
+            && tokens < sequence.known
+            && hit.full.len() == blocks * full.len()
+            && (hit.windows.len() == self.groups.windows.len() || blocks == 0)
+            && (0..)
+                .zip(&hit.full)
+                .all(|(at, block): (usize, _)| holds(block, at / full.len(), full[at % full.len()]))
+            && hit
+                .windows
+                .iter()
+                .zip(&self.groups.windows)
+                .all(|((behind, live), (group, _))| {
+                    *behind as usize + live.len() == blocks
+                        && (*behind as usize..)
+                            .zip(live)
+                            .all(|(position, block)| holds(block, position, *group))
+                })
+            && hit.part.is_none_or(|part| self.is_still_part(sequence, blocks, part))
+    }
+
+    fn is_still_part(&self, sequence: &Sequence, blocks: usize, part: Part) -> bool {
+        let Some(contents) = &self.contents else { return false };
+        let parent = match blocks {
+            0 => sequence.root,
+            _ => sequence.keys[blocks - 1],
+        };
+        let start = blocks * self.config.block_size as usize;
+        let tokens = &sequence.tokens[start..start + part.tokens as usize];
+        let media = sequence
+            .origin
+            .as_ref()
+            .and_then(|origin| origin.first_media(start, start + tokens.len()));
+        let parent = parent.masked(self.masks_of(sequence.epoch)[0]);
+        media.is_none() && contents.begins(&self.pool, part.block, parent, sequence.epoch, tokens)
     }
 
     /// Appends the blocks of all full groups up to the first that is missing; returns how many positions.

@@ -1,12 +1,13 @@
 //! A sequence: the tokens it knows, as keys; the blocks that hold what was computed of them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use slotmap::{Key as _, KeyData, new_key_type};
 
 use super::segment::SegmentId;
 use crate::kv::pool::TenantId;
-use crate::kv::{BlockId, Key};
+use crate::kv::{BlockId, Key, Origin};
 
 new_key_type! {
     /// A sequence of a cache. Ids are never used twice.
@@ -57,6 +58,8 @@ pub(super) struct Sequence {
     pub(super) epoch: u32,
     /// Where its chain of keys begins.
     pub(super) root: Key,
+    /// What its keys depend on besides tokens: kept if it has media, or if events are to say it.
+    pub(super) origin: Option<Arc<Origin>>,
     /// Blocks and keys that it has in common with the sequences it was forked from or with: those before `base_blocks`.
     pub(super) base: Option<SegmentId>,
     pub(super) base_blocks: u32,

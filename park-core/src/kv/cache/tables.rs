@@ -31,12 +31,11 @@ impl Cache {
     /// `sequences * width` numbers, or a row that is too short.
     pub fn write_block_table(&self, sequences: &[SequenceId], group: u8, width: usize, rows: &mut [i32]) -> Result<()> {
         self.check_group(group)?;
-        if rows.len() != sequences.len() * width {
+        if Some(rows.len()) != sequences.len().checked_mul(width) {
             bail!(
                 InvalidArgument,
-                "{} rows of {width} blocks need {} numbers, and there is room for {}",
+                "{} rows of {width} blocks were asked for, and there is room for {} numbers",
                 sequences.len(),
-                sequences.len() * width,
                 rows.len()
             );
         }

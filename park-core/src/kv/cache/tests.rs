@@ -4,6 +4,39 @@ use super::*;
 
 const NOBODY: TenantId = TenantId(0);
 
+impl Cache {
+    /// All that decides what the cache does next, for checks of models: sequences in the order given, segments in that in which they are
+    /// come upon.
+    pub(in crate::kv) fn hash_state(&self, order: &[SequenceId], hash: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        let mut segments = Vec::new();
+        assert_eq!(order.len(), self.sequences.len());
+        (self.epoch, &self.in_flight).hash(hash);
+        for id in order {
+            let sequence = &self.sequences[*id];
+            (sequence.tenant, sequence.epoch, sequence.root).hash(hash);
+            (sequence.base_blocks, &sequence.keys, &sequence.tail, &sequence.own).hash(hash);
+            (sequence.known, sequence.computed).hash(hash);
+            for window in &sequence.windows {
+                (window.behind, &window.live).hash(hash);
+            }
+            let mut next = sequence.base;
+            while let Some(id) = next {
+                let known = segments.iter().position(|other| *other == id);
+                known.hash(hash);
+                if known.is_some() {
+                    break;
+                }
+                segments.push(id);
+                let (_, segment) = self.segments.iter().find(|(other, _)| *other == id).unwrap();
+                (segment.references, &segment.keys, &segment.blocks).hash(hash);
+                next = segment.parent;
+            }
+        }
+        self.pool.hash_state(hash);
+    }
+}
+
 fn cache(blocks: u32, block_size: u32, groups: &[Group]) -> Cache {
     Cache::new(CacheConfig {
         blocks,
@@ -360,7 +393,7 @@ fn a_verified_hit_holds_the_same_tokens() {
     assert_eq!(begin(&mut cache, &tokens(5)).1, 4);
     // As if another content had the same key.
     let second = cache.table(id, 0).unwrap()[1];
-    cache.contents.as_mut().unwrap().put(second, Key::NONE, &[7, 7]);
+    cache.contents.as_mut().unwrap().put(second, Key::NONE, &[7, 7], true);
     assert_eq!(begin(&mut cache, &tokens(5)).1, 2);
 }
 
@@ -437,6 +470,7 @@ fn events_tell_what_can_be_found() {
             tokens: stored,
             block_size: 2,
             group: 0,
+            ..
         },
     ] = &events[..]
     else {
@@ -634,4 +668,73 @@ proptest! {
             prop_assert!(full <= 2);
         }
     }
+}
+
+fn image(start: usize, length: usize, content: u8) -> Media {
+    Media {
+        start,
+        length,
+        digest: [content; 32],
+    }
+}
+
+#[test]
+fn an_image_in_the_last_block_of_a_prompt_tells_apart_what_follows_it() {
+    let mut cache = cache(32, 4, &[Group::Full]);
+    // Six tokens, the last two of which are an image: the output fills its block.
+    let mut ids = Vec::new();
+    for content in [1, 2] {
+        let media = [image(4, 2, content)];
+        let id = cache.add(NOBODY, &Namespace::default(), &[7; 6], &media).unwrap();
+        run(&mut cache, id);
+        cache.append(id, &[8, 8, 8]).unwrap();
+        run_on(&mut cache, id);
+        ids.push(id);
+    }
+    let [one, other] = ids[..] else { unreachable!() };
+    let key = |id| cache.pool().key_of(cache.table(id, 0).unwrap()[1]);
+    assert_ne!(key(one), key(other), "one would be given the other's image");
+    // And it is the key of the same prompt that comes with its output.
+    let tokens = [7, 7, 7, 7, 7, 7, 8, 8, 8];
+    let id = cache
+        .add(NOBODY, &Namespace::default(), &tokens, &[image(4, 2, 1)])
+        .unwrap();
+    assert_eq!(run(&mut cache, id), 8);
+    let id = cache.add(NOBODY, &Namespace::default(), &tokens, &[]).unwrap();
+    assert_eq!(run(&mut cache, id), 4);
+}
+
+#[test]
+fn a_part_of_a_block_with_an_image_is_not_used() {
+    let mut cache = Cache::new(CacheConfig {
+        block_size: 4,
+        partial: true,
+        ..CacheConfig::default()
+    })
+    .unwrap();
+    let plain = Namespace::default();
+    let cached = cache
+        .add(NOBODY, &plain, &[1, 7, 7, 7, 5, 5, 5, 5, 5], &[image(1, 3, 1)])
+        .unwrap();
+    run(&mut cache, cached);
+    // The same tokens, of another image, and of none.
+    for media in [&[image(1, 3, 2)][..], &[]] {
+        let id = cache.add(NOBODY, &plain, &[1, 7, 7, 7, 6], media).unwrap();
+        assert_eq!(cache.lookup(id, u32::MAX).unwrap().tokens, 0, "{media:?}");
+        cache.finish(id).unwrap();
+    }
+    // After the image, of the same content, a part is used; and before one.
+    let id = cache
+        .add(NOBODY, &plain, &[1, 7, 7, 7, 5, 5, 9], &[image(1, 3, 1)])
+        .unwrap();
+    assert_eq!(cache.lookup(id, u32::MAX).unwrap().tokens, 6);
+    let id = cache
+        .add(
+            NOBODY,
+            &plain,
+            &[1, 7, 7, 7, 5, 5, 5],
+            &[image(1, 3, 1), image(5, 1, 1)],
+        )
+        .unwrap();
+    assert_eq!(cache.lookup(id, u32::MAX).unwrap().tokens, 5);
 }

@@ -32,7 +32,7 @@ pub struct Media {
 }
 
 impl Media {
-    pub(super) fn overlaps(&self, start: usize, end: usize) -> bool {
+    pub(in crate::kv) fn overlaps(&self, start: usize, end: usize) -> bool {
         self.start < end && start < self.start.saturating_add(self.length)
     }
 

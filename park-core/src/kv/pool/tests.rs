@@ -7,6 +7,27 @@ use crate::error::ErrorKind;
 
 const NOBODY: TenantId = TenantId(0);
 
+impl Pool {
+    /// All that decides what the pool does next, for checks of models; of policies, only the order of blocks.
+    pub(in crate::kv) fn hash_state(&self, hash: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        (&self.uses, &self.keys, self.free_order()).hash(hash);
+        for at in 0..self.uses.len() {
+            if self.keys[at] != Key::NONE {
+                (
+                    self.epochs[at],
+                    self.groups[at],
+                    self.index.find_all(self.keys[at], &self.keys),
+                )
+                    .hash(hash);
+            }
+            if self.uses[at] & COUNT > 0 {
+                self.owners[at].hash(hash);
+            }
+        }
+    }
+}
+
 fn pool(blocks: u32) -> Pool {
     Pool::new(&PoolConfig {
         blocks,

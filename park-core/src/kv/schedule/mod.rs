@@ -40,6 +40,7 @@ use self::queue::{Queue, Ticket};
 use self::request::{Entry, State};
 use self::reserve::Reserved;
 use super::key::Namespace;
+use super::metrics::{Histogram, SchedulerMetrics};
 use super::pool::TenantId;
 use super::{Cache, CacheConfig, Event, Group, Retention, SequenceId};
 use crate::error::{Error, ErrorKind, Result, bail};
@@ -129,6 +130,9 @@ pub struct Scheduler {
     arrivals: u64,
     tickets: u64,
     stats: SchedulerStats,
+    now: u64,
+    queue_time: Histogram,
+    queue_steps: Histogram,
 }
 
 impl Scheduler {
@@ -171,6 +175,9 @@ impl Scheduler {
             arrivals: 0,
             tickets: 0,
             stats: SchedulerStats::default(),
+            now: 0,
+            queue_time: Histogram::default(),
+            queue_steps: Histogram::default(),
             config,
         })
     }
@@ -183,6 +190,32 @@ impl Scheduler {
     /// What was counted.
     pub fn stats(&self) -> SchedulerStats {
         self.stats
+    }
+
+    /// What it has now, and what it has counted.
+    pub fn metrics(&self) -> SchedulerMetrics {
+        SchedulerMetrics {
+            cache: self.cache.metrics(),
+            counts: self.stats,
+            running: self.running.len(),
+            waiting: self.waiting,
+            reserved: self.reserved.all(),
+            host_places: self.config.swap_slots,
+            host_used: self.config.swap_slots - self.slots.len() as u32,
+            queue_time: self.queue_time,
+            queue_steps: self.queue_steps,
+        }
+    }
+
+    /// The scheduler's time, in the caller's unit, by which retention ends and waiting is measured. Time that goes back changes nothing.
+    pub fn set_time(&mut self, now: u64) {
+        self.now = self.now.max(now);
+        self.cache.set_time(now);
+    }
+
+    /// What happened to what can be found since the last call, if the cache records it.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        self.cache.take_events()
     }
 
     /// Requests that run.
@@ -265,6 +298,7 @@ impl Scheduler {
                 generated: Vec::new(),
                 proposed: Vec::new(),
                 since: self.stats.steps,
+                since_time: self.now,
             },
         );
         let ticket = self.ticket(id)?;
@@ -298,6 +332,7 @@ impl Scheduler {
             work: None,
             ticket: 0,
             since: self.stats.steps,
+            since_time: self.now,
             ..*entry
         };
         let fork = self.cache.fork(id)?;
@@ -375,22 +410,12 @@ impl Scheduler {
         self.cache.reset()
     }
 
-    /// What happened to the index since the last call.
-    pub fn take_events(&mut self) -> Vec<Event> {
-        self.cache.take_events()
-    }
-
     /// From now on, this is how long the computed blocks of a request are worth keeping after it.
     ///
     /// # Errors
     /// `NotFound` for a request that has ended.
     pub fn retain(&mut self, id: SequenceId, retention: Retention) -> Result<()> {
         self.cache.retain(id, retention)
-    }
-
-    /// The cache's time, by which retention ends.
-    pub fn set_time(&mut self, now: u64) {
-        self.cache.set_time(now);
     }
 
     /// Checks every invariant of scheduler, cache and pool.
@@ -492,7 +517,7 @@ impl Scheduler {
     fn ticket(&mut self, id: SequenceId) -> Result<Ticket> {
         self.tickets += 1;
         self.waiting += 1;
-        let (number, since) = (self.tickets, self.stats.steps);
+        let (number, since, now) = (self.tickets, self.stats.steps, self.now);
         let known = self.cache.known(id)?;
         let cached = match self.config.policy {
             Policy::LongestPrefix if self.cache.positions(id)? == 0 => self.cache.lookup(id, known)?.tokens,
@@ -501,7 +526,7 @@ impl Scheduler {
         let entry = self.entry_mut(id)?;
         entry.ticket = number;
         entry.state = State::Waiting;
-        entry.since = since;
+        (entry.since, entry.since_time) = (since, now);
         Ok(Ticket {
             id,
             number,
@@ -533,5 +558,7 @@ fn ended(id: SequenceId) -> Error {
     )
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

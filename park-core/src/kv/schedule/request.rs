@@ -79,6 +79,8 @@ pub(super) struct Entry {
     pub(super) proposed: Vec<u32>,
     /// The step in which it began to wait.
     pub(super) since: u64,
+    /// The same in the scheduler's time.
+    pub(super) since_time: u64,
 }
 
 impl Entry {

@@ -17,6 +17,11 @@ pub(super) struct Reserved {
 }
 
 impl Reserved {
+    /// What all have reserved.
+    pub(super) fn all(&self) -> u32 {
+        self.all
+    }
+
     fn of(&self, tenant: TenantId) -> u32 {
         self.by_tenant.get(tenant.0 as usize).copied().unwrap_or(0)
     }

@@ -156,7 +156,8 @@ impl Scheduler {
     fn try_admit(&mut self, id: SequenceId, budget: &mut u32) -> Result<bool> {
         let known = self.cache.known(id)?;
         let entry = self.entry(id)?;
-        let (tenant, most, in_host, since) = (entry.tenant, entry.most, entry.swapped_tokens, entry.since);
+        let (tenant, most, in_host) = (entry.tenant, entry.most, entry.swapped_tokens);
+        let (since, since_time) = (entry.since, entry.since_time);
         let groups = self.groups();
         let target = self.blocks_of(known + self.config.reserve_output.min(most - known)) as u32;
 
@@ -180,6 +181,8 @@ impl Scheduler {
         self.insert_running(id)?;
         self.stats.admitted += 1;
         self.stats.waited += self.stats.steps - since;
+        self.queue_steps.add(self.stats.steps - since);
+        self.queue_time.add(self.now - since_time);
         self.plan.admitted.push(id);
 
         let mut computed = self.cache.computed(id)?;
