@@ -73,6 +73,11 @@ impl Contents {
         self.of(block) == &tokens[wanted..wanted + self.block_size]
     }
 
+    /// Whether a block begins with these tokens.
+    pub(super) fn begins(&self, block: BlockId, tokens: &[u32]) -> bool {
+        self.of(block).starts_with(tokens)
+    }
+
     /// The block after `parent` that begins with most of the `wanted` tokens.
     pub(super) fn longest_part(&self, pool: &Pool, parent: Key, epoch: u32, wanted: &[u32]) -> Option<Part> {
         self.followers[self.place(parent)]

@@ -94,7 +94,7 @@ impl Cache {
     /// `NotFound` for a sequence that has ended, `InvalidArgument` for one that has blocks or if a block of the hit is not what it was,
     /// `StoreFull` if the tenant's quota has no room.
     pub fn attach(&mut self, id: SequenceId, hit: &Hit) -> Result<()> {
-        let sequence = find(&mut self.sequences, id)?;
+        let sequence = self.get(id)?;
         if sequence.has_blocks() {
             bail!(
                 InvalidArgument,
@@ -102,19 +102,20 @@ impl Cache {
                 sequence.computed
             );
         }
-        let tenant = sequence.tenant;
-        let stale = |block: BlockId| !block.is_null() && self.pool.key_of(block).is_none();
-        if hit.blocks().any(stale) {
-            bail!(InvalidArgument, "the cache has changed since the hit was found");
+        if !self.is_current(sequence, hit) {
+            bail!(
+                InvalidArgument,
+                "the hit is not what {id:?} would find: the cache has changed since, or it is another sequence's"
+            );
         }
-        if hit.free > self.pool.available_to(tenant) {
+        let (tenant, free) = (sequence.tenant, self.unused(hit));
+        if free > self.pool.available_to(tenant) {
             bail!(
                 StoreFull,
-                "tenant {} holds {} blocks of its {}, and the prefix has {} more",
+                "tenant {} holds {} blocks of its {}, and the prefix has {free} more",
                 tenant.0,
                 self.pool.held_by(tenant),
-                self.pool.limit_of(tenant),
-                hit.free
+                self.pool.limit_of(tenant)
             );
         }
         let mut blocks = std::mem::take(&mut self.scratch);
@@ -126,6 +127,7 @@ impl Cache {
         blocks.clear();
         self.scratch = blocks;
         touched?;
+        let sequence = find(&mut self.sequences, id)?;
         sequence.own.clone_from(&hit.full);
         sequence.own.extend(hit.part.map(|part| part.block));
         for (window, (behind, live)) in sequence.windows.iter_mut().zip(&hit.windows) {
@@ -185,6 +187,34 @@ impl Cache {
             Some(contents) if self.config.verify => contents.holds(block, position, &sequence.tokens).then_some(block),
             _ => Some(block),
         }
+    }
+
+    /// Whether each block of a hit holds what the sequence has there: a block that was given up since may have become another's.
+    fn is_current(&self, sequence: &Sequence, hit: &Hit) -> bool {
+        let (masks, full) = (self.masks_of(sequence.epoch), &self.groups.full);
+        let holds = |block: BlockId, position: usize, group: u8| {
+            let key = sequence.keys.get(position).map(|key| key.masked(masks[group as usize]));
+            key.is_some() && self.pool.key_of(block) == key
+        };
+        let positions = hit.full.chunks(full.len().max(1)).enumerate();
+        let windows = hit.windows.iter().zip(&self.groups.windows);
+        let whole = hit.tokens - hit.part.map_or(0, |part| part.tokens);
+        hit.tokens < sequence.known
+            && (hit.windows.len() == self.groups.windows.len() || hit.tokens == 0)
+            && { positions }.all(|(at, blocks)| blocks.iter().zip(full).all(|(block, group)| holds(*block, at, *group)))
+            && { windows }.all(|((behind, live), (group, _))| {
+                let mut live = live.iter().zip(*behind as usize..);
+                live.all(|(block, at)| holds(*block, at, *group))
+            })
+            && match (&hit.part, &self.contents) {
+                (Some(part), Some(contents)) => {
+                    let wanted = sequence.tokens.get(whole as usize..hit.tokens as usize);
+                    self.pool.key_of(part.block).is_some()
+                        && self.pool.is_cached_in(part.block, sequence.epoch)
+                        && wanted.is_some_and(|wanted| contents.begins(part.block, wanted))
+                }
+                (part, _) => part.is_none(),
+            }
     }
 
     fn unused(&self, hit: &Hit) -> u32 {
