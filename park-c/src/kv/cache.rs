@@ -333,7 +333,7 @@ pub unsafe extern "C" fn park_kv_cache_lookup(
 ) -> park_status {
     let body = |from_c: &FromC| {
         let out = from_c.out(out, "out")?;
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
+        let state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
         out.set(state.cache.lookup(SequenceId::from_bits(sequence), limit)?.tokens);
         Ok(())
     };
