@@ -33,6 +33,54 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// Nothing that was computed is found again.
+#define PARK_KV_NO_CACHING 1
+
+// A found block's tokens are compared with those asked for. Costs 4 bytes a token.
+#define PARK_KV_VERIFY 2
+
+// The beginning of a cached block is used, by a copy. One full group only.
+#define PARK_KV_PARTIAL 4
+
+// Least recently used blocks are given up first.
+#define PARK_KV_LRU 0
+
+// Frequency decides among the least recently used.
+#define PARK_KV_TINY_LFU 1
+
+// Priority and time to live decide (park_kv_cache_retain()), then the least recent use.
+#define PARK_KV_RETENTION 2
+
+// xxh3-128 with a secret: the fastest, not a cryptographic hash.
+#define PARK_KV_XXH3 0
+
+// SHA-256, cut to 128 bits.
+#define PARK_KV_SHA256 1
+
+// BLAKE3 in keyed mode, cut to 128 bits.
+#define PARK_KV_BLAKE3 2
+
+// First come, first served.
+#define PARK_KV_FCFS 0
+
+// By priority, then first come.
+#define PARK_KV_PRIORITY 1
+
+// Whose prefix is cached farthest, then first come.
+#define PARK_KV_LONGEST_PREFIX 2
+
+// Tenants in turns of `quantum` tokens.
+#define PARK_KV_FAIR 3
+
+// When the weights change, the request goes on over the keys and values that the old ones made.
+#define PARK_KV_FINISH 0
+
+// When the weights change, the request ends.
+#define PARK_KV_DROP 1
+
+// When the weights change, the request starts again, with what was generated proposed to the new ones as drafts.
+#define PARK_KV_DRAFT 2
+
 // Length of an id as text, with the closing NUL.
 #define PARK_OBJECT_ID_TEXT 33
 
@@ -70,6 +118,18 @@ typedef struct park_channel_writer park_channel_writer;
 
 // An error: a status, and a message that names what was asked and what was found. Shared. Free it with park_error_free().
 typedef struct park_error park_error;
+
+// Which block holds which tokens' keys and values, who shares them, and what can be found again; it touches no memory. A
+// sequence knows tokens, of which the first so many are computed. In a step, park_kv_cache_prefill() and park_kv_cache_decode()
+// make room for what is computed next and write block tables; park_kv_cache_settle() ends the step. Where a call fails, nothing
+// has changed. Movable. Free it with park_kv_cache_free().
+typedef struct park_kv_cache park_kv_cache;
+
+// Continuous batching over a paged KV cache: requests come, each park_kv_scheduler_step() makes a plan within a budget of
+// tokens, and the engine answers with park_kv_scheduler_commit(), or, if it failed, with park_kv_scheduler_abandon(). It cannot
+// deadlock: what can never fit is refused. Where a call fails, nothing has changed. Movable. Free it with
+// park_kv_scheduler_free().
+typedef struct park_kv_scheduler park_kv_scheduler;
 
 // Memory for one object that is being written, until it is sealed or aborted. Movable. Free it with park_mutable_object_free().
 typedef struct park_mutable_object park_mutable_object;
@@ -158,6 +218,333 @@ typedef struct {
   // `ndim` distances between neighbours, in elements, of a dense layout; NULL for row-major order.
   const int64_t *strides;
 } park_tensor_spec;
+
+// What a cache is made of. park_kv_cache_defaults() fills it in; a 0 afterwards means 0.
+typedef struct {
+  // sizeof(park_kv_cache_options).
+  size_t struct_size;
+  // Blocks of the pool; block 0 is the null block, which holds nothing. Default: 1024.
+  uint32_t blocks;
+  // Tokens of a block. Default: 16.
+  uint32_t block_size;
+  // For each group of layers the tokens of its sliding window, or 0 for full attention. NULL: one full group.
+  const uint32_t *windows;
+  // How many groups `windows` has.
+  size_t num_windows;
+  // 32 bytes that keys depend on: caches that are to find each other's blocks have the same. NULL: random ones.
+  const uint8_t *secret;
+  // PARK_KV_LRU, PARK_KV_TINY_LFU or PARK_KV_RETENTION.
+  uint32_t eviction;
+  // PARK_KV_XXH3, PARK_KV_SHA256 or PARK_KV_BLAKE3.
+  uint32_t algorithm;
+  // Any of PARK_KV_NO_CACHING, PARK_KV_VERIFY and PARK_KV_PARTIAL.
+  uint32_t flags;
+  // 0.
+  uint32_t reserved;
+} park_kv_cache_options;
+
+// Tokens that stand for something else: an image, a sound, embeddings.
+typedef struct {
+  // The position of its first token.
+  uint32_t start;
+  // How many tokens it takes.
+  uint32_t length;
+  // A digest of its content.
+  uint8_t digest[32];
+} park_kv_media;
+
+// A prompt: its tokens, and what their keys and values depend on besides. Set struct_size to sizeof(park_kv_prompt).
+typedef struct {
+  // sizeof(park_kv_prompt).
+  size_t struct_size;
+  // The tokens, at least one.
+  const uint32_t *tokens;
+  // How many there are.
+  size_t num_tokens;
+  // A secret that divides the tenant's cache further. May be NULL if `salt_len` is 0.
+  const uint8_t *salt;
+  // Bytes of `salt`.
+  size_t salt_len;
+  // The adapter that the model runs with, and its version. May be NULL if `adapter_len` is 0.
+  const uint8_t *adapter;
+  // Bytes of `adapter`.
+  size_t adapter_len;
+  // Which tokens stand for something else, ordered by start. May be NULL if there are none.
+  const park_kv_media *media;
+  // How many of these there are.
+  size_t num_media;
+  // Whose prompt it is: 0, or what an ..._add_tenant() gave. Tenants share no blocks.
+  uint32_t tenant;
+  // For a scheduler: at most so many tokens are generated.
+  uint32_t max_new;
+  // For a scheduler with PARK_KV_PRIORITY: lower is sooner.
+  int32_t priority;
+  // For a scheduler: PARK_KV_FINISH, PARK_KV_DROP or PARK_KV_DRAFT.
+  uint32_t on_epoch;
+} park_kv_prompt;
+
+// A sequence of a cache, or a request of a scheduler. Ids are never used twice; 0 is none.
+typedef uint64_t park_kv_sequence;
+
+// Arrays that a step writes to, for `n` sequences with `t` tokens to compute, whose keys and values lie in `p` blocks. Each may be NULL,
+// and may be longer than it has to be: the rest is left as it is. They must not overlap. Set struct_size to sizeof(park_kv_tables) and
+// what is not used to 0.
+typedef struct {
+  // sizeof(park_kv_tables).
+  size_t struct_size;
+  // The group of layers whose blocks are written.
+  size_t group;
+  // `[n][block_table_width]`: the blocks of each sequence, padded with block 0.
+  int32_t *block_table;
+  // Rows that `block_table` has room for.
+  size_t block_table_rows;
+  // Blocks of a row.
+  size_t block_table_width;
+  // `[t]`: the slot of each token, block * block_size + offset.
+  int64_t *slot_mapping;
+  // Numbers that `slot_mapping` has room for; so for the others.
+  size_t slot_mapping_len;
+  // `[n + 1]`: where the pages of each sequence begin in `indices`.
+  int32_t *indptr;
+  // See above.
+  size_t indptr_len;
+  // `[p]`: the blocks up to the end of what each sequence computes.
+  int32_t *indices;
+  // See above.
+  size_t indices_len;
+  // `[n]`: tokens of each sequence's last page.
+  int32_t *last_page_len;
+  // See above.
+  size_t last_page_len_len;
+  // `[n + 1]`: sums of the tokens to compute.
+  int32_t *cu_seqlens_q;
+  // See above.
+  size_t cu_seqlens_q_len;
+  // `[n + 1]`: sums of the tokens that are attended to.
+  int32_t *cu_seqlens_k;
+  // See above.
+  size_t cu_seqlens_k_len;
+  // `[n]`: tokens that each sequence attends to.
+  int32_t *seq_lens;
+  // See above.
+  size_t seq_lens_len;
+} park_kv_tables;
+
+// A block's content is to be copied before anything of the step is computed.
+typedef struct {
+  // From this block,
+  uint32_t from;
+  // to this one.
+  uint32_t to;
+} park_kv_copy;
+
+// A sequence has got a block.
+typedef struct {
+  // The sequence.
+  park_kv_sequence sequence;
+  // The group.
+  uint32_t group;
+  // Where in the sequence's table, counted in blocks.
+  uint32_t position;
+  // The block.
+  uint32_t block;
+  // 0.
+  uint32_t reserved;
+} park_kv_placed;
+
+// What a call asks an engine to do to its memory. Set struct_size to sizeof(park_kv_changes) before the call. The lists are the cache's,
+// valid until its next call.
+typedef struct {
+  // sizeof(park_kv_changes).
+  size_t struct_size;
+  // Contents to copy, all before the first token is written.
+  const park_kv_copy *copies;
+  // How many.
+  size_t num_copies;
+  // What block tables have got, for engines that keep tables of their own.
+  const park_kv_placed *placed;
+  // How many.
+  size_t num_placed;
+  // Tokens of the step: numbers that `slot_mapping` has got.
+  size_t num_tokens;
+  // Pages of the step: numbers that `indices` has got.
+  size_t num_pages;
+} park_kv_changes;
+
+// One sequence. Set struct_size to sizeof(park_kv_sequence_info) before the call.
+typedef struct {
+  // sizeof(park_kv_sequence_info).
+  size_t struct_size;
+  // Tokens that it knows.
+  uint32_t known;
+  // Of those, how many are computed.
+  uint32_t computed;
+  // Blocks of its tables in each group, null blocks included.
+  uint32_t positions;
+  // Blocks that it holds in all groups.
+  uint32_t blocks_held;
+  // The weight version that it computes in.
+  uint32_t epoch;
+  // The tenant that it counts for.
+  uint32_t tenant;
+} park_kv_sequence_info;
+
+// Numbers about a cache. Set struct_size to sizeof(park_kv_cache_stats) before the call.
+typedef struct {
+  // sizeof(park_kv_cache_stats).
+  size_t struct_size;
+  // Sequences that have begun and not ended.
+  uint64_t sequences;
+  // Blocks of the pool, the null block included.
+  uint64_t blocks;
+  // Blocks that nobody uses, cached ones among them.
+  uint64_t free_blocks;
+  // Blocks that can be found.
+  uint64_t cached_blocks;
+  // Blocks handed out since the cache was made.
+  uint64_t allocated;
+  // Of those, how many something could still have been found in.
+  uint64_t evicted;
+  // Tokens that were looked up when a prefix was attached.
+  uint64_t tokens_asked;
+  // Tokens of those that were cached.
+  uint64_t tokens_hit;
+  // The weight version whose blocks are found.
+  uint64_t epoch;
+} park_kv_cache_stats;
+
+// What a scheduler is made of. park_kv_scheduler_defaults() fills it in; a 0 afterwards means 0.
+typedef struct {
+  // sizeof(park_kv_scheduler_options).
+  size_t struct_size;
+  // The cache below. NULL: one of the default.
+  const park_kv_cache_options *cache;
+  // Tokens that a step computes at most, drafts included. Default: 8192.
+  uint32_t step_tokens;
+  // Requests that run at a time at most. Default: 256.
+  uint32_t running;
+  // Tokens of one prompt that a step computes at most. Default: 8192.
+  uint32_t chunk;
+  // PARK_KV_FCFS, PARK_KV_PRIORITY, PARK_KV_LONGEST_PREFIX or PARK_KV_FAIR.
+  uint32_t policy;
+  // Tokens of a tenant's turn with PARK_KV_FAIR. Default: 4096.
+  uint32_t quantum;
+  // Places in host memory for blocks of preempted requests.
+  uint32_t swap_slots;
+  // Tokens past the prompt for which an admitted request has blocks reserved.
+  uint32_t reserve_output;
+  // Drafts for which a decode has room.
+  uint32_t drafts;
+} park_kv_scheduler_options;
+
+// Tokens of one sequence to compute.
+typedef struct {
+  // The sequence.
+  park_kv_sequence sequence;
+  // The position of the first token.
+  uint32_t start;
+  // How many tokens, all known.
+  uint32_t count;
+  // Room for so many drafts after them.
+  uint32_t drafts;
+  // Of the drafts, those that the plan proposes begin here in `proposed`,
+  uint32_t first_proposed;
+  // and are so many.
+  uint32_t num_proposed;
+  // 1: a token is sampled after the last one. 0: more of the prompt follows in a later step.
+  uint32_t samples;
+} park_kv_work;
+
+// A block that goes to host memory or comes back.
+typedef struct {
+  // The block.
+  uint32_t block;
+  // The place in host memory.
+  uint32_t slot;
+} park_kv_swap;
+
+// What an engine does in one step, in this order: swap_out, copies, swap_in, work. Set struct_size to sizeof(park_kv_plan) before the
+// call. The lists are the scheduler's, valid until its next call.
+typedef struct {
+  // sizeof(park_kv_plan).
+  size_t struct_size;
+  // Plans are numbered from 1.
+  uint64_t number;
+  // What is computed.
+  const park_kv_work *work;
+  // How many sequences that are.
+  size_t num_work;
+  // Tokens of the step, room for drafts included: numbers that `slot_mapping` has got.
+  size_t num_tokens;
+  // Pages of the step: numbers that `indices` has got.
+  size_t num_pages;
+  // Contents to copy.
+  const park_kv_copy *copies;
+  // How many.
+  size_t num_copies;
+  // What block tables have got, for engines that keep tables of their own.
+  const park_kv_placed *placed;
+  // How many.
+  size_t num_placed;
+  // Blocks that go to host memory, before anything else.
+  const park_kv_swap *swap_out;
+  // How many.
+  size_t num_swap_out;
+  // Blocks that come back from host memory, after the copies.
+  const park_kv_swap *swap_in;
+  // How many.
+  size_t num_swap_in;
+  // Tokens that older weights generated, as drafts.
+  const uint32_t *proposed;
+  // How many.
+  size_t num_proposed;
+  // Requests that began, or began again, with this plan.
+  const park_kv_sequence *admitted;
+  // How many.
+  size_t num_admitted;
+  // Requests that lost their blocks and wait again, to be computed again.
+  const park_kv_sequence *preempted;
+  // How many.
+  size_t num_preempted;
+  // Requests whose blocks went to host memory and that wait again.
+  const park_kv_sequence *swapped;
+  // How many.
+  size_t num_swapped;
+  // Requests that ended because the weights changed.
+  const park_kv_sequence *dropped;
+  // How many.
+  size_t num_dropped;
+} park_kv_plan;
+
+// What a scheduler has counted. Set struct_size to sizeof(park_kv_scheduler_stats) before the call.
+typedef struct {
+  // sizeof(park_kv_scheduler_stats).
+  size_t struct_size;
+  // Requests that run.
+  uint64_t running;
+  // Requests that wait.
+  uint64_t waiting;
+  // Plans that were made.
+  uint64_t steps;
+  // Tokens of committed work.
+  uint64_t tokens_computed;
+  // Admissions, those after a preemption included.
+  uint64_t admitted;
+  // Steps that admitted requests had waited, summed.
+  uint64_t steps_waited;
+  // Preemptions after which tokens are computed again.
+  uint64_t recomputed;
+  // Preemptions after which blocks come back from host memory.
+  uint64_t swapped;
+  // Requests that came to their end.
+  uint64_t finished;
+  // Requests that a new epoch ended.
+  uint64_t dropped;
+  // Drafts for which there was room.
+  uint64_t drafts;
+  // Drafts that were accepted.
+  uint64_t drafts_accepted;
+} park_kv_scheduler_stats;
 
 // The name of one object, for ever. A value: it keeps nothing alive. Compare the bytes for equality.
 typedef struct {
@@ -647,6 +1034,324 @@ bool park_status_is_retryable(park_status status);
 // Frees an error. NULL is fine.
 // Ownership: takes the handle. Threads: movable. Errors: none.
 void park_error_free(park_error *error);
+
+// Makes a cache. NULL for `options` is the default; see park_kv_cache_defaults().
+// Ownership: `*out` is the caller's, for park_kv_cache_free(). Threads: shared. Errors: PARK_INVALID_ARGUMENT for a pool without
+// a block, a block without a token, no groups, a window smaller than a block; PARK_IO without randomness for a secret.
+park_status park_kv_cache_open(const park_kv_cache_options *options,
+                               park_kv_cache **out,
+                               park_error **err);
+
+// Frees a cache with all its sequences. NULL is fine.
+// Ownership: takes the handle, and the lists that it lent. Threads: movable. Errors: none.
+void park_kv_cache_free(park_kv_cache *cache);
+
+// One more tenant, with room for `quota` blocks at a time; UINT32_MAX is no quota. Tenants share no blocks.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_INVALID_ARGUMENT past 65536 tenants.
+park_status park_kv_cache_add_tenant(park_kv_cache *cache, uint32_t quota, uint32_t *out, park_error **err);
+
+// A new sequence that knows the prompt's tokens, of which nothing is computed.
+// Ownership: the prompt is copied. Threads: movable. Errors: PARK_INVALID_ARGUMENT without a token, or for a tenant that is
+// unknown.
+park_status park_kv_cache_add(park_kv_cache *cache,
+                              const park_kv_prompt *prompt,
+                              park_kv_sequence *out,
+                              park_error **err);
+
+// The sequence has got further tokens.
+// Ownership: the tokens are copied. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended.
+park_status park_kv_cache_extend(park_kv_cache *cache,
+                                 park_kv_sequence sequence,
+                                 const uint32_t *tokens,
+                                 size_t num_tokens,
+                                 park_error **err);
+
+// A sequence that goes on from where this one is, with the same blocks. Constant time.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended.
+park_status park_kv_cache_fork(park_kv_cache *cache,
+                               park_kv_sequence sequence,
+                               park_kv_sequence *out,
+                               park_error **err);
+
+// The sequence has ended: its blocks are free unless others use them, and what was computed can still be found.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended.
+park_status park_kv_cache_finish(park_kv_cache *cache, park_kv_sequence sequence, park_error **err);
+
+// The sequence keeps its tokens and loses its blocks, as if nothing had been computed: what preemption does.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended.
+park_status park_kv_cache_detach(park_kv_cache *cache, park_kv_sequence sequence, park_error **err);
+
+// The sequence starts again in the present epoch: its tokens are known, and nothing of them is computed.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended.
+park_status park_kv_cache_renew(park_kv_cache *cache, park_kv_sequence sequence, park_error **err);
+
+// Gives back blocks past those that known tokens need: room for drafts that were not accepted.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended.
+park_status park_kv_cache_trim(park_kv_cache *cache, park_kv_sequence sequence, park_error **err);
+
+// How many tokens of a sequence without blocks are cached: at most `limit`, and short of its last one, which has to be computed.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended;
+// PARK_INVALID_ARGUMENT for one that has blocks.
+park_status park_kv_cache_lookup(park_kv_cache *cache,
+                                 park_kv_sequence sequence,
+                                 uint32_t limit,
+                                 uint32_t *out,
+                                 park_error **err);
+
+// Gives a sequence without blocks its longest cached prefix, as park_kv_cache_lookup() finds it: so many tokens are computed
+// now.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended;
+// PARK_INVALID_ARGUMENT for one that has blocks; PARK_STORE_FULL if the tenant's quota has no room.
+park_status park_kv_cache_attach(park_kv_cache *cache,
+                                 park_kv_sequence sequence,
+                                 uint32_t limit,
+                                 uint32_t *out,
+                                 park_error **err);
+
+// Computes the next tokens of each sequence, up to its first `ends[i]`, all of which it knows: makes room, writes the tables,
+// and lets others find what is computed. NULL for `tables` is none.
+// Ownership: the lists of `*out` are the cache's, valid until its next call. Threads: movable. Errors: PARK_STORE_FULL if the
+// pool or a tenant is short of blocks; PARK_NOT_FOUND for a sequence that has ended; PARK_INVALID_ARGUMENT for what does not
+// fit.
+park_status park_kv_cache_prefill(park_kv_cache *cache,
+                                  const park_kv_sequence *sequences,
+                                  const uint32_t *ends,
+                                  size_t count,
+                                  const park_kv_tables *tables,
+                                  park_kv_changes *out,
+                                  park_error **err);
+
+// Computes one more token of each sequence, the one that was sampled from its last: as park_kv_cache_extend() by that token, and
+// park_kv_cache_prefill() to the end. One call for all sequences that decode.
+// Ownership: the lists of `*out` are the cache's, valid until its next call. Threads: movable. Errors: PARK_STORE_FULL if the
+// pool or a tenant is short of blocks; PARK_NOT_FOUND for a sequence that has ended; PARK_INVALID_ARGUMENT for what does not
+// fit.
+park_status park_kv_cache_decode(park_kv_cache *cache,
+                                 const park_kv_sequence *sequences,
+                                 const uint32_t *tokens,
+                                 size_t count,
+                                 const park_kv_tables *tables,
+                                 park_kv_changes *out,
+                                 park_error **err);
+
+// Writes the tables of tokens `starts[i]` to `ends[i]` of each sequence, all of which have room, and changes nothing. NULL for
+// `starts` is the first tokens.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended;
+// PARK_INVALID_ARGUMENT for what does not fit.
+park_status park_kv_cache_fill(park_kv_cache *cache,
+                               const park_kv_sequence *sequences,
+                               const uint32_t *starts,
+                               const uint32_t *ends,
+                               size_t count,
+                               const park_kv_tables *tables,
+                               park_error **err);
+
+// The step is over: its copies are done, its tokens are computed.
+// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
+park_status park_kv_cache_settle(park_kv_cache *cache, park_error **err);
+
+// Makes room for the first `tokens` tokens of a sequence, known or to come.
+// Ownership: the lists of `*out` are the cache's, valid until its next call. Threads: movable. Errors: PARK_STORE_FULL if the
+// pool or the tenant is short of blocks; PARK_NOT_FOUND for a sequence that has ended; PARK_INVALID_ARGUMENT for fewer tokens
+// than are computed.
+park_status park_kv_cache_grow(park_kv_cache *cache,
+                               park_kv_sequence sequence,
+                               uint32_t tokens,
+                               park_kv_changes *out,
+                               park_error **err);
+
+// The first `computed` tokens of a sequence are computed, or will be by work that is given out: they can be found from now on.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended;
+// PARK_INVALID_ARGUMENT for fewer than before, or more than there is room for.
+park_status park_kv_cache_advance(park_kv_cache *cache,
+                                  park_kv_sequence sequence,
+                                  uint32_t computed,
+                                  park_error **err);
+
+// Work that was given out has failed: only the first `computed` tokens are computed, and the others can no longer be found.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended;
+// PARK_INVALID_ARGUMENT for more than are computed, or fewer than a fork shares.
+park_status park_kv_cache_rewind(park_kv_cache *cache,
+                                 park_kv_sequence sequence,
+                                 uint32_t computed,
+                                 park_error **err);
+
+// The model has got new weights: from now on no look-up finds what was computed before. Constant time.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_INVALID_ARGUMENT unless the epoch is later than the present
+// one: that would be an update that nobody noticed.
+park_status park_kv_cache_set_epoch(park_kv_cache *cache,
+                                    uint32_t epoch,
+                                    park_error **err);
+
+// Nothing can be found any more. False, and nothing happens, while a sequence has blocks.
+// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
+park_status park_kv_cache_reset(park_kv_cache *cache, bool *out, park_error **err);
+
+// From now on, this is how long the computed blocks of a sequence are worth keeping after it: those of a lower priority go
+// first, until the time is `until` (0: for ever). With PARK_KV_RETENTION.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended.
+park_status park_kv_cache_retain(park_kv_cache *cache,
+                                 park_kv_sequence sequence,
+                                 uint8_t priority,
+                                 uint64_t until,
+                                 park_error **err);
+
+// The time, by which retention ends. Time that goes back changes nothing.
+// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
+park_status park_kv_cache_set_time(park_kv_cache *cache, uint64_t now, park_error **err);
+
+// Checks every invariant. Linear in blocks and sequences.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_CORRUPT with the first thing that does not add up.
+park_status park_kv_cache_audit(park_kv_cache *cache, park_error **err);
+
+// What there is to know about one sequence.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended.
+park_status park_kv_cache_read_sequence(park_kv_cache *cache,
+                                        park_kv_sequence sequence,
+                                        park_kv_sequence_info *out,
+                                        park_error **err);
+
+// Numbers about the cache.
+// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
+park_status park_kv_cache_read_stats(park_kv_cache *cache, park_kv_cache_stats *out, park_error **err);
+
+// Fills in the options of a cache, whose struct_size is set.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
+park_status park_kv_cache_defaults(park_kv_cache_options *out, park_error **err);
+
+// Fills in the options of a scheduler, whose struct_size is set.
+// Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
+park_status park_kv_scheduler_defaults(park_kv_scheduler_options *out, park_error **err);
+
+// Makes a scheduler without requests. NULL for `options` is the default; see park_kv_scheduler_defaults().
+// Ownership: `*out` is the caller's, for park_kv_scheduler_free(). Threads: shared. Errors: PARK_INVALID_ARGUMENT for a budget,
+// a chunk or a number of requests of 0, and for what park_kv_cache_open() refuses; PARK_IO without randomness for a secret.
+park_status park_kv_scheduler_open(const park_kv_scheduler_options *options,
+                                   park_kv_scheduler **out,
+                                   park_error **err);
+
+// Frees a scheduler with all its requests. NULL is fine.
+// Ownership: takes the handle, and the lists that it lent. Threads: movable. Errors: none.
+void park_kv_scheduler_free(park_kv_scheduler *scheduler);
+
+// One more tenant, with room for `quota` blocks at a time; UINT32_MAX is no quota. Tenants share no blocks.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_INVALID_ARGUMENT past 65536 tenants.
+park_status park_kv_scheduler_add_tenant(park_kv_scheduler *scheduler, uint32_t quota, uint32_t *out, park_error **err);
+
+// A new request, which waits. It ends after `prompt->max_new` tokens at the latest.
+// Ownership: the prompt is copied. Threads: movable. Errors: PARK_UNSCHEDULABLE if it could not finish with the whole pool, or
+// its tenant's quota, to itself; PARK_INVALID_ARGUMENT without a token, without one to generate, or for a tenant that is
+// unknown.
+park_status park_kv_scheduler_add(park_kv_scheduler *scheduler,
+                                  const park_kv_prompt *prompt,
+                                  park_kv_sequence *out,
+                                  park_error **err);
+
+// One more request that goes on from where this one is: another sample, another branch of a search.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended;
+// PARK_INVALID_ARGUMENT while a plan is in flight.
+park_status park_kv_scheduler_fork(park_kv_scheduler *scheduler,
+                                   park_kv_sequence sequence,
+                                   park_kv_sequence *out,
+                                   park_error **err);
+
+// The request ends now. What it computed can still be found.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended;
+// PARK_INVALID_ARGUMENT while a plan is in flight.
+park_status park_kv_scheduler_abort(park_kv_scheduler *scheduler, park_kv_sequence sequence, park_error **err);
+
+// Makes the plan of the next step, and writes its tables; NULL for `tables` is none. It is empty if there is nothing to do, or
+// the scheduler is paused. If a table is too small, the plan is in flight, and park_kv_scheduler_fill() gives it and writes it
+// to larger ones.
+// Ownership: the lists of `*out` are the scheduler's, valid until its next call. Threads: movable. Errors: PARK_INVALID_ARGUMENT
+// while the last plan is in flight, and for a table that is too small.
+park_status park_kv_scheduler_step(park_kv_scheduler *scheduler,
+                                   const park_kv_tables *tables,
+                                   park_kv_plan *out,
+                                   park_error **err);
+
+// Gives the plan in flight again, and writes its tables; those of another group, say.
+// Ownership: the lists of `*out` are the scheduler's, valid until its next call. Threads: movable. Errors: PARK_INVALID_ARGUMENT
+// for a table that is too small; PARK_NOT_FOUND once the plan is committed and a sequence of it has ended.
+park_status park_kv_scheduler_fill(park_kv_scheduler *scheduler,
+                                   const park_kv_tables *tables,
+                                   park_kv_plan *out,
+                                   park_error **err);
+
+// The plan in flight is done. `counts[i]` says how many tokens were sampled for its i-th work: accepted drafts in order, and one
+// more; NULL for `counts` is one for each work that samples. `tokens` has them one work after the other. `finished[i]`, unless
+// 0, ends the request; NULL is none. Those that have said all they may end by themselves.
+// Ownership: the tokens are copied. Threads: movable. Errors: PARK_INVALID_ARGUMENT if that does not fit the plan, which is then
+// still in flight.
+park_status park_kv_scheduler_commit(park_kv_scheduler *scheduler,
+                                     const uint32_t *tokens,
+                                     size_t num_tokens,
+                                     const uint32_t *counts,
+                                     const uint8_t *finished,
+                                     size_t count,
+                                     park_error **err);
+
+// The plan in flight failed: nothing of its work is computed. Whoever it admitted waits again.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_INVALID_ARGUMENT without a plan in flight.
+park_status park_kv_scheduler_abandon(park_kv_scheduler *scheduler, park_error **err);
+
+// Steps make empty plans until park_kv_scheduler_resume(); requests keep their blocks.
+// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
+park_status park_kv_scheduler_pause(park_kv_scheduler *scheduler, park_error **err);
+
+// Steps make plans again.
+// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
+park_status park_kv_scheduler_resume(park_kv_scheduler *scheduler, park_error **err);
+
+// Pauses and gives back every block, so that the engine can release its memory: what ran waits again, nothing is found any more.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_INVALID_ARGUMENT while a plan is in flight.
+park_status park_kv_scheduler_sleep(park_kv_scheduler *scheduler,
+                                    park_error **err);
+
+// The model has got new weights: from now on no look-up finds what was computed before. Constant time.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_INVALID_ARGUMENT unless the epoch is later than the present
+// one: that would be an update that nobody noticed, and while a plan is in flight.
+park_status park_kv_scheduler_set_epoch(park_kv_scheduler *scheduler,
+                                        uint32_t epoch,
+                                        park_error **err);
+
+// Nothing can be found any more. False, and nothing happens, while a sequence has blocks.
+// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
+park_status park_kv_scheduler_reset(park_kv_scheduler *scheduler, bool *out, park_error **err);
+
+// From now on, this is how long the computed blocks of a sequence are worth keeping after it: those of a lower priority go
+// first, until the time is `until` (0: for ever). With PARK_KV_RETENTION.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended.
+park_status park_kv_scheduler_retain(park_kv_scheduler *scheduler,
+                                     park_kv_sequence sequence,
+                                     uint8_t priority,
+                                     uint64_t until,
+                                     park_error **err);
+
+// The time, by which retention ends. Time that goes back changes nothing.
+// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
+park_status park_kv_scheduler_set_time(park_kv_scheduler *scheduler, uint64_t now, park_error **err);
+
+// Checks every invariant. Linear in blocks and sequences.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_CORRUPT with the first thing that does not add up.
+park_status park_kv_scheduler_audit(park_kv_scheduler *scheduler, park_error **err);
+
+// What there is to know about one sequence.
+// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_NOT_FOUND for a sequence that has ended.
+park_status park_kv_scheduler_read_sequence(park_kv_scheduler *scheduler,
+                                            park_kv_sequence sequence,
+                                            park_kv_sequence_info *out,
+                                            park_error **err);
+
+// Numbers about the cache below.
+// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
+park_status park_kv_scheduler_read_cache_stats(park_kv_scheduler *scheduler,
+                                               park_kv_cache_stats *out,
+                                               park_error **err);
+
+// Numbers about the scheduler.
+// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
+park_status park_kv_scheduler_read_stats(park_kv_scheduler *scheduler, park_kv_scheduler_stats *out, park_error **err);
 
 // Where to write, and how many bytes: the payload, or the elements of a tensor. Aligned to 64 bytes unless the object is smaller
 // than that. Valid until the object is sealed, aborted or freed.

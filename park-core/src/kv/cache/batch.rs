@@ -49,7 +49,7 @@ impl Cache {
         self.reserve_batch(&spans)?;
         let keeps = self.keeps_tokens();
         for (span, token) in spans.iter().zip(tokens) {
-            let stays_open = (span.start + 1) % block_size != 0;
+            let stays_open = !(span.start + 1).is_multiple_of(block_size);
             if stays_open && self.has_open_block(&self.sequences[span.sequence]) {
                 // Most of the time: nothing but the token is new.
                 let sequence = &mut self.sequences[span.sequence];

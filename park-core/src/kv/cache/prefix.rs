@@ -99,7 +99,7 @@ impl Cache {
     /// `NotFound` for a sequence that has ended, `InvalidArgument` for one that has blocks, for a hit of another prompt, or if a block of
     /// the hit is not what it was, `StoreFull` if the tenant's quota has no room.
     pub fn attach(&mut self, id: SequenceId, hit: &Hit) -> Result<()> {
-        let sequence = find(&mut self.sequences, id)?;
+        let sequence = self.get(id)?;
         if sequence.has_blocks() {
             bail!(
                 InvalidArgument,
@@ -107,8 +107,6 @@ impl Cache {
                 sequence.computed
             );
         }
-        let tenant = sequence.tenant;
-        let sequence = self.get(id)?;
         if !self.is_still(sequence, hit) {
             bail!(
                 InvalidArgument,
@@ -116,15 +114,14 @@ impl Cache {
                 hit.tokens
             );
         }
-        let free = self.unused(hit);
+        let (tenant, free) = (sequence.tenant, self.unused(hit));
         if free > self.pool.available_to(tenant) {
             bail!(
                 StoreFull,
-                "tenant {} holds {} blocks of its {}, and the prefix has {} more",
+                "tenant {} holds {} blocks of its {}, and the prefix has {free} more",
                 tenant.0,
                 self.pool.held_by(tenant),
-                self.pool.limit_of(tenant),
-                free
+                self.pool.limit_of(tenant)
             );
         }
         let mut blocks = std::mem::take(&mut self.scratch);
@@ -137,6 +134,7 @@ impl Cache {
         blocks.clear();
         self.scratch = blocks;
         touched?;
+        let sequence = find(&mut self.sequences, id)?;
         sequence.own.clone_from(&hit.full);
         sequence.own.extend(hit.part.map(|part| part.block));
         for (window, (behind, live)) in sequence.windows.iter_mut().zip(&hit.windows) {

@@ -738,3 +738,59 @@ fn a_part_of_a_block_with_an_image_is_not_used() {
         .unwrap();
     assert_eq!(cache.lookup(id, u32::MAX).unwrap().tokens, 5);
 }
+
+#[test]
+fn a_hit_that_is_not_what_it_was_is_refused() {
+    for partial in [false, true] {
+        let mut cache = Cache::new(CacheConfig {
+            blocks: 4,
+            block_size: 4,
+            partial,
+            ..CacheConfig::default()
+        })
+        .unwrap();
+        let (first, _) = begin(&mut cache, &tokens(8));
+        cache.finish(first).unwrap();
+        let again = add(&mut cache, &tokens(9));
+        let hit = cache.lookup(again, u32::MAX).unwrap();
+        assert_eq!(hit.tokens, 8);
+        // Its blocks are given up, and hold another's tokens: they have keys again.
+        let (other, _) = begin(&mut cache, &[50; 12]);
+        cache.finish(other).unwrap();
+        let stranger = add(&mut cache, &[50; 12]);
+        let theirs = cache.lookup(stranger, u32::MAX).unwrap();
+        assert!(theirs.tokens >= 8);
+        for wrong in [&hit, &theirs] {
+            let refused = cache.attach(again, wrong).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::InvalidArgument, "{refused}");
+        }
+        assert_eq!(
+            (cache.computed(again).unwrap(), cache.blocks_held(again).unwrap()),
+            (0, 0)
+        );
+        cache.audit().unwrap();
+        cache.attach(stranger, &theirs).unwrap();
+    }
+}
+
+#[test]
+fn a_hit_whose_blocks_fell_free_since_counts_against_the_quota() {
+    let mut cache = cache(8, 4, &[Group::Full]);
+    let poor = cache.add_tenant(Some(1)).unwrap();
+    let namespace = Namespace::default();
+    let first = cache.add(poor, &namespace, &tokens(4), &[]).unwrap();
+    run(&mut cache, first);
+    let fork = cache.add(NOBODY, &namespace, &tokens(5), &[]).unwrap();
+    let hit = cache.lookup(fork, u32::MAX).unwrap();
+    cache.attach(fork, &hit).unwrap();
+    cache.finish(first).unwrap();
+    let second = cache.add(poor, &namespace, &tokens(5), &[]).unwrap();
+    let hit = cache.lookup(second, u32::MAX).unwrap();
+    assert_eq!((hit.tokens, hit.free), (4, 0), "somebody uses its block");
+    cache.finish(fork).unwrap();
+    let own = cache.add(poor, &namespace, &[70; 4], &[]).unwrap();
+    run(&mut cache, own);
+    let refused = cache.attach(second, &hit).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::StoreFull, "{refused}");
+    cache.audit().unwrap();
+}
