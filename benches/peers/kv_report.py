@@ -86,10 +86,22 @@ def beside(run: Run, what: str, rows: list[Row]) -> str:
     for row in rows:
         cells = [cell(run, peer, row) for peer in peers]
         if set(cells) != {NONE}:
-            ratios = [times(run.ratios(*pair, row.name, row.shown != "rate")) for pair in pairs]
+            ratios = [times(run.ratios(*pair, row.name, not row.more)) for pair in pairs]
             lines.append([row.name, row.operation, *cells, *ratios])
     titles = [f"{NAMES[ours]} over {NAMES[theirs]}" for ours, theirs in pairs]
     return table([what, "one operation", *(NAMES[peer] for peer in peers), *titles], lines)
+
+
+def ideal(run: Run, found: dict[str, float]) -> str:
+    """What is found beside what an ideal LRU finds of the same requests in a pool of the same size."""
+    lines = []
+    for name, percent in found.items():
+        for peer in NAMES:
+            values = run.values(peer, name)
+            if values:
+                value = statistics.median(values)
+                lines.append([name, NAMES[peer], f"{value:.3f} %", f"{percent:.3f} %", f"{value / percent:.4f}"])
+    return table(["found", "by", "of all prompt tokens", "by an ideal LRU", "of the ideal"], lines)
 
 
 def points(data: dict[str, Any], curve: str) -> list[tuple[int, float, float]]:
@@ -170,6 +182,7 @@ def render(data: dict[str, Any]) -> str:
         beside(run, "steps", SHORT),
         beside(run, "memory", MEMORY),
         beside(run, "replay of a trace", REPLAY),
+        ideal(run, data.get("ideal", {})),
     ]
     curves = growth(data)
     if curves.count("\n") > 2:

@@ -26,13 +26,14 @@ RUST, PYTHON = "park-rust", "park"
 
 @dataclass(frozen=True)
 class Row:
-    """`shown` is a key of `tables.SUFFIX`; `bar` a time in its unit (or a size) that `judge` may take at most."""
+    """`shown` is a key of `tables.SUFFIX`; `bar` a time in its unit (or a size) that `judge` may take at most; `more` is better."""
 
     name: str
     operation: str
     shown: str = "us"
     bar: float | None = None
     judge: str = RUST
+    more: bool = False
 
 
 HASH = [
@@ -60,10 +61,10 @@ SHORT = [
 ]
 MEMORY = [Row("memory per block", "bytes by which the process grows, all blocks cached", "plain", 64)]
 REPLAY = [
-    Row(f"replay of {requests}: {what}", operation, shown)
+    Row(f"replay of {requests}: {what}", operation, shown, more=True)
     for requests in ("300", "2,000")
     for what, operation, shown in (
-        ("prompt tokens found", "share of all prompt tokens", "plain"),
+        ("prompt tokens found", "percent of all prompt tokens", "plain"),
         ("requests", "hash, match, allocate, register and free", "rate"),
     )
 ]

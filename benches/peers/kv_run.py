@@ -17,6 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from kv_ideal import share
 from kv_report import draw, render
 from rounds import BENCHES, HERE, OUT, arguments, play, tell
 from store_run import built
@@ -86,9 +87,13 @@ def main() -> None:
     run = play(opts, commands)
     run["load_after"] = os.getloadavg()[0]
     run["missing"] = missing
+    if TRACE.exists():
+        run["ideal"] = {
+            f"replay of {requests}: prompt tokens found": share(TRACE, most)
+            for requests, most in (("300", 300), ("2,000", None))
+        }
     # A run is whole if all peers that can be there were.
-    tell(opts, run, list(commands) if asked else PEERS, render, "kv.json", "KV.md")
-    draw(run, BENCHES if asked and not opts.only else OUT)
+    draw(run, tell(opts, run, list(commands) if asked else PEERS, render, "kv.json", "KV.md").parent)
 
 
 if __name__ == "__main__":

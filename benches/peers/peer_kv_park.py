@@ -238,9 +238,9 @@ def replay(most: int | None) -> tuple[Any, Case]:
             cache.extend(sequence, answer)
             compute(cache, sequence)
             running.append(sequence)
-        return hit / asked
+        return 100 * hit / asked
 
-    return body, Case(body, lambda share: 0 < share < 1, len(requests))
+    return body, Case(body, lambda share: 0 < share < 100, len(requests))
 
 
 def main() -> None:

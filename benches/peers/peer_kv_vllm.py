@@ -371,9 +371,9 @@ def replay(most: int) -> tuple[Any, Any]:
                 raise SystemExit("no blocks for an answer")
             one.num_computed_tokens = one.num_tokens
             running.append(one)
-        return hit / asked
+        return 100 * hit / asked
 
-    return body, Case(body, lambda share: 0 < share < 1, len(requests))
+    return body, Case(body, lambda share: 0 < share < 100, len(requests))
 
 
 def main() -> None:

@@ -132,8 +132,11 @@ def tell(
     render: Callable[[dict[str, Any]], str],
     kept: str,
     target: str,
-) -> None:
-    """Keeps the numbers in benches/out, and writes the table: into `target` if every peer ran every unit often enough."""
+) -> Path:
+    """Keeps the numbers in benches/out, and writes the table: into `target` if every peer ran every unit often enough.
+
+    Returns where it was written.
+    """
     (OUT / kept).write_text(json.dumps(run, indent=1))
     text = render(run)
     whole = not opts.only and set(opts.peers) == set(peers) and opts.rounds >= WHOLE_RUN_ROUNDS
@@ -141,3 +144,4 @@ def tell(
     path.write_text(text)
     print(text)
     print(f"written to {path.relative_to(BENCHES.parent)}", file=sys.stderr)
+    return path

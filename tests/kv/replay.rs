@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use park_bench::trace::{Arrival, Shape, generate};
+use park_bench::trace::{Arrival, CONTENT, Shape, generate};
 use park_core::kv::{Cache, CacheConfig, Changes, Eviction, Namespace, SequenceId, TenantId};
 
 const BLOCK: usize = 16;
@@ -33,20 +33,19 @@ impl Ideal {
             .collect()
     }
 
-    /// Tokens of the longest prefix that is there, short of the last token.
-    fn found(&mut self, tokens: &[u32]) -> usize {
-        let path = self.path(&tokens[..tokens.len() - 1]);
-        path.iter().take_while(|prefix| self.used.contains_key(prefix)).count() * BLOCK
+    /// How many of the first prefixes of a path are there.
+    fn found(&self, path: &[usize]) -> usize {
+        path.iter().take_while(|prefix| self.used.contains_key(prefix)).count()
     }
 
-    /// All prefixes are used now, the longest first, so that it is the first to go.
-    fn touch(&mut self, tokens: &[u32], most: usize) {
-        for prefix in self.path(tokens).into_iter().rev() {
+    /// All prefixes of a path are used now, the longest first, so that it is the first to go.
+    fn touch(&mut self, path: &[usize], most: usize) {
+        for prefix in path.iter().rev() {
             self.clock += 1;
-            if let Some(before) = self.used.insert(prefix, self.clock) {
+            if let Some(before) = self.used.insert(*prefix, self.clock) {
                 self.order.remove(&before);
             }
-            self.order.insert(self.clock, prefix);
+            self.order.insert(self.clock, *prefix);
         }
         while self.order.len() > most
             && let Some((_, prefix)) = self.order.pop_first()
@@ -71,14 +70,14 @@ fn replay(trace: &[Arrival], blocks: u32, running: usize) -> (u64, u64, u64) {
     })
     .expect("a cache");
     let mut ideal = Ideal::default();
-    let mut live: VecDeque<(SequenceId, Vec<u32>)> = VecDeque::new();
+    let mut live: VecDeque<(SequenceId, Vec<usize>)> = VecDeque::new();
     let (mut asked, mut found, mut ideally) = (0, 0, 0);
     for arrival in trace {
         if live.len() == running
-            && let Some((id, tokens)) = live.pop_front()
+            && let Some((id, path)) = live.pop_front()
         {
             cache.finish(id).expect("it runs");
-            ideal.touch(&tokens, blocks as usize);
+            ideal.touch(&path, blocks as usize);
         }
         let (prompt, all) = (arrival.tokens(), whole(arrival));
         let id = cache
@@ -93,9 +92,11 @@ fn replay(trace: &[Arrival], blocks: u32, running: usize) -> (u64, u64, u64) {
 
         asked += prompt.len() as u64;
         found += u64::from(hit.tokens);
-        ideally += ideal.found(&prompt) as u64;
-        ideal.touch(&all, blocks as usize);
-        live.push_back((id, all));
+        let path = ideal.path(&all);
+        // The prompt's last token has to be computed.
+        ideally += (ideal.found(&path[..(prompt.len() - 1) / BLOCK]) * BLOCK) as u64;
+        ideal.touch(&path, blocks as usize);
+        live.push_back((id, path));
     }
     cache.audit().expect("it adds up");
     (asked, found, ideally)
@@ -134,14 +135,20 @@ fn a_trace_has_the_shape_that_it_is_said_to_have() {
     assert!((8_000.0..13_000.0).contains(&input), "prompts of {input} tokens");
     assert!((180.0..350.0).contains(&output), "answers of {output} tokens");
     assert!(trace.is_sorted_by_key(|arrival| arrival.milliseconds));
-    // What an infinite cache would find.
-    let mut ideal = Ideal::default();
+    // What an infinite cache would find, by whole contents.
+    let mut seen: HashMap<(usize, u32), usize> = HashMap::new();
     let (mut asked, mut found) = (0, 0);
     for arrival in &trace {
-        let prompt = arrival.tokens();
-        asked += prompt.len();
-        found += ideal.found(&prompt);
-        ideal.touch(&prompt, usize::MAX);
+        asked += u64::from(arrival.input);
+        let mut before = 0;
+        for content in &arrival.contents {
+            let next = seen.len() + 1;
+            let place = *seen.entry((before, *content)).or_insert(next);
+            if place < next {
+                found += u64::from(CONTENT);
+            }
+            before = place;
+        }
     }
     let share = found as f64 / asked as f64;
     assert!(

@@ -26,7 +26,7 @@ pub(crate) fn rows(peer: &mut Peer) -> Result<()> {
     for (name, few) in [("replay of 300", 300), ("replay of 2,000", trace.len())] {
         let requests: Vec<Tokens> = trace[..few].iter().map(Tokens::of).collect();
         peer.single(&format!("{name}: prompt tokens found"), || {
-            Ok(replay(&requests)?.share())
+            Ok(replay(&requests)?.percent())
         })?;
         peer.row(&format!("{name}: requests"), || {
             let right = replay(&requests)?;
@@ -65,8 +65,8 @@ struct Found {
 }
 
 impl Found {
-    fn share(self) -> f64 {
-        self.hit as f64 / self.asked as f64
+    fn percent(self) -> f64 {
+        100.0 * self.hit as f64 / self.asked as f64
     }
 }
 
