@@ -1,7 +1,7 @@
 //! The paged KV cache and its scheduler: which tokens' keys and values lie in which blocks, who shares them, and what is computed next.
 //!
-//! Logic only: no memory is touched here. An engine gets plans (blocks to write to, blocks to copy) and says what it has done. `README.md`
-//! beside this file tells the life of a block, a sequence and an epoch.
+//! Logic only: but for `physical/`, no memory is touched here. An engine gets plans (blocks to write to, blocks to copy) and says what it has
+//! done. `README.md` beside this file tells the life of a block, a sequence and an epoch.
 //!
 //! Everything is owned by one thread (`&mut self`), ids are 32-bit numbers, and calls take batches. Three layers, each of use by itself:
 //!
@@ -21,6 +21,7 @@
 //! | `cache/` | sequences over a pool |
 //! | `schedule/` | requests over a cache |
 //! | `event` | what can be found, for those who mirror it |
+//! | `physical/` | the bytes: pages on the device, blocks in host memory and on disk |
 
 mod block;
 mod cache;
@@ -29,11 +30,12 @@ mod evict;
 mod group;
 mod index;
 mod key;
+pub mod physical;
 mod pool;
 mod schedule;
 
-pub use block::BlockId;
-pub use cache::{Cache, CacheConfig, Changes, Copy, Hit, Placed, SequenceId, TenantStats};
+pub use block::{BlockId, Label};
+pub use cache::{Cache, CacheConfig, Changes, Copy, Hit, Loading, Placed, SequenceId, TenantStats};
 pub use event::Event;
 pub use evict::{Eviction, Retention};
 pub use group::Group;

@@ -21,6 +21,7 @@
 //! | `growth` | blocks for more tokens, copy on write, computed tokens, rolling back |
 //! | `contents` | tokens of cached blocks: verification, and reuse of a part of a block |
 //! | `tables` | block tables in the forms that kernels read |
+//! | `transfer` | blocks that are copied to other memory and back |
 //! | `audit` | whether it all adds up |
 
 mod audit;
@@ -30,12 +31,16 @@ mod prefix;
 mod segment;
 mod sequence;
 mod tables;
+mod transfer;
+
+use std::collections::HashMap;
 
 use slotmap::SlotMap;
 
 pub use self::growth::{Changes, Copy, Placed};
 pub use self::prefix::Hit;
 pub use self::sequence::SequenceId;
+pub use self::transfer::Loading;
 
 use self::contents::Contents;
 use self::segment::Segments;
@@ -116,6 +121,8 @@ pub struct Cache {
     masks: Vec<u128>,
     /// Blocks that are read by copies of the plan in flight, each with a reference.
     in_flight: Vec<BlockId>,
+    /// Blocks that transfers use, and how many references each of them has for that.
+    pinned: HashMap<BlockId, u32>,
     tenants: Vec<TenantStats>,
     /// Between calls empty; kept for their memory.
     scratch: Vec<BlockId>,
@@ -175,6 +182,7 @@ impl Cache {
             epoch: 0,
             masks,
             in_flight: Vec::new(),
+            pinned: HashMap::new(),
             tenants: vec![TenantStats::default()],
             scratch: Vec::new(),
             config,
