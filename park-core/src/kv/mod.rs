@@ -1,7 +1,7 @@
 //! The paged KV cache and its scheduler: which tokens' keys and values lie in which blocks, who shares them, and what is computed next.
 //!
-//! Logic only: no memory is touched here. An engine gets plans (blocks to write to, blocks to copy) and says what it has done. `README.md`
-//! beside this file tells the life of a block, a sequence and an epoch.
+//! Logic only: but for `physical/`, no memory is touched here. An engine gets plans (blocks to write to, blocks to copy) and says what it has
+//! done. `README.md` beside this file tells the life of a block, a sequence and an epoch.
 //!
 //! Everything is owned by one thread (`&mut self`), ids are 32-bit numbers, and calls take batches. Three layers, each of use by itself:
 //!
@@ -23,6 +23,7 @@
 //! | `radix/` | beside all of these: prefixes by their tokens, for engines that allocate slots themselves (SGLang) |
 //! | `event/` | what can be found, for those who mirror it |
 //! | `metrics` | what was counted |
+//! | `physical/` | the bytes: pages on the device, blocks in host memory and on disk |
 
 mod block;
 mod cache;
@@ -32,12 +33,15 @@ mod group;
 mod index;
 mod key;
 mod metrics;
+pub mod physical;
 mod pool;
 mod radix;
 mod schedule;
 
-pub use block::BlockId;
-pub use cache::{Cache, CacheConfig, Changes, Copy, Filled, Hit, Placed, Rows, SequenceId, Span, Tables, TenantStats};
+pub use block::{BlockId, Label};
+pub use cache::{
+    Cache, CacheConfig, Changes, Copy, Filled, Hit, Loading, Placed, Rows, SequenceId, Span, Tables, TenantStats,
+};
 pub use event::{Event, Hashes, Origin, Wire};
 pub use evict::{Eviction, Retention};
 pub use group::Group;

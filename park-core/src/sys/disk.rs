@@ -99,6 +99,17 @@ pub fn create_file(directory: &OwnedFd, name: &str) -> Result<File> {
     Ok(openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
+/// An existing regular file, for reading.
+pub fn open_file(directory: &OwnedFd, name: &str) -> Result<File> {
+    // Without waiting: a pipe of that name would be waited for until somebody writes to it.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file: File = openat(directory, name, flags, Mode::empty())?.into();
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(Errno::INVAL.into()),
+    }
+}
+
 /// Makes the file system set `len` bytes aside, so that writing them cannot run out of space later. False if it cannot promise that
 /// for any file (writing then has to find out).
 pub fn set_aside(file: &File, offset: u64, len: u64) -> Result<bool> {

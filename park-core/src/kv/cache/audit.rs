@@ -84,6 +84,9 @@ impl Cache {
         for block in &self.in_flight {
             held[block.at()] += 1;
         }
+        for (block, references) in &self.pinned {
+            held[block.at()] += references;
+        }
         self.pool.audit(&held)
     }
 }

@@ -24,6 +24,7 @@
 //! | `fill` | all tables of a step in one call |
 //! | `batch` | a whole step of decodes or prefills in one call |
 //! | `news` | what can be found from now on, as events |
+//! | `transfer` | blocks that are copied to other memory and back |
 //! | `audit` | whether it all adds up |
 
 mod audit;
@@ -36,7 +37,9 @@ mod prefix;
 mod segment;
 mod sequence;
 mod tables;
+mod transfer;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use slotmap::SlotMap;
@@ -45,6 +48,7 @@ pub use self::fill::{Filled, Rows, Span, Tables};
 pub use self::growth::{Changes, Copy, Placed};
 pub use self::prefix::Hit;
 pub use self::sequence::SequenceId;
+pub use self::transfer::Loading;
 
 use self::contents::Contents;
 use self::segment::Segments;
@@ -126,6 +130,8 @@ pub struct Cache {
     masks: Vec<u128>,
     /// Blocks that are read by copies of the plan in flight, each with a reference.
     in_flight: Vec<BlockId>,
+    /// Blocks that transfers use, and how many references each of them has for that.
+    pinned: HashMap<BlockId, u32>,
     tenants: Vec<TenantStats>,
     /// Batches are numbered.
     batch: u64,
@@ -188,6 +194,7 @@ impl Cache {
             epoch: 0,
             masks,
             in_flight: Vec::new(),
+            pinned: HashMap::new(),
             tenants: vec![TenantStats::default()],
             batch: 0,
             scratch: Vec::new(),

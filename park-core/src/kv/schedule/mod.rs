@@ -21,6 +21,7 @@
 //! | `commit` | what an engine answers |
 //! | `reserve` | the arithmetic of reservations |
 //! | `queue/` | who is admitted next |
+//! | `transfer` | blocks that are copied to other memory and back |
 
 mod commit;
 mod plan;
@@ -29,6 +30,7 @@ mod queue;
 mod request;
 mod reserve;
 mod step;
+mod transfer;
 
 use slotmap::SecondaryMap;
 
@@ -387,9 +389,16 @@ impl Scheduler {
     /// Pauses and gives back every block, so that the engine can release its memory: what ran waits again, and nothing is found any more.
     ///
     /// # Errors
-    /// `InvalidArgument` while a plan is in flight.
+    /// `InvalidArgument` while a plan is in flight or a transfer uses blocks.
     pub fn sleep(&mut self) -> Result<()> {
         self.settled()?;
+        if self.cache.pinned() > 0 {
+            bail!(
+                InvalidArgument,
+                "{} blocks are being copied: end the transfers first",
+                self.cache.pinned()
+            );
+        }
         self.pause();
         while let Some(last) = self.running.last().copied() {
             self.recompute(last)?;

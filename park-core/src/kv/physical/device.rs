@@ -1,0 +1,275 @@
+//! Memory of the device tier, copied in batches: the trait, and plain memory that implements it.
+//!
+//! A `Device` knows addresses and lengths, nothing of blocks: `arena` calls it with ranges that it has checked, and keeps two copies from
+//! meeting in one block. A batch is one call, so that a device with a driver pays for it once.
+#![allow(unsafe_code, reason = "copies between raw addresses")]
+
+use std::os::fd::OwnedFd;
+
+use super::Run;
+use crate::error::{Result, bail};
+use crate::sys::memfd;
+use crate::sys::mmap::Mapping;
+
+/// One copy from device memory to host memory.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyOut {
+    /// Offset on the device.
+    pub from: u64,
+    /// Host address.
+    pub to: *mut u8,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// One copy from host memory to device memory.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyIn {
+    /// Host address.
+    pub from: *const u8,
+    /// Offset on the device.
+    pub to: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// One copy within device memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CopyWithin {
+    /// Offset on the device.
+    pub from: u64,
+    /// Offset on the device.
+    pub to: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// Memory that holds pages. Each call returns once all of its copies are done. Offsets out of range are `InvalidArgument`, and then
+/// nothing was copied.
+pub trait Device: Send + Sync {
+    /// Bytes of it.
+    fn bytes(&self) -> u64;
+
+    /// Where it is mapped, if the processor can reach it.
+    fn base(&self) -> Option<*mut u8>;
+
+    /// Copies to host memory.
+    ///
+    /// # Errors
+    /// `InvalidArgument` out of range; `Io` if the device fails.
+    ///
+    /// # Safety
+    /// Each `to` is writable for its `len`, and nobody else uses that memory meanwhile. Nobody writes to the ranges that are read.
+    unsafe fn copy_out(&self, batch: &[CopyOut]) -> Result<()>;
+
+    /// Copies from host memory.
+    ///
+    /// # Errors
+    /// As `copy_out`.
+    ///
+    /// # Safety
+    /// Each `from` is readable for its `len`, and nobody writes to that memory meanwhile. Nobody else uses the ranges that are written,
+    /// which do not overlap.
+    unsafe fn copy_in(&self, batch: &[CopyIn]) -> Result<()>;
+
+    /// Copies within the device.
+    ///
+    /// # Errors
+    /// As `copy_out`.
+    ///
+    /// # Safety
+    /// Nobody else uses the ranges that are written or writes to those that are read, and none of the former overlaps any other.
+    unsafe fn copy_within(&self, batch: &[CopyWithin]) -> Result<()>;
+
+    /// Writes zeros.
+    ///
+    /// # Errors
+    /// As `copy_out`.
+    ///
+    /// # Safety
+    /// Nobody else uses these ranges.
+    unsafe fn zero(&self, runs: &[Run]) -> Result<()>;
+
+    /// Gives the physical memory back and keeps the addresses. Contents are gone.
+    ///
+    /// # Errors
+    /// `Io` if the system refuses.
+    fn release(&self) -> Result<()>;
+
+    /// Takes physical memory again, of zeros.
+    ///
+    /// # Errors
+    /// `StoreFull` if there is none.
+    fn acquire(&self) -> Result<()>;
+
+    /// Bytes of physical memory that it takes now.
+    ///
+    /// # Errors
+    /// `Io` if the system does not say.
+    fn resident(&self) -> Result<u64>;
+}
+
+/// Plain memory of this process: the device tier of a machine without one. Reserved when it is made, so no later write can fail.
+#[derive(Debug)]
+pub struct CpuDevice {
+    fd: OwnedFd,
+    map: Mapping,
+}
+
+// SAFETY: the mapping is reached through `base` alone, whose users answer for what they do there (`Device`'s contracts).
+unsafe impl Send for CpuDevice {}
+// SAFETY: as above.
+unsafe impl Sync for CpuDevice {}
+
+impl CpuDevice {
+    /// Memory of at least `bytes` bytes, zeros.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for no bytes, `StoreFull` if the machine does not have them, `Io` if the system refuses.
+    pub fn new(bytes: u64) -> Result<Self> {
+        if bytes == 0 {
+            bail!(InvalidArgument, "a device of 0 bytes was asked for");
+        }
+        // Whole pages: only those are given back in a sleep.
+        let bytes = bytes.next_multiple_of(4096);
+        let fd = memfd::create("park-kv", bytes)?;
+        let map = Mapping::read_write(&fd, bytes)?;
+        memfd::reserve(&fd, 0, bytes)?;
+        Ok(Self { fd, map })
+    }
+
+    /// The address of a range, checked.
+    fn at(&self, offset: u64, len: u64) -> Result<*mut u8> {
+        let size = self.map.size() as u64;
+        match offset.checked_add(len) {
+            Some(end) if end <= size => Ok(self.map.base().wrapping_add(offset as usize)),
+            _ => bail!(
+                InvalidArgument,
+                "{len} bytes at offset {offset} are not in a device of {size} bytes"
+            ),
+        }
+    }
+}
+
+impl Device for CpuDevice {
+    fn bytes(&self) -> u64 {
+        self.map.size() as u64
+    }
+
+    fn base(&self) -> Option<*mut u8> {
+        Some(self.map.base())
+    }
+
+    unsafe fn copy_out(&self, batch: &[CopyOut]) -> Result<()> {
+        for copy in batch {
+            self.at(copy.from, copy.len)?;
+        }
+        for copy in batch {
+            let from = self.at(copy.from, copy.len)?;
+            // SAFETY: `from` was checked; the rest is the caller's promise. Device and host memory are different mappings.
+            unsafe { std::ptr::copy_nonoverlapping(from.cast_const(), copy.to, copy.len as usize) };
+        }
+        Ok(())
+    }
+
+    unsafe fn copy_in(&self, batch: &[CopyIn]) -> Result<()> {
+        for copy in batch {
+            self.at(copy.to, copy.len)?;
+        }
+        for copy in batch {
+            let to = self.at(copy.to, copy.len)?;
+            // SAFETY: as in `copy_out`.
+            unsafe { std::ptr::copy_nonoverlapping(copy.from, to, copy.len as usize) };
+        }
+        Ok(())
+    }
+
+    unsafe fn copy_within(&self, batch: &[CopyWithin]) -> Result<()> {
+        for copy in batch {
+            self.at(copy.from, copy.len)?;
+            self.at(copy.to, copy.len)?;
+        }
+        for copy in batch {
+            let (from, to) = (self.at(copy.from, copy.len)?, self.at(copy.to, copy.len)?);
+            // SAFETY: both were checked; that they do not overlap is the caller's promise.
+            unsafe { std::ptr::copy_nonoverlapping(from.cast_const(), to, copy.len as usize) };
+        }
+        Ok(())
+    }
+
+    unsafe fn zero(&self, runs: &[Run]) -> Result<()> {
+        for run in runs {
+            self.at(run.offset, run.len)?;
+        }
+        for run in runs {
+            let at = self.at(run.offset, run.len)?;
+            // SAFETY: checked; that nobody else uses it is the caller's promise.
+            unsafe { std::ptr::write_bytes(at, 0, run.len as usize) };
+        }
+        Ok(())
+    }
+
+    fn release(&self) -> Result<()> {
+        memfd::give_back(&self.fd, 0, self.bytes())
+    }
+
+    fn acquire(&self) -> Result<()> {
+        memfd::reserve(&self.fd, 0, self.bytes())
+    }
+
+    fn resident(&self) -> Result<u64> {
+        memfd::resident(&self.fd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_batch_is_done_whole_or_not_at_all() {
+        let device = CpuDevice::new(8192).unwrap();
+        let (bytes, mut back) = ([7_u8; 100], [0_u8; 100]);
+        let copy = |to| CopyIn {
+            from: bytes.as_ptr(),
+            to,
+            len: 100,
+        };
+        // SAFETY: `bytes` and `back` outlive the calls, and nobody else has the device.
+        unsafe {
+            let error = device.copy_in(&[copy(0), copy(8093)]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            let out = CopyOut {
+                from: 0,
+                to: back.as_mut_ptr(),
+                len: 100,
+            };
+            device.copy_out(&[out]).unwrap();
+            assert_eq!(back, [0; 100], "the first copy of a refused batch was made");
+            device.copy_in(&[copy(0), copy(8092)]).unwrap();
+            let within = CopyWithin {
+                from: 8092,
+                to: 1000,
+                len: 100,
+            };
+            device.copy_within(&[within]).unwrap();
+            device.copy_out(&[CopyOut { from: 1000, ..out }]).unwrap();
+            assert_eq!(back, bytes);
+            device.zero(&[Run { offset: 1000, len: 100 }]).unwrap();
+            device.copy_out(&[CopyOut { from: 1000, ..out }]).unwrap();
+        }
+        assert_eq!(back, [0; 100]);
+    }
+
+    #[test]
+    fn released_memory_is_given_back_and_reads_as_zeros() {
+        let device = CpuDevice::new(1 << 20).unwrap();
+        assert_eq!(device.resident().unwrap(), 1 << 20);
+        device.release().unwrap();
+        assert_eq!(device.resident().unwrap(), 0);
+        device.acquire().unwrap();
+        assert_eq!(device.resident().unwrap(), 1 << 20);
+        assert_eq!(CpuDevice::new(0).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+}

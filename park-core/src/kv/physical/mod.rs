@@ -1,0 +1,22 @@
+#![doc = include_str!("README.md")]
+
+mod arena;
+mod device;
+mod disk;
+mod host;
+mod layout;
+mod mover;
+mod tiers;
+mod transfer;
+
+pub use arena::{Arena, Place, Sleep};
+pub use device::{CopyIn, CopyOut, CopyWithin, CpuDevice, Device};
+pub use disk::{DiskConfig, DiskStats, DiskTier};
+pub use host::{HostBlock, HostConfig, HostStats, HostTier};
+pub use layout::{Half, Layout, LayoutConfig, PageOrder, Run};
+pub use mover::Mover;
+pub use tiers::{Lead, Tiers, TiersConfig};
+pub use transfer::Ticket;
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod kit;
