@@ -45,6 +45,10 @@ impl Order for Lru {
         Rings::BYTES
     }
 
+    fn after(&self, block: Option<BlockId>) -> Option<BlockId> {
+        self.rings.next(block)
+    }
+
     fn all(&self, _keys: &[Key]) -> Vec<BlockId> {
         self.rings.iter(QUEUE).collect()
     }
