@@ -35,7 +35,8 @@ def main():
 
         python = run.environment(options.venv or run.parser().get_default("venv"), run.parser().get_default("packages"))
         with tempfile.TemporaryDirectory(prefix="park-vllm-") as work:
-            env = run.variables(options.tree.resolve(), pathlib.Path(work)) | {"PARK_VLLM_INSIDE": "1"}
+            cache = pathlib.Path(python).parents[1] / "cache"
+            env = run.variables(options.tree.resolve(), pathlib.Path(work), cache) | {"PARK_VLLM_INSIDE": "1"}
             sys.exit(subprocess.run([python, __file__, *sys.argv[1:]], env=env).returncode)
     import trace_pair
 

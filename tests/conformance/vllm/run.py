@@ -43,6 +43,8 @@ def main():
     if not (tree / "vllm" / "v1" / "core" / "block_pool.py").exists():
         sys.exit(f"{tree} is not vLLM's source package: it has no vllm/v1/core/block_pool.py")
     python = environment(options.venv, options.packages)
+    if not options.pool:
+        own_tests(python, tree)
     runs = {}
     for pool in [options.pool] if options.pool else ["vllm", "park"]:
         runs[pool] = run(python, tree, pool, options.suite, pytest_arguments, options.timeout)
@@ -93,13 +95,15 @@ def environment(venv, packages):
     return str(python)
 
 
-def variables(tree, work):
+def variables(tree, work, cache):
     """The environment variables under which vLLM's tree runs without a device, a network or anything written to it."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("VLLM_", "HF_", "PYTEST_"))},
         "PYTHONPATH": os.pathsep.join([str(tree), str(HERE), str(ROOT / "python")]),
         "PYTHONPYCACHEPREFIX": str(work / "pycache"),
         "HOME": str(work),
+        # vLLM looks at each model's class once, in a process of its own, which takes longer than the tests of it.
+        "VLLM_CACHE_ROOT": str(cache),
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
@@ -107,6 +111,25 @@ def variables(tree, work):
         "VLLM_LOGGING_LEVEL": "ERROR",
         "CUDA_VISIBLE_DEVICES": "",
     }
+
+
+def own_tests(python, tree):
+    """Runs test_plug_in.py beside this vLLM."""
+    with tempfile.TemporaryDirectory(prefix="park-vllm-") as work:
+        command = [
+            python,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-c",
+            os.devnull,
+            str(HERE / "test_plug_in.py"),
+        ]
+        env = variables(tree, pathlib.Path(work), pathlib.Path(python).parents[1] / "cache")
+        if subprocess.run(command, env=env, cwd=work).returncode:
+            sys.exit("park.interop.vllm does not fit this vLLM")
 
 
 def run(python, tree, pool, suite, pytest_arguments, timeout):
@@ -133,7 +156,7 @@ def run(python, tree, pool, suite, pytest_arguments, timeout):
         command += [f"--ignore={tree / folder / file}" for file in left_out]
         targets = [argument for argument in pytest_arguments if not argument.startswith("-") and "::" in argument]
         command += pytest_arguments if targets else [*pytest_arguments, str(tree / folder)]
-        env = variables(tree, work) | {"PARK_VLLM_POOL": pool, "PARK_VLLM_REPORT": str(out)}
+        env = variables(tree, work, pathlib.Path(python).parents[1] / "cache") | {"PARK_VLLM_POOL": pool, "PARK_VLLM_REPORT": str(out)}
         done = subprocess.run(command, env=env, cwd=work, timeout=timeout, stdout=sys.stderr)
         if not out.exists():
             sys.exit(f"pytest wrote no report and ended with {done.returncode}")
