@@ -11,6 +11,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 CHAOS ?=
+TREE ?=
 MINUTES ?= 5
 BENCH_ARGS ?=
 PREFIX ?= /usr/local
@@ -43,7 +44,7 @@ SHUTTLE := RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test 
 # The core with its fail points compiled in, killed at each of them.
 CRASH := CARGO_TARGET_DIR=target/crash cargo test -p park-tests --features failpoints --test crash
 
-.PHONY: help setup extension demo test quick check crash soak fuzz bench bench-ray bench-store conformance-ray conformance-verl install header abi stubs clean bench-kv FORCE
+.PHONY: help setup extension demo test quick check crash soak fuzz bench bench-ray bench-store conformance-ray conformance-verl install header abi stubs clean bench-kv conformance-vllm FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -147,6 +148,12 @@ bench-kv: $(STAMPS)/extension ## the KV cache beside vLLM's, SGLang's and kvbm-l
 
 conformance-verl: $(STAMPS)/extension benches/.venv-ray/.ready ## verl's own tests of worker groups on park and on real Ray, with both times
 	$(PY) tests/conformance/verl/run.py --plain
+
+conformance-vllm: $(STAMPS)/extension ## vLLM's own tests of its KV cache on its pool and on park's, then random traces on both (TREE=DIR, its source package)
+	@[[ -n "$(TREE)" ]] || { echo "conformance-vllm: TREE=DIR is missing: vLLM's source package, unpacked" >&2; exit 2; }
+	$(PY) tests/conformance/vllm/run.py --tree "$(TREE)" --results tests/conformance/vllm/RESULTS.md
+	$(PY) tests/conformance/vllm/differential.py --tree "$(TREE)" --seed 1 --seeds 10
+	$(PY) tests/conformance/vllm/differential.py --tree "$(TREE)" --seed 1 --seeds 10 --groups full,window:48 --hash-size 8
 
 # Real Ray has an environment of its own: nothing of it can reach the project's requirements.
 benches/.venv-ray/.ready: benches/peers/requirements-ray.txt

@@ -18,6 +18,8 @@ __all__ = [
     "LoopLane",
     "MappedFile",
     "Membership",
+    "NamedBlock",
+    "NamedPool",
     "ObjectRef",
     "PendingCalls",
     "Placement",
@@ -266,6 +268,165 @@ class Membership:
     def run(self, /, function: Any) -> None:
         """
         Calls `function` as a thread of this worker.
+        """
+
+@final
+class NamedBlock:
+    """
+    A block of a `NamedPool`, with vLLM's names for what there is to know about it. Use `park.interop.vllm`.
+    """
+    def __repr__(self, /) -> str: ...
+    @property
+    def block_hash(self, /) -> bytes | None:
+        """
+        What it is found by: a hash and four bytes of group.
+        """
+    @property
+    def block_hash_num_tokens(self, /) -> int | None:
+        """
+        How many tokens of a prefix its hash stands for.
+        """
+    @property
+    def block_id(self, /) -> int:
+        """
+        Its number.
+        """
+    @property
+    def is_null(self, /) -> bool:
+        """
+        Whether it is the null block.
+        """
+    @property
+    def next_free_block(self, /) -> Any | None:
+        """
+        The free block that is taken after it, or the end of the queue; `None` for a block that is not free.
+        """
+    @property
+    def pool(self, /) -> Any | None:
+        """
+        The pool that it belongs to; `None` once that is gone.
+        """
+    @property
+    def prev_free_block(self, /) -> Any | None:
+        """
+        The free block that is taken before it, or the head of the queue; `None` for a block that is not free.
+        """
+    @property
+    def ref_cnt(self, /) -> int:
+        """
+        How many use it.
+        """
+    @ref_cnt.setter
+    def ref_cnt(self, /, count: SupportsIndex) -> None:
+        """
+        One that is used gets so many users. Only the pool's calls take a block out of the free ones or put it there.
+        """
+    def reset_hash(self, /) -> None:
+        """
+        It cannot be found any more.
+        """
+    def set_block_hash(self, /, block_hash: bytes, num_tokens: SupportsIndex | None = None) -> None:
+        """
+        From now on it is found by this hash.
+        """
+
+@final
+class NamedPool:
+    """
+    A pool of blocks that are found by hashes. Use `park.interop.vllm`.
+    """
+    def __new__(cls, /, blocks: SupportsIndex, secret: SupportsGetItem[int, SupportsIndex]) -> NamedPool:
+        """
+        A pool of `blocks` free blocks, the null block among them. Who cannot guess `secret`, 32 bytes, cannot make hashes that collide.
+        """
+    def adopt(self, /, owner: Any) -> list[Any]:
+        """
+        Makes an object of each block, for the Python pool that owns this one.
+        """
+    def allocate(self, /, count: SupportsIndex, all: list[Any]) -> tuple[list[Any], list[Any]]:
+        """
+        Takes `count` blocks. Returns them, from the list of all, and the hashes that they have lost.
+        """
+    def audit(self, /, references: SupportsGetItem[int, SupportsIndex]) -> None:
+        """
+        Checks every invariant of the pool; `references` are those that the caller counts, by block.
+        """
+    def cache(
+        self,
+        /,
+        blocks: Any,
+        hashes: Any,
+        mask: SupportsGetItem[int, bool] | None,
+        group: SupportsIndex,
+        block_size: SupportsIndex,
+        done: SupportsIndex,
+    ) -> list[Any]:
+        """
+        Full blocks of a request become findable: block `i` of them by `hashes[i]`, unless `mask[i]` is false or it is the null block.
+        `done` blocks of the request are before them. A block that was found by a shorter prefix loses that; returns those hashes.
+        """
+    @property
+    def cached(self, /) -> int:
+        """
+        How many blocks can be found.
+        """
+    def find(self, /, hash: bytes, groups: SupportsGetItem[int, SupportsIndex], all: list[Any]) -> list[Any] | None:
+        """
+        The block of each group that is found by `hash`; `None` if one group has none.
+        """
+    def first(self, /, name: bytes) -> int | None:
+        """
+        The first block that has this name (a hash with its group).
+        """
+    def forget(self, /, block: Any) -> list[Any]:
+        """
+        The block cannot be found any more; returns the names that it had.
+        """
+    @property
+    def free(self, /) -> int:
+        """
+        How many blocks are free.
+        """
+    def free_after(self, /, block_id: SupportsIndex | None) -> int | None:
+        """
+        The free block that is taken after `block_id`, or first of all; `None` after the last, and for one that is not free.
+        """
+    def free_order(self, /) -> list[int]:
+        """
+        The numbers of the free blocks, in the order in which they are taken.
+        """
+    def has(self, /, block_id: SupportsIndex, name: bytes) -> bool:
+        """
+        Whether a block has this name.
+        """
+    def holders(self, /) -> dict[Any, Any]:
+        """
+        All names, and the numbers of the blocks that have them, oldest first.
+        """
+    def more_names(self, /) -> dict[Any, Any]:
+        """
+        The names past the first of blocks that have such, by the block's number.
+        """
+    def name(self, /, block: Any, name: bytes, tokens: SupportsIndex | None) -> bool:
+        """
+        One more name for a block; `tokens` is what it stands for, if it is the first. Whether the block had not got it yet.
+        """
+    def release(self, /, blocks: Any) -> list[Any]:
+        """
+        One user less of each block, which are free after the last, in this order: see `BlockPool.free_blocks` of vLLM. Blocks of other
+        pools are left alone and returned.
+        """
+    def release_last(self, /, blocks: Any) -> None:
+        """
+        As `release`, but they are taken after all blocks that are free now.
+        """
+    def reset(self, /) -> bool:
+        """
+        No block can be found any more. False, and nothing happens, while a block is in use.
+        """
+    def touch(self, /, blocks: Any) -> None:
+        """
+        One more user of each block. The null block is passed over.
         """
 
 @final

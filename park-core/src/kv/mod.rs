@@ -7,7 +7,7 @@
 //!
 //! | layer | for whom |
 //! |---|---|
-//! | [`Pool`] | an engine with tables of its own: blocks, references, keys (vLLM's `BlockPool`) |
+//! | [`Pool`] | an engine with tables of its own: blocks, references, keys |
 //! | [`Cache`] | an engine with a scheduler of its own: sequences, prefixes, forks, windows |
 //! | [`Scheduler`] | an engine that only computes |
 //!
@@ -17,6 +17,7 @@
 //! | `key/` | what blocks are found by |
 //! | `index` | from keys to blocks |
 //! | `evict/` | which free block is taken next |
+//! | `named/` | a pool whose blocks are found by hashes that the engine made: vLLM's `BlockPool` |
 //! | `group` | full attention, sliding windows |
 //! | `cache/` | sequences over a pool |
 //! | `schedule/` | requests over a cache |
@@ -33,6 +34,7 @@ mod group;
 mod index;
 mod key;
 mod metrics;
+mod named;
 pub mod physical;
 mod pool;
 mod radix;
@@ -47,6 +49,7 @@ pub use evict::{Eviction, Retention};
 pub use group::Group;
 pub use key::{Algorithm, Key, Keyer, Media, Namespace};
 pub use metrics::{CacheMetrics, Histogram, SchedulerMetrics, TenantMetrics};
+pub use named::{Name, NamedPool};
 pub use pool::{Pool, PoolConfig, PoolStats, TenantId};
 pub use radix::{
     RadixConfig, RadixEviction, RadixInserted, RadixInsertion, RadixMatch, RadixNode, RadixSplit, RadixTree,

@@ -95,11 +95,20 @@ impl Pool {
     /// # Errors
     /// `InvalidArgument` for a pool that has no block besides the null block, or more than 2^30.
     pub fn new(config: &PoolConfig) -> Result<Self> {
+        Self::at_least(2, config)
+    }
+
+    /// As [`new`](Self::new), for an engine that makes a pool even where it needs no block: the null block is enough.
+    pub(super) fn with_null_block(config: &PoolConfig) -> Result<Self> {
+        Self::at_least(1, config)
+    }
+
+    fn at_least(least: u32, config: &PoolConfig) -> Result<Self> {
         let blocks = config.blocks;
-        if !(2..=MOST).contains(&blocks) {
+        if !(least..=MOST).contains(&blocks) {
             bail!(
                 InvalidArgument,
-                "a pool has from 2 blocks (one is the null block) to {MOST}, and {blocks} were asked for"
+                "a pool has from {least} blocks (one is the null block) to {MOST}, and {blocks} were asked for"
             );
         }
         let count = blocks as usize;
@@ -274,6 +283,19 @@ impl Pool {
         if self.release_plain(blocks) {
             return Ok(());
         }
+        self.release_counted(blocks, false)
+    }
+
+    /// As [`release`](Self::release), for blocks that somebody goes on reading until they are used for something else: whoever loses its
+    /// last reference is given up after all that is free now, whether it has a key or not.
+    ///
+    /// # Errors
+    /// As [`release`](Self::release).
+    pub fn release_last(&mut self, blocks: &[BlockId]) -> Result<()> {
+        self.release_counted(blocks, true)
+    }
+
+    fn release_counted(&mut self, blocks: &[BlockId], last: bool) -> Result<()> {
         for (at, block) in blocks.iter().enumerate() {
             if block.is_null() {
                 continue;
@@ -294,8 +316,8 @@ impl Pool {
             };
             *uses -= 1;
             match *uses {
-                0 => self.plain.push(*block),
-                KEYED => self.cached.push(*block),
+                0 if !last => self.plain.push(*block),
+                0 | KEYED => self.cached.push(*block),
                 _ => {}
             }
         }
@@ -528,6 +550,14 @@ impl Pool {
     /// Events that were dropped, as nobody took them in time: see [`Event`].
     pub fn lost_events(&self) -> u64 {
         self.events.as_ref().map_or(0, |events| events.lost())
+    }
+
+    /// The free block that would be taken after `block`, or first of all. `None` after the last, and for a block that is not free.
+    pub fn free_after(&self, block: Option<BlockId>) -> Option<BlockId> {
+        if block.is_some_and(|block| block.is_null() || self.uses.get(block.at()).is_none_or(|uses| uses & COUNT > 0)) {
+            return None;
+        }
+        self.order.after(block)
     }
 
     /// Free blocks in the order in which they would be taken.

@@ -8,12 +8,14 @@
 //! | `cache`, `scheduler` | the classes of these names |
 //! | `tables` | `Tables`: arrays of the caller's that steps write to |
 //! | `radix` | `RadixTree`: prefixes by their tokens |
+//! | `block_pool` | a pool whose blocks are found by hashes that the engine made: `park.interop.vllm` |
 //! | `plan` | `Plan` and `Changes`: what an engine is to do |
 //! | `config` | what both are made of, from keyword arguments |
 //! | `buffers` | memory of numpy, torch and others, checked before it is read or written |
 //! | `numbers` | numbers of Python's: one, or an array |
 //! | `errors` | the exceptions of `park.kv.errors` |
 
+mod block_pool;
 mod buffers;
 mod cache;
 mod config;
@@ -24,6 +26,7 @@ mod radix;
 mod scheduler;
 mod tables;
 
+pub(crate) use block_pool::{NamedBlock, NamedPool};
 pub(crate) use cache::Cache;
 pub(crate) use plan::{Changes, Plan};
 pub(crate) use radix::RadixTree;

@@ -53,6 +53,10 @@ impl Order for Lru {
         Stack::BYTES + Rings::BYTES
     }
 
+    fn after(&self, block: Option<BlockId>) -> Option<BlockId> {
+        self.rings.next(block)
+    }
+
     fn all(&self, _keys: &[Key]) -> Vec<BlockId> {
         self.front.iter().chain(self.rings.iter(QUEUE)).collect()
     }

@@ -77,6 +77,9 @@ pub(crate) trait Order: Send {
     /// Bytes that it occupies for each block.
     fn bytes_per_block(&self) -> usize;
 
+    /// The block after one in the order, or the first of all; `None` after the last.
+    fn after(&self, block: Option<BlockId>) -> Option<BlockId>;
+
     /// All blocks in order, for audits and tests.
     fn all(&self, keys: &[Key]) -> Vec<BlockId>;
 }

@@ -127,6 +127,10 @@ impl Order for ByPriority {
         Rings::BYTES + size_of::<u8>() + size_of::<bool>() + size_of::<u64>()
     }
 
+    fn after(&self, block: Option<BlockId>) -> Option<BlockId> {
+        self.rings.next(block)
+    }
+
     fn all(&self, _keys: &[Key]) -> Vec<BlockId> {
         (0..=LEVELS).flat_map(|list| self.rings.iter(list)).collect()
     }

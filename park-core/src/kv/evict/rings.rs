@@ -45,6 +45,19 @@ impl Rings {
         (after < self.blocks).then_some(BlockId(after))
     }
 
+    /// The block after `block`, or the first, when the lists are read one after the other. `block` must be in a list.
+    pub(super) fn next(&self, block: Option<BlockId>) -> Option<BlockId> {
+        let mut at = match block {
+            Some(block) => self.links[block.at()].after,
+            None => self.links.get(self.blocks as usize)?.after,
+        };
+        // The end of a list is followed by the first of the next.
+        while at >= self.blocks {
+            at = self.links.get(at as usize + 1)?.after;
+        }
+        Some(BlockId(at))
+    }
+
     /// Puts blocks before all others of a list, in this order.
     pub(super) fn prepend(&mut self, list: u32, blocks: &[BlockId]) {
         let end = self.blocks + list;

@@ -87,6 +87,10 @@ impl Order for TinyLfu {
         Rings::BYTES + ROWS * self.sketch.width / self.sketch.blocks
     }
 
+    fn after(&self, block: Option<BlockId>) -> Option<BlockId> {
+        self.rings.next(block)
+    }
+
     fn all(&self, _keys: &[Key]) -> Vec<BlockId> {
         self.rings.iter(PLAIN).chain(self.rings.iter(CACHED)).collect()
     }

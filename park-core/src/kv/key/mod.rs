@@ -34,6 +34,9 @@ const HEAD: usize = 24;
 const USUAL: usize = 16;
 const USUAL_MESSAGE: usize = HEAD + 4 * USUAL;
 
+/// Bytes of the longest name (see [`Keyer::named`]): a SHA-256 and what an engine adds to it.
+pub(super) const LONGEST_NAME: usize = 39;
+
 /// What a block is found by. Never zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct Key(u128);
@@ -90,6 +93,7 @@ pub(super) enum Domain {
     Block = 2,
     BlockWithMedia = 3,
     Mask = 4,
+    Name = 5,
 }
 
 /// One hash with a pool's secret in it.
@@ -159,6 +163,17 @@ impl Keyer {
         message[4..8].copy_from_slice(&epoch.to_le_bytes());
         message[8] = group;
         self.hash_root(&message)
+    }
+
+    /// The key of a name that an engine made: a hash of its own, of at most [`LONGEST_NAME`] bytes. Hashed again, so that a short one or
+    /// one that somebody chose spreads over the index as any other.
+    #[inline]
+    pub(super) fn named(&self, name: &[u8]) -> Key {
+        let mut message = [0; 5 + LONGEST_NAME];
+        message[..4].copy_from_slice(&(Domain::Name as u32).to_le_bytes());
+        message[4] = name.len() as u8;
+        message[5..5 + name.len()].copy_from_slice(name);
+        Key::new(self.hash_root(&message[..5 + name.len()]))
     }
 
     /// Appends the keys of all full blocks of `tokens`, which follow the block of `parent` (or a root). What is left over, less than a

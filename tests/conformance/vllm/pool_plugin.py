@@ -1,0 +1,71 @@
+"""Loaded by pytest (`-p pool_plugin`) before vLLM's tests are: swaps the pool, and writes down how each case ended.
+
+`PARK_VLLM_POOL` says whose pool is used, `PARK_VLLM_REPORT` where the report goes. The report counts the pools that were made, of either
+kind, so that a run that was meant for park's pool and used vLLM's cannot pass for one.
+"""
+
+import json
+import os
+import pathlib
+
+import pytest
+
+POOLS = {"park": 0, "vllm": 0}
+CASES = {}
+
+
+def pytest_configure():
+    from vllm.v1.core import block_pool
+
+    if os.environ["PARK_VLLM_POOL"] == "park":
+        import park.interop.vllm
+
+        park.interop.vllm.install()
+    # Whichever class a test gets, its instances are counted by what holds their state.
+    theirs = block_pool.BlockPool
+    while theirs.__module__ != "vllm.v1.core.block_pool":
+        theirs = theirs.__base__
+    _count(theirs, "vllm")
+    if block_pool.BlockPool is not theirs:
+        _count(block_pool.BlockPool, "park")
+
+
+def _count(cls, whose):
+    init = cls.__init__
+
+    def counted(self, *args, **kwargs):
+        POOLS[whose] += 1
+        init(self, *args, **kwargs)
+
+    counted.__wrapped__ = init
+    counted.__signature__ = __import__("inspect").signature(init)
+    cls.__init__ = counted
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report):
+    case = CASES.setdefault(report.nodeid, {"outcome": "passed"})
+    if report.when == "call" or report.outcome != "passed":
+        outcome = report.outcome if report.when == "call" or report.outcome == "skipped" else "error"
+        if case["outcome"] == "passed":
+            case["outcome"] = outcome
+        if report.outcome != "passed" and "reason" not in case:
+            case["reason"] = _reason(report)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collectreport(report):
+    if report.failed:
+        CASES[report.nodeid or "collection"] = {"outcome": "error", "reason": _reason(report)}
+
+
+def _reason(report):
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        return crash.message.strip()[:600]
+    return str(report.longrepr).strip()[-600:]
+
+
+def pytest_sessionfinish():
+    report = {"pool": os.environ["PARK_VLLM_POOL"], "pools": POOLS, "cases": CASES}
+    pathlib.Path(os.environ["PARK_VLLM_REPORT"]).write_text(json.dumps(report, indent=1))
