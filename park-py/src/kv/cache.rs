@@ -92,7 +92,12 @@ impl<'a> Publisher<'a> {
         let hashes = match hashes {
             "int" => Hashes::Int,
             "bytes" => Hashes::Bytes,
-            other => return Err(invalid(py, format!("hashes are written as 'int' or 'bytes', not '{other}'"))),
+            other => {
+                return Err(invalid(
+                    py,
+                    format!("hashes are written as 'int' or 'bytes', not '{other}'"),
+                ));
+            }
         };
         Ok(Self(Wire { medium, rank, hashes }))
     }

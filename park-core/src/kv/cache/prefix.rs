@@ -126,7 +126,6 @@ impl Cache {
         }
         let mut blocks = std::mem::take(&mut self.scratch);
         blocks.extend(hit.blocks());
-        let sequence = find(&mut self.sequences, id)?;
         let touched = self.pool.touch(&blocks, tenant);
         if touched.is_ok() {
             self.pool.hit(&blocks);

@@ -6,9 +6,11 @@
 //!   are made; `end_load` registers those that arrived and lets all of them go, so that the next look-up finds them as if they had been
 //!   computed here. A load needs no sequence to exist when it ends.
 
+use std::sync::Arc;
+
 use super::{Cache, SequenceId};
 use crate::error::{Result, bail};
-use crate::kv::{BlockId, Group, Key, Label, TenantId};
+use crate::kv::{BlockId, Event, Group, Key, Label, Origin, TenantId};
 
 /// Blocks that were taken for contents to come. End it with [`Cache::end_load`], else its blocks are lost to the pool.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,8 +20,11 @@ pub struct Loading {
     blocks: Vec<(Label, BlockId)>,
     /// Of each block, the masked key of the one before.
     parents: Vec<Key>,
-    /// Tokens of the positions, if the cache keeps them.
+    /// Tokens of the positions, if the cache keeps them or tells of them.
     tokens: Vec<u32>,
+    /// The first position.
+    first: u32,
+    origin: Option<Arc<Origin>>,
 }
 
 impl Loading {
@@ -127,10 +132,12 @@ impl Cache {
             None => sequence.root,
         };
         let block_size = self.config.block_size as usize;
-        let tokens = match self.contents {
-            Some(_) => sequence.tokens[first as usize * block_size..end * block_size].to_vec(),
-            None => Vec::new(),
+        let tokens = if self.contents.is_some() || self.config.events {
+            sequence.tokens[first as usize * block_size..end * block_size].to_vec()
+        } else {
+            Vec::new()
         };
+        let origin = sequence.origin.clone();
         let groups = self.groups.kinds.len() as u32;
         let masks = self.masks_of(epoch).into_owned();
         // What is here already before them must not be given up for them: it is used now, and goes back as the last to be given up.
@@ -151,6 +158,8 @@ impl Cache {
             blocks: Vec::with_capacity(taken.len()),
             parents: Vec::with_capacity(taken.len()),
             tokens,
+            first,
+            origin,
         };
         let mut blocks = taken.iter();
         let mut before = before;
@@ -187,16 +196,41 @@ impl Cache {
         let (groups, block_size) = (self.groups.kinds.len(), self.config.block_size as usize);
         // Whole positions only: a block is found in all groups or in none.
         let good = &good[..good.len() / groups * groups];
+        let tokens = |position: usize| position * block_size..(position + 1) * block_size;
+        let mut news = Vec::new();
         for (at, (label, block)) in good.iter().enumerate() {
+            if self.pool.is_news(label.key, label.epoch) {
+                news.push((label.group, at / groups));
+            }
             self.pool.register(*block, label.key, label.epoch, label.group)?;
             if let Some(contents) = &mut self.contents {
-                let position = at / groups * block_size;
-                contents.put(
-                    *block,
-                    loading.parents[at],
-                    &loading.tokens[position..position + block_size],
-                );
+                let here = tokens(at / groups);
+                let start = loading.first as usize * block_size;
+                let media = loading
+                    .origin
+                    .as_ref()
+                    .and_then(|origin| origin.first_media(start + here.start, start + here.end));
+                contents.put(*block, loading.parents[at], &loading.tokens[here], media.is_none());
             }
+        }
+        news.sort_unstable();
+        for run in news.chunk_by(|a, b| a.0 == b.0 && a.1 + 1 == b.1) {
+            let ((group, from), count) = (run[0], run.len());
+            let at = |position: usize| position * groups + usize::from(group);
+            let position = loading.first + from as u32;
+            self.pool.record(
+                count,
+                Event::Stored {
+                    keys: (from..from + count).map(|position| good[at(position)].0.key).collect(),
+                    parent: (position > 0).then(|| loading.parents[at(from)]),
+                    first: position,
+                    tokens: loading.tokens[tokens(from).start..tokens(from + count - 1).end].to_vec(),
+                    block_size: block_size as u32,
+                    group,
+                    kind: self.groups.kinds[usize::from(group)],
+                    origin: loading.origin.clone().unwrap_or_default(),
+                },
+            );
         }
         self.pool.release(&taken)
     }
