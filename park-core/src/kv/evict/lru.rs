@@ -54,7 +54,10 @@ impl Order for Lru {
     }
 
     fn after(&self, block: Option<BlockId>) -> Option<BlockId> {
-        self.rings.next(block)
+        match block {
+            Some(block) if !self.front.contains(block) => self.rings.next(Some(block)),
+            _ => self.front.after(block).or_else(|| self.rings.next(None)),
+        }
     }
 
     fn all(&self, _keys: &[Key]) -> Vec<BlockId> {

@@ -77,6 +77,21 @@ impl Stack {
         true
     }
 
+    /// Whether a block, not the null block, is in it.
+    pub(super) fn contains(&self, block: BlockId) -> bool {
+        self.blocks.get(self.places[block.at()] as usize) == Some(&block)
+    }
+
+    /// The block below one that is in it, or the topmost.
+    pub(super) fn after(&self, block: Option<BlockId>) -> Option<BlockId> {
+        let place = block.map_or(self.blocks.len(), |block| self.places[block.at()] as usize);
+        self.blocks[..place]
+            .iter()
+            .rev()
+            .copied()
+            .find(|block| !block.is_null())
+    }
+
     /// All blocks, the topmost first.
     pub(super) fn iter(&self) -> impl Iterator<Item = BlockId> {
         self.blocks.iter().rev().copied().filter(|block| !block.is_null())
@@ -122,6 +137,9 @@ mod tests {
                     }
                 }
                 prop_assert!(stack.iter().eq(model.iter().rev().copied()));
+                let walked = std::iter::successors(stack.after(None), |block| stack.after(Some(*block)));
+                prop_assert!(walked.eq(stack.iter()));
+                prop_assert!((1..300).map(BlockId).all(|block| stack.contains(block) == model.contains(&block)));
             }
         }
     }
