@@ -374,7 +374,7 @@ int main(void) {
   park_object_free(object);
   park_object_ref_free(ref);
   // A thread that ran a task may be letting go of its last reference yet.
-  for (int look = 0; look < 2000 && stats_of(session).used != 0; look++) {
+  for (int look = 0; look < 2000 && (stats_of(session).used != 0 || stats_of(session).objects != 0); look++) {
     nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
   }
   CHECK(stats_of(session).objects == 0 && stats_of(session).used == 0);

@@ -74,7 +74,7 @@ static void tables_of_a_step(void) {
   CHECK_OK(park_kv_cache_decode(cache, sequences, tokens, 2, &tables, &changes, &err));
   CHECK(changes.num_tokens == 2 && changes.num_pages == 5 && changes.num_copies == 0 && changes.copies == NULL);
   CHECK(changes.num_placed == 1 && changes.placed[0].sequence == sequences[1] && changes.placed[0].position == 1);
-  CHECK(block_table[0] == block_table[5] && block_table[6] == (int32_t)changes.placed[0].block);
+  CHECK(block_table[0] != block_table[5] && block_table[6] == (int32_t)changes.placed[0].block);
   CHECK(block_table[3] == 0 && block_table[4] == 0 && block_table[7] == 0 && block_table[10] == -1);
   CHECK(slots[0] == block_table[2] * BLOCK + 1 && slots[1] == block_table[6] * BLOCK && slots[2] == -1);
   CHECK(indptr[0] == 0 && indptr[1] == 3 && indptr[2] == 5 && memcmp(indices, block_table, 3 * sizeof *indices) == 0);
