@@ -334,7 +334,7 @@ def scheduler(output: int) -> Case:
         )
         for at in range(RUNNING):
             submit(most if output >= most else 1 + at * output // RUNNING)
-        while len(held["scheduler"].running) < RUNNING:
+        while len(held["scheduler"].waiting):
             step()
         refill()
 
