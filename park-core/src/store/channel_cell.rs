@@ -1,7 +1,8 @@
 //! The object behind a channel: memory that is sealed as an object is and written all the same, by the channel's protocol.
 //!
 //! Beside an actor's handle it is the only exception to "sealed bytes never change". `ObjectRef::sealed` gives no bytes of it, so
-//! nothing in the store reads it as data; `channel/` alone gets its addresses from here, and channel/README.md says who may touch what.
+//! nothing in the store reads it as data. Two get its addresses from here, and tell what they have made by its magic word: `channel/`
+//! (channel/README.md says who may touch what) and the directory of cache blocks (kv/physical/README.md).
 
 use std::sync::Arc;
 

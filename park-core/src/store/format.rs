@@ -8,7 +8,8 @@
 //! ARROW    an Arrow IPC stream
 //! ERROR    i32 kind, u32 message length, message (UTF-8), bytes that one language understands
 //! ACTOR    the handle object of an actor (actor/README.md); not readable as data
-//! CHANNEL  slots that are written over and over (channel/README.md); not readable as data, never moved or spilled
+//! CHANNEL  memory that is written over and over: a channel's slots (channel/README.md), or the directory of cache blocks
+//!          (kv/physical/README.md); not readable as data, never moved or spilled
 //! MAPPED   a TENSOR's header, and where in which file the elements are (mapped.rs)
 //! ```
 //! All integers are little-endian. Lengths read back are checked against the object's length.

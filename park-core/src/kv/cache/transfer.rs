@@ -55,7 +55,8 @@ impl Cache {
     }
 
     /// The full blocks of a sequence that are computed, from position `first` on, with their labels: what is worth storing elsewhere. With
-    /// a window, those in it.
+    /// a window, those in it. What was given out by [`advance`](Self::advance) and is not computed yet must not be stored: a label is a
+    /// promise of content.
     ///
     /// # Errors
     /// `NotFound` for a sequence that has ended.

@@ -227,39 +227,53 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
+    fn copy_in(device: &CpuDevice, bytes: &[u8], places: &[u64]) -> Result<()> {
+        let copy = |to: &u64| CopyIn {
+            from: bytes.as_ptr(),
+            to: *to,
+            len: bytes.len() as u64,
+        };
+        let batch: Vec<CopyIn> = places.iter().map(copy).collect();
+        // SAFETY: `bytes` is borrowed meanwhile, and nobody else has the device.
+        unsafe { device.copy_in(&batch) }
+    }
+
+    fn copy_out(device: &CpuDevice, from: u64) -> Result<[u8; 100]> {
+        let mut bytes = [1; 100];
+        let batch = [CopyOut {
+            from,
+            to: bytes.as_mut_ptr(),
+            len: 100,
+        }];
+        // SAFETY: `bytes` has as many, and nobody else has the device.
+        unsafe { device.copy_out(&batch)? };
+        Ok(bytes)
+    }
+
     #[test]
     fn a_batch_is_done_whole_or_not_at_all() {
         let device = CpuDevice::new(8192).unwrap();
-        let (bytes, mut back) = ([7_u8; 100], [0_u8; 100]);
-        let copy = |to| CopyIn {
-            from: bytes.as_ptr(),
-            to,
+        let error = copy_in(&device, &[7; 100], &[0, 8093]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert_eq!(
+            copy_out(&device, 0).unwrap(),
+            [0; 100],
+            "the first copy of a refused batch was made"
+        );
+        copy_in(&device, &[7; 100], &[0, 8092]).unwrap();
+        let within = [CopyWithin {
+            from: 8092,
+            to: 1000,
             len: 100,
-        };
-        // SAFETY: `bytes` and `back` outlive the calls, and nobody else has the device.
-        unsafe {
-            let error = device.copy_in(&[copy(0), copy(8093)]).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-            let out = CopyOut {
-                from: 0,
-                to: back.as_mut_ptr(),
-                len: 100,
-            };
-            device.copy_out(&[out]).unwrap();
-            assert_eq!(back, [0; 100], "the first copy of a refused batch was made");
-            device.copy_in(&[copy(0), copy(8092)]).unwrap();
-            let within = CopyWithin {
-                from: 8092,
-                to: 1000,
-                len: 100,
-            };
-            device.copy_within(&[within]).unwrap();
-            device.copy_out(&[CopyOut { from: 1000, ..out }]).unwrap();
-            assert_eq!(back, bytes);
-            device.zero(&[Run { offset: 1000, len: 100 }]).unwrap();
-            device.copy_out(&[CopyOut { from: 1000, ..out }]).unwrap();
-        }
-        assert_eq!(back, [0; 100]);
+        }];
+        // SAFETY: nobody else has the device.
+        unsafe { device.copy_within(&within).unwrap() };
+        assert_eq!(copy_out(&device, 1000).unwrap(), [7; 100]);
+        let run = [Run { offset: 1000, len: 100 }];
+        // SAFETY: nobody else has the device.
+        unsafe { device.zero(&run).unwrap() };
+        assert_eq!(copy_out(&device, 1000).unwrap(), [0; 100]);
+        assert!(copy_out(&device, u64::MAX).is_err());
     }
 
     #[test]

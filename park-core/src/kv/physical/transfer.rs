@@ -13,6 +13,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sys::fork;
 
 /// What a job does: how many blocks arrived.
 pub(super) type Job = Box<dyn FnOnce() -> Result<u32> + Send>;
@@ -79,6 +80,7 @@ pub(super) struct Transfers {
     closing: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     depth: usize,
+    fork_epoch: u32,
 }
 
 impl Transfers {
@@ -102,6 +104,7 @@ impl Transfers {
             closing,
             thread: Some(thread),
             depth,
+            fork_epoch: fork::epoch(),
         })
     }
 
@@ -125,6 +128,11 @@ impl Transfers {
 impl Drop for Transfers {
     /// The job that runs is finished, those that wait are cancelled.
     fn drop(&mut self) {
+        if fork::crossed(self.fork_epoch) {
+            // The thread is the parent's, and so may be the lock of the queue for ever.
+            Box::leak(Box::new(self.queue.take()));
+            return;
+        }
         self.closing.store(true, Ordering::Relaxed);
         self.queue = None;
         if let Some(thread) = self.thread.take() {

@@ -5,9 +5,18 @@
 
 use super::Scheduler;
 use crate::error::{Result, bail};
-use crate::kv::{BlockId, Loading, SequenceId, TenantId};
+use crate::kv::{BlockId, Label, Loading, SequenceId, TenantId};
 
 impl Scheduler {
+    /// See [`Cache::stored`](crate::kv::Cache::stored).
+    ///
+    /// # Errors
+    /// As there; `InvalidArgument` while a plan is in flight: what it is to compute counts as computed already, and may fail.
+    pub fn stored(&self, id: SequenceId, first: u32) -> Result<Vec<(Label, BlockId)>> {
+        self.settled()?;
+        self.cache.stored(id, first)
+    }
+
     /// See [`Cache::pin`](crate::kv::Cache::pin).
     ///
     /// # Errors

@@ -55,8 +55,11 @@ impl Segment {
     /// A new file.
     pub(super) fn create(directory: &OwnedFd, number: u32, fingerprint: u64) -> Result<Self> {
         let file = disk::create_file(directory, &name(number)).map_err(|error| failed("make", number, &error))?;
-        file.write_all_at(&file_head(number, fingerprint), 0)
-            .map_err(|error| failed("write to", number, &error))?;
+        if let Err(error) = file.write_all_at(&file_head(number, fingerprint), 0) {
+            // Else the name would be taken when there is room again.
+            disk::remove_file(directory, &name(number));
+            return Err(failed("write to", number, &error));
+        }
         Ok(Self {
             number,
             file: Arc::new(file),

@@ -128,6 +128,11 @@ impl HostTier {
         self.directory.reference().id()
     }
 
+    /// The reference that keeps the directory, to pass on.
+    pub fn directory_reference(&self) -> &ObjectRef {
+        self.directory.reference()
+    }
+
     /// The store that blocks lie in.
     pub fn store(&self) -> &Arc<Store> {
         &self.store

@@ -86,7 +86,7 @@ fn a_sequence_is_given_up_from_its_end() {
 #[test]
 fn a_full_store_makes_the_tier_give_up_its_own_and_then_is_an_error() {
     let store = store(Config::MIN_CAPACITY);
-    let tier = host(&store, 4000);
+    let tier = host(&store, 1000);
     let hog = store.put(&vec![1; 700 << 10]).unwrap();
     for n in 0..1000 {
         tier.put(label(n), &content(label(n))).unwrap();

@@ -193,7 +193,7 @@ impl Engine {
             return;
         }
         let id = running[self.random.below(running.len() as u64) as usize];
-        let stored = self.scheduler.cache().stored(id, 0).unwrap();
+        let stored = self.scheduler.stored(id, 0).unwrap();
         let pinned: Vec<BlockId> = stored.iter().map(|(_, block)| *block).collect();
         self.scheduler.pin(&pinned).unwrap();
         let ticket = self.tiers.write_back(&stored).unwrap();
@@ -356,6 +356,11 @@ fn the_cache_counts_what_transfers_hold() {
     );
     scheduler.audit().unwrap();
     scheduler.step().unwrap();
+    assert_eq!(
+        kind(scheduler.stored(id, 0).unwrap_err()),
+        ErrorKind::InvalidArgument,
+        "not computed yet"
+    );
     let block = scheduler.cache().table(id, 0).unwrap()[4];
     scheduler
         .commit(&[Outcome {
@@ -363,7 +368,7 @@ fn the_cache_counts_what_transfers_hold() {
             finished: false,
         }])
         .unwrap();
-    let stored = scheduler.cache().stored(id, 3).unwrap();
+    let stored = scheduler.stored(id, 3).unwrap();
     assert_eq!(stored.len(), 2);
     assert_eq!(stored[1], (scheduler.cache().labels(id, 0).unwrap()[4], block));
     scheduler.pin(&[block, block]).unwrap();

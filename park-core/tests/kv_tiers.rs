@@ -12,7 +12,10 @@ use park_core::kv::physical::{
 };
 use park_core::kv::{BlockId, Cache, CacheConfig, Changes, Eviction, Key, Label, Namespace, TenantId};
 use park_core::{Config, DType, Session};
-use park_tests::role;
+
+/// Shared with the tests that span crates, which is where it lives: this one needs no more than the core.
+#[path = "../../tests/src/role.rs"]
+mod role;
 
 const BLOCKS: u32 = 8;
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(60));
