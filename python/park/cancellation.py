@@ -17,7 +17,7 @@ def cancel(ray_waitable: _park.ObjectRef | _park.StreamReader, *, force: bool = 
     _park.session_id()  # opens a session as the rest of the interface does
     link = None
     if isinstance(ray_waitable, _park.StreamReader):
-        ray_waitable, link = ray_waitable._generator_ref, ray_waitable._link
+        link, ray_waitable = ray_waitable._link, ray_waitable._generator_ref
     if not isinstance(ray_waitable, _park.ObjectRef):
         raise TypeError(
             f"ray.cancel() only supported for object refs. For actors, try ray.kill(). Got: {type(ray_waitable)}."

@@ -138,7 +138,10 @@ class ActorLoop:
             stream = None
             if type(value) is AsyncGeneratorType:
                 stream = call.stream()
-                value = await _drain(value) if stream is None else await _stream(value, stream)
+                if stream is None:
+                    value = await _drain(value)
+                else:
+                    await _stream(value, stream)
         except asyncio.CancelledError as error:
             cancelled = TaskCancelledError(call.task_id)
             cancelled.__cause__ = error
@@ -176,9 +179,9 @@ async def _stream(values, stream) -> None:
 
 
 async def _room(stream) -> None:
-    awaited = future = None
+    awaited, future = None, None
     while (ticket := stream.full_until()) is not None:
-        if ticket != awaited:
+        if future is None or ticket != awaited:
             awaited, future = ticket, futures.as_future(ticket)
         # The consumer may also go away, which no ticket tells.
         await asyncio.wait([future], timeout=_TICK)

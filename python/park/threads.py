@@ -58,15 +58,15 @@ def keep_membership() -> None:
         threading.Thread.start = _plain_start  # type: ignore[method-assign]
 
 
-def _start(thread: threading.Thread) -> None:
+def _start(self: threading.Thread) -> None:  # stands in for the method, so its argument has the method's name
     membership = _park.membership()
-    if membership is not None and not isinstance(thread, ProcessThread):
-        run, facts = thread.run, HERE.facts
+    if membership is not None and not isinstance(self, ProcessThread):
+        run, facts = self.run, HERE.facts
 
         def run_for_worker() -> None:
             HERE.facts = facts
             with contextlib.suppress(SystemExit):
                 membership.run(run)
 
-        thread.run = run_for_worker  # type: ignore[method-assign]
-    _plain_start(thread)
+        self.run = run_for_worker  # type: ignore[method-assign]
+    _plain_start(self)

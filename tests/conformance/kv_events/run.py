@@ -90,7 +90,9 @@ def main() -> None:
             same(one, found, meant["medium"], vllm)
         assert ordered(msgspec.msgpack.decode(encoder.encode(batch))) == ordered(msgspec.msgpack.decode(encoded))
         events += len(batch.events)
-    print(f"{len(lines) // 2} batches of {events} events: decoded by vLLM's classes, and written by its encoder to the same values")
+    print(
+        f"{len(lines) // 2} batches of {events} events: decoded by vLLM's classes, and written by its encoder to the same values"
+    )
 
 
 if __name__ == "__main__":
