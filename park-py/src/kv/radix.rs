@@ -259,33 +259,25 @@ fn numbers<'py, T: Copy, const N: usize>(py: Python<'py>, of: &[T], bytes: fn(T)
     PyBytes::new(py, &all)
 }
 
-/// Appends tokens: numbers from 0 to 2^32 - 1.
+/// Appends tokens: numbers from 0 to 2^32 - 1. After an error there may be more than were.
 fn read_tokens(from: &Bound<'_, PyAny>, tokens: &mut Vec<u32>) -> PyResult<()> {
     let py = from.py();
-    let begun = tokens.len();
-    if let Ok(buffer) = PyBuffer::<i64>::get(from)
-        && let Some(numbers) = buffer.as_slice(py)
-    {
+    if let Ok(buffer) = PyBuffer::<i64>::get(from) {
+        let numbers = buffer.to_vec(py)?;
         // Looked at once more only if one of them does not fit: both loops are then vectors.
         let mut beyond = 0;
         tokens.extend(numbers.iter().map(|number| {
-            beyond |= number.get() >> 32;
-            number.get() as u32
+            beyond |= number >> 32;
+            *number as u32
         }));
         if beyond == 0 {
             return Ok(());
         }
-        tokens.truncate(begun);
-        let at = numbers
-            .iter()
-            .position(|number| number.get() >> 32 != 0)
-            .unwrap_or_default();
-        return Err(no_token(py, at, numbers[at].get()));
+        let at = numbers.iter().position(|number| number >> 32 != 0).unwrap_or_default();
+        return Err(no_token(py, at, numbers[at]));
     }
-    if let Ok(buffer) = PyBuffer::<u32>::get(from)
-        && let Some(numbers) = buffer.as_slice(py)
-    {
-        tokens.extend(numbers.iter().map(|number| number.get()));
+    if let Ok(buffer) = PyBuffer::<u32>::get(from) {
+        tokens.extend(buffer.to_vec(py)?);
         return Ok(());
     }
     for (at, number) in from.try_iter()?.enumerate() {
