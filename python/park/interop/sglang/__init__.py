@@ -20,13 +20,12 @@ windows, recurrent states, a host tier) is refused when a model that needs it is
 | `nodes` | nodes of the tree as SGLang's objects, for those who look into it |
 | `surface.json` | what park relies on in SGLang, as it was in `TESTED_WITH` |
 
-Importing this module imports nothing of SGLang.
+Importing this module imports nothing of SGLang. ``python -m park.interop.sglang`` prints the table of the SGLang at hand.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import pathlib
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +59,11 @@ class SglangMismatchError(ImportError):
     """This SGLang is not one that the cache can serve; the text says in what it differs."""
 
 
+def found() -> dict[str, str]:
+    """What the cache relies on, as it is in the SGLang that is installed: the table that ``surface.json`` was made from."""
+    return surface.describe(_USED)
+
+
 @functools.cache
 def check() -> None:
     """Raise `SglangMismatchError` unless what the cache relies on is as it was in `TESTED_WITH`.
@@ -69,7 +73,7 @@ def check() -> None:
     """
     import sglang.version
 
-    lines = surface.differences(surface.read(_RECORDED), surface.describe(_USED))
+    lines = surface.differences(surface.read(_RECORDED), found())
     if lines:
         raise SglangMismatchError(
             f"park's prefix cache was tested with SGLang {TESTED_WITH}, this is {sglang.version.__version__}, and what it relies on "
@@ -117,6 +121,3 @@ def __getattr__(name: str) -> Any:
         return cache.RadixCache
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-
-if __name__ == "__main__":
-    print(json.dumps(surface.describe(_USED), indent=1, sort_keys=True))
