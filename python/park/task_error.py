@@ -11,8 +11,8 @@ import os
 import pickle
 import traceback
 
-from park.here import HERE
 from park.exceptions import RayError, RayTaskError, TaskCancelledError, UnserializableException
+from park.here import HERE
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 

@@ -8,6 +8,7 @@ from park.actor import exported_classes
 from park.ids import ActorID, JobID, NodeID, TaskID, WorkerID
 from park.runtime_context import RuntimeContext
 from park.util.state import task_id
+
 from ray._private import ray_constants
 
 SCRIPT_MODE, WORKER_MODE = 0, 1
