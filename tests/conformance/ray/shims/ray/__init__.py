@@ -25,8 +25,3 @@ import ray.util
 ray._common.__path__.append(os.path.join(_here, "_common"))
 ray._private.__path__.append(os.path.join(_here, "_private"))
 ray.util.__path__.append(os.path.join(_here, "util"))
-
-from ray._private import utils as _utils
-from ray._private.defer_sigint import DeferSigint
-
-_utils.DeferSigint = DeferSigint
