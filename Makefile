@@ -138,7 +138,7 @@ CONFORMANCE := benches/out/conformance
 CONFORMANCE_LIMITS := --timeout 180 --limit 3600
 conformance-ray: $(STAMPS)/extension benches/.venv-ray/.ready-for-tests ## Ray's own tests on real Ray and on park, into tests/conformance/ray/RESULTS.md (TESTS=python/ray/tests of a checkout of Ray)
 	@[[ -n "$(TESTS)" ]] || { echo "conformance-ray: say TESTS=DIR, the folder python/ray/tests of a checkout of Ray" >&2; exit 2; }
-	$(PY) tests/conformance/ray/run.py --tests "$(TESTS)" --module ray --json $(CONFORMANCE)/on-ray.json $(CONFORMANCE_LIMITS) || [[ $$? == 1 ]]
+	$(PY) tests/conformance/ray/run.py --tests "$(TESTS)" --module ray --again 2 --json $(CONFORMANCE)/on-ray.json $(CONFORMANCE_LIMITS) || [[ $$? == 1 ]]
 	$(PY) tests/conformance/ray/run.py --tests "$(TESTS)" --against $(CONFORMANCE)/on-ray.json --json $(CONFORMANCE)/on-park.json $(CONFORMANCE_LIMITS) || [[ $$? == 1 ]]
 	$(PY) tests/conformance/ray/results.py $(CONFORMANCE)/on-ray.json $(CONFORMANCE)/on-park.json
 

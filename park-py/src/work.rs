@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 use crate::gate::{self, block};
 use crate::member;
+use crate::object::id_of;
 use crate::title;
 
 /// A task or a call of an actor.
@@ -171,9 +172,9 @@ pub(crate) fn traced_calls(py: Python<'_>) -> PyResult<Vec<Traced<'_>>> {
 /// First results of the tasks and calls that the one with this first result asked for and that are not done, as far as the head and this
 /// process know.
 #[pyfunction]
-pub(crate) fn children_of(py: Python<'_>, parent: [u8; ObjectId::SIZE]) -> PyResult<Vec<Bound<'_, PyBytes>>> {
+pub(crate) fn children_of<'py>(py: Python<'py>, parent: &[u8]) -> PyResult<Vec<Bound<'py, PyBytes>>> {
     let session = gate::session(py)?;
-    let parent = ObjectId::from_bytes(parent);
+    let parent = id_of(parent)?;
     let unsent = session.unsent_calls(parent);
     let calls = block(py, |interrupt| session.calls(interrupt))?;
     let tasks = block(py, |interrupt| session.describe(interrupt))?.tasks;

@@ -37,6 +37,7 @@ __all__ = [
     "call_actor",
     "cancel",
     "cancel_is_due",
+    "children_of",
     "create_actor",
     "create_channel",
     "create_group",
@@ -61,6 +62,7 @@ __all__ = [
     "map_file",
     "membership",
     "memory_report",
+    "open_calls",
     "placement_report",
     "put",
     "put_arrow",
@@ -77,6 +79,7 @@ __all__ = [
     "store_stats",
     "stored_strides",
     "submit_task",
+    "title_of_actor",
     "traced_calls",
     "trim",
     "value_of",
@@ -124,6 +127,11 @@ class Call:
         """
         Loads the arguments and calls the method: what it returns, or the coroutine that it is.
         """
+    @property
+    def chosen_name(self, /) -> str | None:
+        """
+        The name that somebody chose for it.
+        """
     def end(self, /) -> None:
         """
         The stream has come to its end: so has the call.
@@ -164,10 +172,11 @@ class CallOptions:
         group: str,
         retry_on: SupportsGetItem[int, SupportsIndex] | None,
         pending: PendingCalls | None,
+        name: str,
     ) -> CallOptions:
         """
         `group` is the concurrency group, empty for the actor's own; `retry_on` says after which exceptions the call is repeated, for
-        `park.worker.wants_retry` to read.
+        `park.worker.wants_retry` to read; `name` is what people know the call by, empty for its method's name.
         """
 
 @final
@@ -725,6 +734,12 @@ def cancel_is_due() -> bool:
     Asked by the signal handler: whether the task that the main thread runs is to be interrupted.
     """
 
+def children_of(parent: bytes) -> list[bytes]:
+    """
+    First results of the tasks and calls that the one with this first result asked for and that are not done, as far as the head and this
+    process know.
+    """
+
 def create_actor(
     class_: ObjectRef,
     class_name: str,
@@ -764,7 +779,8 @@ def create_group(
 
 def current_work() -> tuple[bytes, str, Any | None] | None:
     """
-    The task or call that this thread of a worker runs: the id of its first result, its name, and the function if it is a task.
+    The task or call that this thread of a worker runs: the id of its first result, its name, and the function if it is a task, or the
+    name that somebody chose if it is a call.
     """
 
 def describe_session() -> dict:
@@ -861,7 +877,8 @@ def kill_actor(handle: Any, no_restart: bool) -> None:
 
 def leave_actor() -> bool:
     """
-    The actor that this thread's worker is ends itself once the call that asks for it is over. False if it is no actor.
+    The actor that this thread's worker is ends itself: once the call that asks for it is over, or its constructor; an actor with an event
+    loop at once, for on that it may be asked by what belongs to no call. False if the worker is no actor.
     """
 
 def load_ref(id: bytes) -> ObjectRef:
@@ -883,6 +900,11 @@ def membership() -> Membership | None:
 def memory_report(most: SupportsIndex) -> dict:
     """
     Who holds the store's memory: by process, and the `most` largest objects.
+    """
+
+def open_calls() -> list[dict]:
+    """
+    Calls of actors that were sent and are not done.
     """
 
 def placement_report(only: SupportsIndex | None = None) -> dict:
@@ -978,9 +1000,14 @@ def submit_task(
     Submits a task; returns references to its results, or to the result and the first link of its stream.
     """
 
-def traced_calls() -> list[tuple[str, int, int]]:
+def title_of_actor(class_name: str) -> None:
     """
-    The calls that this worker process finished last: method, begin and end in microseconds. Nothing elsewhere.
+    This process is an actor of this class from now on. Nothing in a process that is no worker.
+    """
+
+def traced_calls() -> list[tuple[str, str | None, bytes, int, bool, int, int]]:
+    """
+    The calls that this worker process finished last. Nothing elsewhere.
     """
 
 def trim() -> int:

@@ -13,7 +13,7 @@ import os
 import pickle
 import weakref
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from park import _park, exceptions, options, placing, session, signature, streaming
 from park.here import HERE
@@ -159,7 +159,7 @@ class DecoratedMethod(ActorMethod):
         )
 
     def __reduce__(self):
-        make, method = super().__reduce__()
+        method = super().__reduce__()[1]
         return DecoratedMethod, (self._decorator, *method)
 
     def remote(self, *args, **kwargs):
@@ -174,7 +174,7 @@ class DecoratedMethod(ActorMethod):
 class _ActorClassMethodMetadata(dict):
     """What handles know of a class: one for each variant of it in a process, however many handles come by."""
 
-    _cache: weakref.WeakValueDictionary[bytes, _ActorClassMethodMetadata] = weakref.WeakValueDictionary()
+    _cache: ClassVar[weakref.WeakValueDictionary[bytes, _ActorClassMethodMetadata]] = weakref.WeakValueDictionary()
 
     def __init__(self, key: bytes, facts: dict[str, Any]):
         super().__init__(facts)
@@ -246,7 +246,8 @@ class ActorHandle:
         return hash(self._park_ref.binary())
 
     def __dir__(self):
-        return list(dict.fromkeys(["__init__", *self._park_meta["methods"], *EVERY_ACTOR]))
+        own = [name for name in EVERY_ACTOR if name != TRACE]
+        return list(dict.fromkeys(["__init__", *self._park_meta["methods"], *own]))
 
     def __repr__(self):
         return f"Actor({self._park_meta['class_name']}, {self._park_ref.hex()})"

@@ -297,6 +297,51 @@ def test_private_names_that_describe_options_and_functions():
     ]
 
 
+def test_ctrl_c_waits_for_the_end_of_a_block():
+    program = """
+        import park.compat.ray
+        park.compat.ray.install()
+        import _thread, signal, threading
+        from ray._private.utils import DeferSigint
+
+        default, plain, heard = signal.getsignal(signal.SIGINT), signal.signal, []
+        try:
+            with DeferSigint():
+                _thread.interrupt_main()
+                for _ in range(1000):
+                    pass
+                heard.append("inside")
+        except KeyboardInterrupt:
+            heard.append("after")
+        print(heard, signal.getsignal(signal.SIGINT) is default)
+
+        def handler(number, frame):
+            heard.append(number)
+
+        with DeferSigint():
+            usr1 = signal.signal(signal.SIGUSR1, handler)
+            print(signal.signal(signal.SIGINT, handler) is default, usr1 == signal.SIG_DFL)
+            for _ in range(3):
+                _thread.interrupt_main()
+        print(heard[2:] == [signal.SIGINT], signal.getsignal(signal.SIGINT) is handler, signal.signal is plain)
+        with DeferSigint():
+            pass
+        print(len(heard))
+        other = threading.Thread(target=lambda: print(isinstance(DeferSigint.create_if_main_thread(), DeferSigint)))
+        other.start()
+        other.join()
+        print(isinstance(DeferSigint.create_if_main_thread(), DeferSigint))
+        """
+    assert fresh_python(textwrap.dedent(program)).splitlines() == [
+        "['inside', 'after'] True",
+        "True True",
+        "True True True",
+        "3",
+        "False",
+        "True",
+    ]
+
+
 def test_a_task_knows_what_it_asked_for():
     program = """
         import park.compat.ray

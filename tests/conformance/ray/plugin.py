@@ -25,6 +25,10 @@ REPORT = os.environ["PARK_CONFORMANCE_REPORT"]
 TIMEOUT = float(os.environ["PARK_CONFORMANCE_TIMEOUT"])
 
 
+# Whoever runs this in the background may have the system ignore Ctrl-C; some cases send themselves one, and workers inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 # --- the report ---------------------------------------------------------------------------------------------------------------------
 
 

@@ -55,7 +55,9 @@ def compare(on_ray, on_park, reasons):
             for case in said
             if case not in failing
         ]
-    wrong += [f"{file}.py: has reasons, and Ray's report does not have it" for file in reasons if f"{file}.py" not in on_ray]
+    wrong += [
+        f"{file}.py: has reasons, and Ray's report does not have it" for file in reasons if f"{file}.py" not in on_ray
+    ]
     return missed, wrong
 
 

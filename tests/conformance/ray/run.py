@@ -49,8 +49,8 @@ def interpreter(module, chosen):
     return python
 
 
-def run_file(python, module, mode, file, timeout, limit):
-    """Run one file; its cases as {name: (outcome, reason)}, and what it printed."""
+def run_file(python, module, mode, file, timeout, limit, only=()):
+    """Run one file, or `only` some of its cases; its cases as {name: (outcome, reason)}, and what it printed."""
     with tempfile.TemporaryDirectory(prefix="park-conformance-") as folder:
         copy = shutil.copy(file, folder)
         report = Path(folder) / "report.jsonl"
@@ -66,7 +66,8 @@ def run_file(python, module, mode, file, timeout, limit):
             "PARK_MODE": mode,
         }
         command = [python, "-m", "pytest", "-p", "plugin", "--noconftest", "-q", "--tb=short"]
-        command += ["-c", os.devnull, "--rootdir", folder, "-p", "no:cacheprovider", copy]
+        command += ["-c", os.devnull, "--rootdir", folder, "-p", "no:cacheprovider"]
+        command += [f"{copy}::{case}" for case in only] or [copy]
         process = subprocess.Popen(
             command,
             cwd=folder,
@@ -125,11 +126,16 @@ def main():
     parser.add_argument("--python", help="the interpreter that runs the files")
     parser.add_argument("--timeout", type=float, default=60, help="seconds for a case (default %(default)s)")
     parser.add_argument("--limit", type=float, default=600, help="seconds for a file (default %(default)s)")
+    parser.add_argument(
+        "--again", type=int, default=0, metavar="N", help="with --module ray: a case that fails is tried so often again"
+    )
     parser.add_argument("--verbose", action="store_true", help="print what the files print")
     parser.add_argument("files", nargs="*", metavar="FILE", help="by default the files that the project answers for")
     chosen = parser.parse_args()
     if chosen.module == "ray" and chosen.mode != "process":
         parser.error("Ray's workers are processes")
+    if chosen.module == "park" and chosen.again:
+        parser.error("--again is for Ray, of which each case counts that can pass; park's are to pass the first time")
     files = [chosen.tests / (name if name.endswith(".py") else f"{name}.py") for name in chosen.files or TARGETS]
     if missing := [str(file) for file in files if not file.is_file()]:
         parser.error(f"no such test files: {', '.join(missing)}")
@@ -141,6 +147,11 @@ def main():
     for file in files:
         began = time.monotonic()
         cases, output = run_file(python, chosen.module, chosen.mode, file, chosen.timeout, chosen.limit)
+        for _ in range(chosen.again):
+            failed = [case for case, (outcome, _) in cases.items() if outcome == "failed" and case != "(collection)"]
+            if failed:
+                tried, _ = run_file(python, chosen.module, chosen.mode, file, chosen.timeout, chosen.limit, only=failed)
+                cases |= {case: found for case, found in tried.items() if found[0] == "passed"}
         if chosen.verbose:
             print(output)
         for case, (outcome, _) in cases.items():

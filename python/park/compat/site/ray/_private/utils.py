@@ -5,7 +5,9 @@ import sys
 from park.machine import cpus as get_num_cpus
 from park.machine import memory as get_system_memory
 
-__all__ = ["binary_to_hex", "format_error_message", "get_num_cpus", "get_system_memory", "hex_to_binary"]
+from ray._private.defer_sigint import DeferSigint
+
+__all__ = ["DeferSigint", "binary_to_hex", "format_error_message", "get_num_cpus", "get_system_memory", "hex_to_binary"]
 
 
 def binary_to_hex(identifier):
