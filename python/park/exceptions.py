@@ -502,13 +502,26 @@ def from_kind(kind: str, message: str, detail: bytes = b"") -> BaseException:
         if kind == "TaskFailed":
             error = unpack_task_error(message, detail)
         else:
-            error = ActorDiedError(unpack_task_error(message, detail) if detail else message)
+            error = _actor_died(message, detail)
     elif kind in _BY_KIND:
         error = _BY_KIND[kind](message)
     else:
         error = InternalError(f"{kind}: {message}")
     error.kind = kind
     return error
+
+
+def _actor_died(message: str, detail: bytes) -> ActorDiedError:
+    """Of an actor whose constructor raised, with that; of any other the detail is its id."""
+    from park.ids import ActorID
+
+    if len(detail) == ActorID.size():
+        error = ActorDiedError(message)
+        error.actor_id = ActorID(detail).hex()
+        return error
+    from park.task_error import unpack_task_error
+
+    return ActorDiedError(unpack_task_error(message, detail) if detail else message)
 
 
 def pack_task_error(exc: BaseException, what: str, pid: int) -> tuple[str, bytes]:

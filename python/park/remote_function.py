@@ -55,6 +55,11 @@ def definition_of(key: bytes) -> Definition:
     return _definitions.setdefault(key, Definition())
 
 
+def exported() -> set[bytes]:
+    """The objects that are definitions which this process has stored."""
+    return {export.ref.binary() for one in _definitions.values() for export in one.exports.values()}
+
+
 class RemoteFunction:
     """A function that runs as a task in a worker process: call it with `.remote(...)`."""
 

@@ -250,9 +250,14 @@ impl State {
         }
     }
 
-    /// The actor is dead for good: callers are told why, its name and its resources are free.
+    /// The actor is dead for good: callers are told why, its name and its resources are free. An error that says no more in its detail
+    /// says there whose death it tells.
     pub(super) fn bury(&mut self, id: ObjectId, error: &Error) {
-        match self.store.put_error(error) {
+        let named = error
+            .detail()
+            .is_empty()
+            .then(|| error.clone().with_detail(id.to_bytes().to_vec()));
+        match self.store.put_error(named.as_ref().unwrap_or(error)) {
             Ok(cause) => self.bury_with(id, cause),
             Err(_) => self.bury_without(id, None),
         }

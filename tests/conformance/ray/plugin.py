@@ -245,4 +245,4 @@ log_pubsub = absent("log_pubsub", "Ray's GCS server, which publishes logs")
 start_http_proxy = absent("start_http_proxy", "Ray's dashboard")
 call_ray_start = absent("call_ray_start", "a cluster started by `ray start`")
 
-from fixtures import *  # noqa: E402, F403  (it imports this module, which is whole by now)
+from fixtures import *  # noqa: F403  (it imports this module, which is whole by now)

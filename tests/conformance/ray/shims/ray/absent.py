@@ -36,6 +36,10 @@ MODULES = {
 }
 
 
+#: Names that cases were skipped for: what such a case had opened, it could not close.
+SKIPPED = []
+
+
 class Absent:
     """A name that can be imported, and skips the case when anything is done with it."""
 
@@ -43,6 +47,7 @@ class Absent:
         self._name, self._what = name, what
 
     def _skip(self):
+        SKIPPED.append(self._name)
         pytest.skip(f"{self._name} is part of {self._what}")
 
     def __call__(self, *args, **kwargs):

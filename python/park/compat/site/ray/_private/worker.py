@@ -2,11 +2,21 @@
 
 import park
 from park import _park, session
+from park import cloudpickle as pickle
 from park.ids import ActorID, JobID, NodeID, TaskID, WorkerID
 from park.runtime_context import RuntimeContext
 from park.session import RayContext
 
-__all__ = ["SCRIPT_MODE", "WORKER_MODE", "RayContext", "Worker", "connected", "global_worker", "print_to_stdstream"]
+__all__ = [
+    "SCRIPT_MODE",
+    "WORKER_MODE",
+    "RayContext",
+    "Worker",
+    "connected",
+    "global_worker",
+    "pickle",
+    "print_to_stdstream",
+]
 
 SCRIPT_MODE, WORKER_MODE = 0, 1
 
@@ -54,6 +64,15 @@ class _CoreWorker:
             return bool(_park.wait([object_ref], timeout=0)[0])
         except park.exceptions.ObjectNotFoundError:  # it names nothing
             return False
+
+    def get_all_reference_counts(self):
+        """What refers to each object that this process knows: "local", its references; "submitted", tasks and calls that take it."""
+        from park.util.state import reference_counts
+
+        return {
+            id.hex().encode(): {"local": local, "submitted": submitted}
+            for id, (local, submitted) in reference_counts().items()
+        }
 
     def get_worker_id(self):
         return global_worker.worker_id
