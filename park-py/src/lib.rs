@@ -77,15 +77,15 @@ mod _park {
     #[pymodule_export]
     use crate::member::{Membership, interruption_heard, membership};
     #[pymodule_export]
-    use crate::object::{ObjectRef, export, fetch, fetch_view, get, load_ref, put, view, wait};
+    use crate::object::{ObjectRef, export, fetch, fetch_view, get, load_ref, pickles_for_session, put, view, wait};
     #[pymodule_export]
     use crate::placement::{
         Placement, add_node, await_group, create_group, placement_report, remove_group, remove_node,
     };
     #[pymodule_export]
     use crate::session::{
-        attach, audit, head_stats, init, init_threads, is_initialized, memory_report, role, session_address,
-        session_id, shutdown, store_stats, trim,
+        attach, audit, head_stats, init, init_threads, is_initialized, memory_report, reference_counts, role,
+        session_address, session_id, shutdown, store_stats, trim,
     };
     #[pymodule_export]
     use crate::stream::{StreamReader, wait_for_item};

@@ -612,6 +612,12 @@ fn has_duplicates(refs: &[&park_core::ObjectRef]) -> bool {
     ids.windows(2).any(|pair| pair[0] == pair[1])
 }
 
+/// Whether this thread pickles a value for the session: what refers to an object then takes a reference along.
+#[pyfunction]
+pub(crate) fn pickles_for_session() -> bool {
+    NESTED.with_borrow(Option::is_some)
+}
+
 /// Stores the bytes that `pickled()` returns: a function or class. References that it contains live as long as the object.
 #[pyfunction]
 pub(crate) fn export(pickled: &Bound<'_, PyAny>) -> PyResult<ObjectRef> {

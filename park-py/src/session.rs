@@ -7,7 +7,7 @@ use park_core::runtime::{WorkerSetup, WorkerSource};
 use park_core::{Config, Session};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
 use crate::gate::{self, OrRaise, block, current, replace};
 use crate::member;
@@ -284,6 +284,21 @@ pub(crate) fn memory_report(py: Python<'_>, most: usize) -> PyResult<Bound<'_, P
     });
     dict.set_item("largest", largest.collect::<PyResult<Vec<_>>>()?)?;
     Ok(dict)
+}
+
+/// An object's id, references of this process, those of messages under way, whether it is an actor's handle, whether it is still to be made.
+type Counted<'py> = (Bound<'py, PyBytes>, u32, u32, bool, bool);
+
+/// References to the objects that this process or a message refers to; in the head's process also for the tasks and actors it keeps.
+#[pyfunction]
+pub(crate) fn reference_counts(py: Python<'_>) -> PyResult<Vec<Counted<'_>>> {
+    let store = gate::store(py)?;
+    let rows = py.detach(|| store.reference_counts());
+    let row = |row: park_core::store::CountRow| {
+        let id = PyBytes::new(py, &row.id.to_bytes());
+        (id, row.here, row.under_way, row.is_actor, row.is_promised)
+    };
+    Ok(rows.into_iter().map(row).collect())
 }
 
 /// Checks that slots, references, ledgers, journals, rings and the arena of the whole session add up. Returns what does not, after

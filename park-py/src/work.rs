@@ -211,6 +211,10 @@ pub(crate) fn open_calls(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
     calls.into_iter().map(row).collect()
 }
 
+fn in_bytes<'py>(py: Python<'py>, ids: &[ObjectId]) -> Vec<Bound<'py, PyBytes>> {
+    ids.iter().map(|id| PyBytes::new(py, &id.to_bytes())).collect()
+}
+
 /// Actors, unfinished tasks and workers of the session, as the head knows them.
 #[pyfunction]
 pub(crate) fn describe_session(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
@@ -227,6 +231,7 @@ pub(crate) fn describe_session(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         row.set_item("pid", actor.pid)?;
         row.set_item("node", actor.node)?;
         row.set_item("restarts", actor.restarts)?;
+        row.set_item("holds", in_bytes(py, &actor.holds))?;
         Ok(row)
     });
     let tasks = description.tasks.into_iter().map(|task| {
@@ -238,6 +243,8 @@ pub(crate) fn describe_session(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         row.set_item("participant", task.participant.0)?;
         row.set_item("node", task.node)?;
         row.set_item("attempt", task.attempt)?;
+        row.set_item("returns", in_bytes(py, &task.returns))?;
+        row.set_item("holds", in_bytes(py, &task.holds))?;
         row.set_item("parent", task.parent.map(|id| PyBytes::new(py, &id.to_bytes())))?;
         Ok(row)
     });

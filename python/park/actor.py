@@ -237,7 +237,11 @@ class ActorHandle:
         return state.actor_state_number(self._park_ref.binary())
 
     def __reduce__(self):
-        return ActorHandle, (self._park_ref, self._park_meta)
+        ref = self._park_ref
+        if not _park.pickles_for_session():
+            # Bytes that a program keeps for itself hold nothing: they name the actor.
+            ref = _park.WeakActor(ref.binary())
+        return ActorHandle, (ref, self._park_meta)
 
     def __eq__(self, other):
         return isinstance(other, ActorHandle) and self._park_ref.binary() == other._park_ref.binary()

@@ -71,7 +71,7 @@ class Cluster:
         self.head_node: Node | None = None
         self.worker_nodes: list[Node] = []
         self.connected = False
-        self._address = f"park-cluster-{NodeID.from_random().hex()[:16]}"
+        self._address = f"{session.CLUSTER}{NodeID.from_random().hex()[:16]}"
         if connect and not initialize_head:
             raise RuntimeError("Cannot connect to uninitialized cluster.")
         if initialize_head:

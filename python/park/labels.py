@@ -44,12 +44,24 @@ def selector_wrong(selector: dict[str, str] | None) -> str | None:
     for key, value in (selector or {}).items():
         if text := key_wrong(key):
             return text
-        if value and not _SELECTOR.fullmatch(value):
-            return (
-                f"Invalid label selector value `{value}`. The label selector value should contain optional operators and a label value. "
-                f"Supported operators are: ! and {{'in'}}. Value {_RULE}"
-            )
+        if text := test_wrong(value):
+            return text
     return None
+
+
+def test_wrong(value: str) -> str | None:
+    """What is wrong with what a selector asks of one label."""
+    if not value or _SELECTOR.fullmatch(value):
+        return None
+    return (
+        f"Invalid label selector value `{value}`. The label selector value should contain optional operators and a label value. "
+        f"Supported operators are: ! and {{'in'}}. Value {_RULE}"
+    )
+
+
+def value_wrong(value: str) -> str | None:
+    """What is wrong with the value of a label."""
+    return f"Invalid label key value `{value}`. Value {_RULE}" if value and not _VALUE.fullmatch(value) else None
 
 
 def fallback_wrong(fallback: list[dict[str, Any]] | None) -> str | None:
@@ -80,8 +92,8 @@ def check_labels(labels: dict[str, str] | None) -> dict[str, str]:
             raise TypeError(f"labels must be strings, got {key!r}: {value!r}")
         if text := key_wrong(key):
             raise ValueError(text)
-        if value and not _VALUE.fullmatch(value):
-            raise ValueError(f"Invalid label key value `{value}`. Value {_RULE}")
+        if text := value_wrong(value):
+            raise ValueError(text)
     return labels
 
 

@@ -371,7 +371,8 @@ def environment(options: dict[str, Any]) -> dict[str, Any]:
     from park import session
 
     chosen = options.get("runtime_env")
-    around = session.runtime_env() if _park.role() == "worker" else {}
+    # That of the session is put on by its zygote already; a driver that joined has one of its own.
+    around = session.runtime_env() if _park.role() in ("worker", "peer") else {}
     if not chosen and not around:
         return {}
     from park import environment, runtime_env

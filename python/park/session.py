@@ -140,6 +140,10 @@ def init(
     `_object_spilling_directory` (by default the system's directory for temporary files), at most `_object_spilling_limit` bytes of
     them (0: none; by default 90 % of what is free).
 
+    With the `address` of a session that another process of this user has opened (`init` returned it there), this process joins that session
+    as one more driver: its tasks, actors and placement groups are that session's, and end with this driver unless they are detached. RAY_ADDRESS
+    may name it too.
+
     Other arguments of Ray's `init` are accepted where they would change nothing here, and refused where they ask for what park does
     not have.
     """
@@ -157,7 +161,8 @@ def init(
                 "Maybe you called ray.init twice by accident? This error can be suppressed by passing in 'ignore_reinit_error=True' "
                 "or by calling 'ray.shutdown()' prior to 'ray.init()'."
             )
-        cluster = _cluster_at(address)
+        joins = _session_at(address)
+        cluster = None if joins else _cluster_at(address)
         if job_config is not None:
             namespace, runtime_env = _from_job_config(job_config, namespace, runtime_env)
         for name, value in ray_arguments.items():
@@ -165,6 +170,10 @@ def init(
                 raise NotImplementedError(f"park does not offer init({name}={value!r}) yet")
         check_namespace(namespace)
         modules = checked_preload(preload)
+        if joins:
+            _refuse_with_cluster(num_cpus, num_gpus, resources, labels, object_store_memory)
+            _join(joins, namespace, runtime_env, getattr(job_config, "default_actor_lifetime", "non_detached"))
+            return _context()
         threaded = _checked_mode(mode) == "thread"
         if cluster is None:
             total = node_resources.total_resources(
@@ -406,6 +415,8 @@ def check_namespace(value: str | None) -> None:
 
 # --- clusters ---------------------------------------------------------------------------------------------------------------------
 
+#: What addresses of clusters begin with; those of sessions go on with digits.
+CLUSTER = "park-cluster-"
 #: Where the cluster of the open session stands among the clusters of this process.
 OPEN = ""
 _clusters: dict[str, Any] = {}
@@ -437,6 +448,25 @@ def _cluster_at(address: str | None) -> Any:
     return None
 
 
+def _session_at(address: str | None) -> str | None:
+    """The address of another process's session that is meant; None if none is."""
+    if address in (None, "", "auto"):
+        address = os.environ.get("RAY_ADDRESS")
+    joins = isinstance(address, str) and address.startswith("park-") and not address.startswith(CLUSTER)
+    return address if joins else None
+
+
+def _join(address: str, namespace: str | None, env: dict[str, Any] | None, lifetime: str) -> None:
+    """Become one more driver of another process's session."""
+    global _namespace, _default_lifetime
+    checked = _checked_runtime_env(env, threaded=False)
+    _leave_ended()
+    _park.attach(address, False)
+    _namespace, _default_lifetime = namespace or _new_namespace(), lifetime
+    set_runtime_env(checked)
+    _close_at_exit()
+
+
 def _refuse_with_cluster(num_cpus, num_gpus, resources, labels, object_store_memory) -> None:
     if num_cpus is not None or num_gpus is not None:
         raise ValueError("When connecting to an existing cluster, num_cpus and num_gpus must not be provided.")
@@ -462,8 +492,8 @@ def _check_address(address: str | None) -> None:
             "`RAY_ADDRESS` environment variable."
         )
     raise NotImplementedError(
-        f"park runs in the process that opens it and does not connect to {address!r}; to share the objects of another process's "
-        "session, use park.attach()"
+        f"park does not connect to {address!r}: it runs on one machine, and joins the session of another process there by the address "
+        "that init() returned in it, park-..."
     )
 
 

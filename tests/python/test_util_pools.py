@@ -235,8 +235,7 @@ def test_imap_takes_what_it_has_room_for(pool):
 def test_imap_goes_on_after_an_error(pool):
     results = pool.imap(inverse, [1, 0, 2])
     assert next(results) == 1
-    with pytest.raises(ZeroDivisionError):
-        next(results)
+    assert isinstance(next(results), ZeroDivisionError), "as in Ray, where it is no exception of the iterator"
     assert next(results) == 0.5
 
 

@@ -35,6 +35,8 @@ pub struct ActorRow {
     pub node: String,
     /// How often it was restarted.
     pub restarts: u32,
+    /// What the head refers to for it.
+    pub holds: Vec<ObjectId>,
 }
 
 /// One task that is not done.
@@ -56,6 +58,10 @@ pub struct TaskRow {
     pub node: String,
     /// First result of the task or call that submitted it.
     pub parent: Option<ObjectId>,
+    /// Its results.
+    pub returns: Vec<ObjectId>,
+    /// What the head refers to for it, results included.
+    pub holds: Vec<ObjectId>,
 }
 
 /// One worker process.
@@ -129,6 +135,7 @@ impl State {
             pid: 0,
             node: String::new(),
             restarts: dead.restarts,
+            holds: Vec::new(),
         });
         let living = self.actors.iter().map(|(id, actor)| {
             let has_process = matches!(actor.life, Life::Starting | Life::Alive | Life::Retiring);
@@ -148,6 +155,7 @@ impl State {
                 pid: if has_process { self.pid_of(actor.participant) } else { 0 },
                 node: self.node_at(actor.spot.as_ref()),
                 restarts: actor.restarts,
+                holds: actor.spec.holds().chain(actor.parcels.iter().copied()).collect(),
             }
         });
         dead.chain(living).collect()
@@ -174,6 +182,8 @@ impl State {
                 node: self.node_at(worker.and_then(Worker::spot)),
                 attempt: task.attempt,
                 parent: task.parent,
+                returns: task.returns.clone(),
+                holds: task.holds.clone(),
             })
         };
         tasks.iter().filter_map(row).collect()

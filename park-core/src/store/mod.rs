@@ -45,7 +45,7 @@ pub use mutable::MutableObject;
 pub use object::{Object, Sealed};
 pub use object_ref::ObjectRef;
 pub use recover::Orphan;
-pub use report::{Holder, MemoryReport, ObjectRow, Party};
+pub use report::{CountRow, Holder, MemoryReport, ObjectRow, Party};
 pub use stats::StoreStats;
 pub use stream_budget::StreamBudget;
 pub(crate) use wait::TICK;

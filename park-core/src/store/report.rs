@@ -1,10 +1,11 @@
 //! Who holds the store's memory: the text of a full store, and what `park memory` prints.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::Store;
 use super::slot::Phase;
+use super::{Format, Store};
 use crate::error::{Error, ErrorKind};
 use crate::id::{ObjectId, ParticipantId};
 use crate::sync::atomic::Ordering;
@@ -67,6 +68,21 @@ pub struct ObjectRow {
     pub age: Duration,
     /// The process that made it.
     pub creator: u32,
+}
+
+/// References to one object, apart by who has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountRow {
+    /// Which.
+    pub id: ObjectId,
+    /// Those of this process; in the head's process also those of tasks and actors that it keeps.
+    pub here: u32,
+    /// Those of messages under way; of an object that is still to be made, one is its maker's.
+    pub under_way: u32,
+    /// It is the handle of an actor.
+    pub is_actor: bool,
+    /// It is still to be made.
+    pub is_promised: bool,
 }
 
 /// A snapshot of who holds what; each number was true a moment ago.
@@ -147,6 +163,42 @@ impl Store {
             holders,
             largest: entries.iter().take(most).filter_map(|entry| self.row(entry)).collect(),
         }
+    }
+
+    /// References to the objects that this process or a message refers to. Each number was true a moment ago.
+    pub fn reference_counts(&self) -> Vec<CountRow> {
+        let mut inside: HashMap<u32, u32> = HashMap::new();
+        let mut rows = Vec::new();
+        for index in 0..self.slots_used() {
+            let slot = self.slot(index);
+            let Ok(seen) = slot.state() else { continue };
+            let is_promised = seen.phase == Phase::Pending;
+            if !is_promised && !self.is_whole(seen.phase) {
+                continue;
+            }
+            for id in self.nested_ids(slot) {
+                *inside.entry(id.index).or_default() += 1;
+            }
+            let ledgers = (0..self.participants_used()).map(|who| self.held_by(ParticipantId(who), index).0);
+            rows.push(CountRow {
+                id: ObjectId {
+                    session: self.session(),
+                    index,
+                    generation: seen.generation,
+                },
+                here: self.held_by(self.me(), index).0,
+                under_way: self.count(index).get().saturating_sub(ledgers.sum()),
+                is_actor: slot.meta.load(Ordering::Relaxed) & 0xff == u32::from(Format::Actor as u8),
+                is_promised,
+            });
+        }
+        rows.retain_mut(|row| {
+            row.under_way = row
+                .under_way
+                .saturating_sub(inside.get(&row.id.index).copied().unwrap_or(0));
+            row.here + row.under_way > 0
+        });
+        rows
     }
 
     fn entry(&self, index: u32) -> Option<Entry> {

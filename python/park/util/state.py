@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from park import _park, node_resources, session
+from park import _park, node_resources, remote_function, session
 from park.actor import TRACE
 from park.ids import ActorID, JobID, TaskID, WorkerID
 from park.util import timeline as timeline_of
@@ -298,6 +298,31 @@ def actor_state_number(actor: bytes) -> int:
     """How an actor is, as a number of Ray's protocol. One that the head has forgotten is dead."""
     life = next((row["life"] for row in _describe()["actors"] if row["id"] == actor), "dead")
     return _NUMBERS.index(_ACTOR_STATES[life])
+
+
+def reference_counts() -> dict[bytes, tuple[int, int]]:
+    """By an object's id, this process's references to it, and those of tasks and calls under way that take it.
+
+    Without what only park itself refers to: functions and classes, and actors' handles.
+    """
+    described = _describe()
+    own = remote_function.exported()
+    kept: Counter[bytes] = Counter()
+    taken: Counter[bytes] = Counter()
+    if _park.role() == "head":
+        for task in described["tasks"]:
+            kept.update(task["holds"])
+            taken.update(task["holds"])
+            taken.subtract(task["returns"])
+        for actor in described["actors"]:
+            kept.update(actor["holds"])
+    found = {}
+    for id, here, under_way, is_actor, is_promised in _park.reference_counts():
+        # One reference of a promise is its maker's.
+        counts = (max(here - kept[id], 0), taken[id] + max(under_way - is_promised, 0))
+        if any(counts) and not is_actor and id not in own:
+            found[id] = counts
+    return found
 
 
 # --- asking -------------------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Fixtures of Ray's conftest that few of its files use, or that stand for what is no part of park. A part of `plugin.py`."""
 
+import sys
+
 import pytest
 from plugin import absent, cluster_of
 
@@ -10,6 +12,17 @@ call_ray_start_shared = absent("call_ray_start_shared", "a cluster started by `r
 call_ray_start_2 = absent("call_ray_start_2", "a cluster started by `ray start`")
 call_ray_stop_only = absent("call_ray_stop_only", "a cluster started by `ray start`")
 fs_only_object_spilling_config = absent("fs_only_object_spilling_config", "Ray's external storage of spilled objects")
+
+
+@pytest.fixture(autouse=True)
+def close_what_a_skipped_case_opened(request):
+    """For cases that open a session by themselves, and were skipped half-way."""
+    yield
+    absent_names = sys.modules.get("ray.absent")
+    if absent_names is not None and absent_names.SKIPPED:
+        absent_names.SKIPPED.clear()
+        if not any("shared" in name or "module" in name for name in request.fixturenames):
+            sys.modules["ray"].shutdown()
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["fixtures"]
-
 SHIMS = Path(__file__).resolve().parent / "shims" / "ray"
 
 import ray
@@ -250,3 +248,5 @@ error_pubsub = absent("error_pubsub", "Ray's GCS server, which publishes errors"
 log_pubsub = absent("log_pubsub", "Ray's GCS server, which publishes logs")
 start_http_proxy = absent("start_http_proxy", "Ray's dashboard")
 call_ray_start = absent("call_ray_start", "a cluster started by `ray start`")
+
+from fixtures import *  # noqa: F403  (it imports this module, which is whole by now)

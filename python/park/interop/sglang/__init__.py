@@ -120,4 +120,3 @@ def __getattr__(name: str) -> Any:
 
         return cache.RadixCache
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from dask.callbacks import Callback
 
@@ -38,7 +38,7 @@ class RayDaskCallback(Callback):
     """Hooks for `ray_dask_get`; those of Dask's own `Callback` are accepted too, for its own schedulers."""
 
     #: What is active now.
-    ray_active: set[RayCallback] = set()
+    ray_active: ClassVar[set[RayCallback]] = set()
 
     def __init__(self, **hooks: Any):
         for name in RayCallback._fields:

@@ -125,7 +125,7 @@ class IMapIterator:
         return self.next()
 
     def next(self, timeout: float | None = None) -> Any:
-        """The next result; TimeoutError after `timeout` seconds."""
+        """The next result, or the exception in its place; TimeoutError after `timeout` seconds."""
         while not self._outcomes:
             if not self._running:
                 raise StopIteration
@@ -135,7 +135,9 @@ class IMapIterator:
             self._running.remove(ready[0])
             self._send()
             self._outcomes.extend(_park.get(ready[0]))
-        return _opened(self._outcomes.popleft())
+        outcome = self._outcomes.popleft()
+        # As Ray's pool, not Python's: an iterator is not to end at a call that failed.
+        return outcome.error if isinstance(outcome, Failed) else outcome
 
 
 class UnorderedIMapIterator(IMapIterator):

@@ -13,6 +13,8 @@ MODULES = {
     "ray._private.gcs_utils": "the protocol of Ray's GCS server",
     "ray._private.grpc_utils": "the protocol of Ray's servers",
     "ray._private.runtime_env.context": "Ray's agent, which sets environments up",
+    "ray._private.profiling": "Ray's profile of its own servers",
+    "ray._private.runtime_env.plugin": "Ray's agent, which sets environments up",
     "ray._private.runtime_env.packaging": "Ray's upload of packages",
     "ray._private.runtime_env.setup_hook": "Ray's upload of hooks",
     "ray._private.runtime_env.working_dir": "Ray's agent, which sets environments up",
@@ -21,6 +23,7 @@ MODULES = {
     "ray.client_builder": "Ray Client",
     "ray.core.generated.common_pb2": "the protocol of Ray's servers",
     "ray.dashboard.utils": "Ray's dashboard",
+    "ray.experimental.internal_kv": "Ray's key-value store in its GCS server",
     "ray.job_submission": "Ray's job server",
     "ray.scripts.scripts": "Ray's command line",
     "ray.util.client.common": "Ray Client",
@@ -33,6 +36,10 @@ MODULES = {
 }
 
 
+#: Names that cases were skipped for: what such a case had opened, it could not close.
+SKIPPED = []
+
+
 class Absent:
     """A name that can be imported, and skips the case when anything is done with it."""
 
@@ -40,6 +47,7 @@ class Absent:
         self._name, self._what = name, what
 
     def _skip(self):
+        SKIPPED.append(self._name)
         pytest.skip(f"{self._name} is part of {self._what}")
 
     def __call__(self, *args, **kwargs):
@@ -50,6 +58,9 @@ class Absent:
             raise AttributeError(name)
         # An attribute of a class, as `ActorTableData.DEAD`, may be read at import.
         return Absent(f"{self._name}.{name}", self._what)
+
+    def __mro_entries__(self, bases):
+        return ()  # a class that is derived from it can be made
 
     def __str__(self):
         self._skip()

@@ -8,6 +8,7 @@ _MODULES = frozenset(
             "auto_init_hook",
             "client_mode_hook",
             "internal_api",
+            "label_utils",
             "ray_constants",
             "services",
             "state",

@@ -1,9 +1,8 @@
 """`global_worker`: what this process is in its session, by the names that programs read from Ray's worker object."""
 
-import pickle
-
 import park
 from park import _park, session
+from park import cloudpickle as pickle
 from park.actor import exported_classes
 from park.ids import ActorID, JobID, NodeID, TaskID, WorkerID
 from park.runtime_context import RuntimeContext
@@ -12,7 +11,16 @@ from park.util.state import task_id
 
 from ray._private import ray_constants
 
-__all__ = ["SCRIPT_MODE", "WORKER_MODE", "RayContext", "Worker", "connected", "global_worker", "print_to_stdstream"]
+__all__ = [
+    "SCRIPT_MODE",
+    "WORKER_MODE",
+    "RayContext",
+    "Worker",
+    "connected",
+    "global_worker",
+    "pickle",
+    "print_to_stdstream",
+]
 
 SCRIPT_MODE, WORKER_MODE = 0, 1
 
@@ -67,6 +75,15 @@ class _CoreWorker:
     def get_pending_children_task_ids(self, parent_task_id):
         """The tasks and calls that this one asked for and that are not done, as far as the head and this process know."""
         return [task_id(first) for first in _park.children_of(parent_task_id.binary()[:_FIRST_RESULT])]
+
+    def get_all_reference_counts(self):
+        """What refers to each object that this process knows: "local", its references; "submitted", tasks and calls that take it."""
+        from park.util.state import reference_counts
+
+        return {
+            id.hex().encode(): {"local": local, "submitted": submitted}
+            for id, (local, submitted) in reference_counts().items()
+        }
 
     def get_worker_id(self):
         return global_worker.worker_id
