@@ -10,8 +10,10 @@ from typing_extensions import disjoint_base
 __all__ = [
     "CANCEL_SIGNAL",
     "Buffer",
+    "Cache",
     "Call",
     "CallOptions",
+    "Changes",
     "ChannelMessage",
     "ChannelReader",
     "ChannelWriter",
@@ -23,9 +25,12 @@ __all__ = [
     "ObjectRef",
     "PendingCalls",
     "Placement",
+    "Plan",
     "Pool",
     "Resources",
+    "Scheduler",
     "StreamReader",
+    "Tables",
     "TensorView",
     "Vacant",
     "Watch",
@@ -119,6 +124,184 @@ class Buffer:
         """
 
 @final
+class Cache:
+    """
+    Which block holds which tokens' keys and values, who shares them, and what can be found again. It touches no memory: an engine asks
+    it for blocks, and says what it has computed. Owned by one thread at a time.
+
+    A sequence knows tokens (`known`), of which the first so many are `computed`. In a step, `prefill` and `decode` make room for what is
+    computed next, write the tables that kernels read (`Tables`), and return the copies that come first; `settle` ends the step.
+
+    `groups` lists the groups of layers: "full", or the tokens of a sliding window. `secret` is 32 bytes that keys depend on: caches that
+    are to find each other's blocks have the same; by default it is random. `eviction` is "lru", "tiny_lfu" or "retention"; `algorithm`
+    "xxh3", "sha256" or "blake3". `verify` compares a found block's tokens; `partial` uses the beginning of a block, by a copy; `events`
+    records what can be found, for `take_events`.
+
+    Raises InvalidArgumentError for a pool without a block, a block without a token, no groups, a window smaller than a block.
+    """
+    def __new__(
+        cls,
+        /,
+        *,
+        blocks: SupportsIndex = ...,
+        block_size: SupportsIndex = ...,
+        groups: SupportsGetItem[int, SupportsIndex | str] | None = None,
+        caching: bool = True,
+        eviction: str = "lru",
+        algorithm: str = "xxh3",
+        secret: Any | None = None,
+        verify: bool = False,
+        partial: bool = False,
+        events: bool = False,
+    ) -> Cache: ...
+    def __repr__(self, /) -> str: ...
+    def add(
+        self,
+        /,
+        tokens: Any,
+        *,
+        tenant: SupportsIndex = ...,
+        salt: bytes | None = None,
+        adapter: bytes | None = None,
+        media: SupportsGetItem[int, tuple[SupportsIndex, SupportsIndex, Any]] | None = None,
+    ) -> int:
+        """
+        A new sequence that knows these tokens, of which nothing is computed; returns its id. Ids are never used twice.
+
+        `tokens` is an array of int32, uint32, int64 or uint64, or a list. `salt` and `adapter` divide the tenant's cache; `media` lists
+        `(start, length, digest of 32 bytes)` of tokens that stand for something else.
+
+        Raises OutOfRangeError, with index and value, for a token that is negative or beyond 32 bits.
+        """
+    def add_tenant(self, /, quota: SupportsIndex | None = None) -> int:
+        """
+        One more tenant, with room for `quota` blocks at a time. Tenants share no blocks. Tenant 0 is there from the start.
+        """
+    def advance(self, /, sequence: SupportsIndex, computed: SupportsIndex) -> None:
+        """
+        The first `computed` tokens of a sequence are computed, or will be by work that is given out: they can be found from now on.
+        """
+    def attach(self, /, sequence: SupportsIndex, limit: SupportsIndex | None = None) -> int:
+        """
+        Gives a sequence without blocks its longest cached prefix, as `lookup` finds it; returns how many of its tokens are computed now.
+
+        Raises NoFreeBlocksError if the tenant's quota has no room for it.
+        """
+    def audit(self, /) -> None:
+        """
+        Checks every invariant. Raises CorruptError with the first thing that does not add up. Linear in blocks and sequences.
+        """
+    def blocks_held(self, /, sequence: SupportsIndex) -> int:
+        """
+        How many blocks a sequence holds, in all groups.
+        """
+    def computed(self, /, sequence: SupportsIndex) -> int:
+        """
+        Tokens of a sequence that are computed.
+        """
+    def decode(self, /, sequences: Any, tokens: Any, tables: Tables | None = None) -> Changes:
+        """
+        Computes one more token of each sequence, the one that was sampled from its last: as `extend` by that token, and `prefill` to the
+        end. One call for all sequences that decode; `tokens` has one token for each. All or nothing.
+
+        Raises NoFreeBlocksError, NotFoundError, or InvalidArgumentError; then nothing has changed.
+        """
+    def detach(self, /, sequence: SupportsIndex) -> None:
+        """
+        The sequence keeps its tokens and loses its blocks, as if nothing had been computed: what preemption does.
+        """
+    @property
+    def epoch(self, /) -> int:
+        """
+        The weight version whose blocks are found now.
+        """
+    def extend(self, /, sequence: SupportsIndex, tokens: Any) -> None:
+        """
+        The sequence has got further tokens.
+        """
+    def fill(self, /, sequences: Any, ends: Any, tables: Tables, starts: Any | None = None) -> tuple[int, int]:
+        """
+        Writes the tables of tokens `starts[i]` to `ends[i]` of each sequence, all of which have room, and changes nothing. Without `starts`
+        they are the first ones. Returns how many tokens and how many pages that are.
+        """
+    def finish(self, /, sequence: SupportsIndex) -> None:
+        """
+        The sequence has ended: its blocks are free unless others use them, and what was computed can still be found.
+        """
+    def fork(self, /, sequence: SupportsIndex) -> int:
+        """
+        A sequence that goes on from where this one is, with the same blocks; returns its id. Constant time.
+        """
+    def grow(self, /, sequence: SupportsIndex, tokens: SupportsIndex) -> Changes:
+        """
+        Makes room for the first `tokens` tokens of a sequence, known or to come.
+
+        Raises NoFreeBlocksError if there are not enough free blocks, or the tenant may not have them.
+        """
+    def known(self, /, sequence: SupportsIndex) -> int:
+        """
+        Tokens that a sequence knows.
+        """
+    def lookup(self, /, sequence: SupportsIndex, limit: SupportsIndex | None = None) -> int:
+        """
+        How many tokens of a sequence without blocks are cached: at most `limit`, and short of its last one, which has to be computed.
+        """
+    def prefill(self, /, sequences: Any, ends: Any, tables: Tables | None = None) -> Changes:
+        """
+        Computes the next tokens of each sequence, up to its first `ends[i]`, all of which it knows: makes room, writes the tables, and
+        lets others find what is computed. `sequences` is int64, `ends` any array of integers. All or nothing.
+
+        Raises NoFreeBlocksError, NotFoundError, or InvalidArgumentError; then nothing has changed.
+        """
+    def renew(self, /, sequence: SupportsIndex) -> None:
+        """
+        The sequence starts again in the present epoch: its tokens are known, and nothing of them is computed.
+        """
+    def reset(self, /) -> bool:
+        """
+        Nothing can be found any more. False, and nothing happens, while a sequence has blocks.
+        """
+    def retain(self, /, sequence: SupportsIndex, priority: SupportsIndex, until: SupportsIndex = ...) -> None:
+        """
+        From now on, this is how long the computed blocks of a sequence are worth keeping after it: those of a lower priority (0 to 255)
+        go first, until the cache's time is `until` (0: for ever). With `eviction="retention"`.
+        """
+    def rewind(self, /, sequence: SupportsIndex, computed: SupportsIndex) -> None:
+        """
+        Work that was given out has failed: only the first `computed` tokens are computed, and the others can no longer be found.
+        """
+    def set_epoch(self, /, epoch: SupportsIndex) -> None:
+        """
+        The model has got new weights: from now on no look-up finds what was computed before. Constant time.
+
+        Raises InvalidArgumentError unless the epoch is later than the present one: that would be an update that nobody noticed.
+        """
+    def set_time(self, /, now: SupportsIndex) -> None:
+        """
+        The cache's time, by which retention ends. Time that goes back changes nothing.
+        """
+    def settle(self, /) -> None:
+        """
+        The step is over: its copies are done, its tokens are computed.
+        """
+    def stats(self, /) -> dict:
+        """
+        What was counted since the cache was made, and what there is now: a dict of ints.
+        """
+    def table(self, /, sequence: SupportsIndex, group: SupportsIndex = 0) -> Any:
+        """
+        The blocks of a sequence in a group, from the first position on: an array of int32. 0 is the null block, behind a window.
+        """
+    def take_events(self, /) -> list[dict]:
+        """
+        What happened to what can be found since the last call, with `events=True`: dicts with a "type" of "stored", "removed" or "cleared".
+        """
+    def trim(self, /, sequence: SupportsIndex) -> None:
+        """
+        Gives back blocks past those that known tokens need: room for drafts that were not accepted.
+        """
+
+@final
 class Call:
     """
     One call of an async actor. `begin`, then either `succeed` or `fail`, once.
@@ -177,6 +360,33 @@ class CallOptions:
         """
         `group` is the concurrency group, empty for the actor's own; `retry_on` says after which exceptions the call is repeated, for
         `park.worker.wants_retry` to read; `name` is what people know the call by, empty for its method's name.
+        """
+
+@final
+class Changes:
+    """
+    What a call of `Cache` asks an engine to do to its memory, and how much of its tables it wrote.
+    """
+    def __repr__(self, /) -> str: ...
+    @property
+    def copies(self, /) -> Any:
+        """
+        int32 `[k, 2]`: blocks whose contents are copied, from and to, before anything of the step is computed.
+        """
+    @property
+    def pages(self, /) -> int:
+        """
+        Blocks up to the ends of all sequences of the step: numbers that `indices` has got.
+        """
+    @property
+    def placed(self, /) -> Any:
+        """
+        int64 `[k, 4]`: what block tables have got: sequence, group, position in blocks, block. For engines that keep tables of their own.
+        """
+    @property
+    def tokens(self, /) -> int:
+        """
+        Tokens of the step: numbers that `slot_mapping` has got.
         """
 
 @final
@@ -538,6 +748,108 @@ class Placement:
     def __repr__(self, /) -> str: ...
 
 @final
+class Plan:
+    """
+    What an engine does in one step, in this order: `swap_out`, `copies`, `swap_in`, then the work. Made by `Scheduler.step`, answered by
+    `commit` or `abandon`.
+
+    Work has `len(plan)` pieces, one a sequence; `sequences`, `starts`, `counts`, `drafts`, `samples` and `proposed_counts` have one number
+    for each.
+    """
+    def __len__(self, /) -> int: ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def admitted(self, /) -> Any:
+        """
+        int64: requests that began, or began again, with this plan.
+        """
+    @property
+    def copies(self, /) -> Any:
+        """
+        int32 `[k, 2]`: blocks whose contents are copied, from and to.
+        """
+    @property
+    def counts(self, /) -> Any:
+        """
+        int32 `[n]`: how many known tokens are computed.
+        """
+    @property
+    def drafts(self, /) -> Any:
+        """
+        int32 `[n]`: how many drafts there is room for after them.
+        """
+    @property
+    def dropped(self, /) -> Any:
+        """
+        int64: requests that ended because the weights changed.
+        """
+    @property
+    def number(self, /) -> int:
+        """
+        Plans are numbered from 1.
+        """
+    @property
+    def pages(self, /) -> int:
+        """
+        Blocks up to the ends of all sequences of the step: numbers that `indices` has got.
+        """
+    @property
+    def placed(self, /) -> Any:
+        """
+        int64 `[k, 4]`: what block tables have got: sequence, group, position in blocks, block. For engines that keep tables of their own.
+        """
+    @property
+    def preempted(self, /) -> Any:
+        """
+        int64: requests that lost their blocks and wait again; their tokens will be computed again, unless they are found.
+        """
+    @property
+    def proposed(self, /) -> Any:
+        """
+        int64 `[sum of proposed_counts]`: tokens that older weights generated, as drafts for the new ones, in the order of the work.
+        """
+    @property
+    def proposed_counts(self, /) -> Any:
+        """
+        int32 `[n]`: how many of the drafts the plan itself proposes.
+        """
+    @property
+    def samples(self, /) -> Any:
+        """
+        bool `[n]`: whether a token is sampled after the last one; otherwise more of the prompt follows in a later step.
+        """
+    @property
+    def sequences(self, /) -> Any:
+        """
+        int64 `[n]`: the sequences.
+        """
+    @property
+    def starts(self, /) -> Any:
+        """
+        int32 `[n]`: the position of the first token that is computed.
+        """
+    @property
+    def swap_in(self, /) -> Any:
+        """
+        int32 `[k, 2]`: blocks that come back from host memory after the copies, and the places they come from.
+        """
+    @property
+    def swap_out(self, /) -> Any:
+        """
+        int32 `[k, 2]`: blocks that go to host memory before anything else, and the places they go to.
+        """
+    @property
+    def swapped(self, /) -> Any:
+        """
+        int64: requests whose blocks went to host memory and that wait again.
+        """
+    @property
+    def tokens(self, /) -> int:
+        """
+        Tokens that the step computes, room for drafts included: numbers that `slot_mapping` has got.
+        """
+
+@final
 class Pool:
     """
     The threads of a group.
@@ -554,6 +866,166 @@ class Resources:
     """
     def __new__(cls, /, amounts: dict) -> Resources: ...
     def __repr__(self, /) -> str: ...
+
+@final
+class Scheduler:
+    """
+    Continuous batching over a paged KV cache: requests come, each `step` makes a plan within a budget of tokens, and the engine answers
+    with `commit`, or, if it failed, with `abandon`. It cannot deadlock: what can never fit is refused by `add`.
+
+    A step computes at most `step_tokens` tokens, of at most `running` requests, and at most `chunk` tokens of one prompt. `policy` says
+    who is admitted next: "fcfs", "priority", "longest_prefix", or "fair", which gives tenants turns of `quantum` tokens. `swap_slots` are
+    places in host memory for blocks of preempted requests; `reserve_output` tokens past its prompt an admitted request has room for;
+    `drafts` is how many drafts a decode has room for. The others are those of `Cache`.
+
+    Raises InvalidArgumentError for a budget, a chunk or a number of requests of zero, and for what `Cache` refuses.
+    """
+    def __new__(
+        cls,
+        /,
+        *,
+        step_tokens: SupportsIndex = ...,
+        running: SupportsIndex = ...,
+        chunk: SupportsIndex = ...,
+        policy: str = "fcfs",
+        quantum: SupportsIndex = ...,
+        swap_slots: SupportsIndex = ...,
+        reserve_output: SupportsIndex = ...,
+        drafts: SupportsIndex = ...,
+        blocks: SupportsIndex = ...,
+        block_size: SupportsIndex = ...,
+        groups: SupportsGetItem[int, SupportsIndex | str] | None = None,
+        caching: bool = True,
+        eviction: str = "lru",
+        algorithm: str = "xxh3",
+        secret: Any | None = None,
+        verify: bool = False,
+        partial: bool = False,
+        events: bool = False,
+    ) -> Scheduler: ...
+    def __repr__(self, /) -> str: ...
+    def abandon(self, /) -> None:
+        """
+        The plan in flight failed: nothing of its work is computed. Whoever it admitted waits again.
+        """
+    def abort(self, /, sequence: SupportsIndex) -> None:
+        """
+        The request ends now. What it computed can still be found. Not while a plan is in flight.
+        """
+    def add(
+        self,
+        /,
+        tokens: Any,
+        max_new: SupportsIndex,
+        *,
+        tenant: SupportsIndex = ...,
+        salt: bytes | None = None,
+        adapter: bytes | None = None,
+        media: SupportsGetItem[int, tuple[SupportsIndex, SupportsIndex, Any]] | None = None,
+        priority: SupportsIndex = 0,
+        on_epoch: str = "finish",
+    ) -> int:
+        """
+        A new request, which waits; returns the id of its sequence. It ends after `max_new` tokens at the latest.
+
+        `tokens` is the prompt: an array of int32, uint32, int64 or uint64, or a list. `salt`, `adapter` and `media` are those of
+        `Cache.add`. With `policy="priority"` a lower `priority` is sooner. `on_epoch` says what becomes of it when the weights change:
+        "finish" over the old keys and values, "drop", or "draft": start again, with what was generated proposed to the new weights.
+
+        Raises RequestTooLongError if it could not finish with the whole pool, or its tenant's quota, to itself; OutOfRangeError, with index
+        and value, for a token that is negative or beyond 32 bits.
+        """
+    def add_tenant(self, /, quota: SupportsIndex | None = None) -> int:
+        """
+        One more tenant, with room for `quota` blocks at a time. Tenants share no blocks. Tenant 0 is there from the start.
+        """
+    def audit(self, /) -> None:
+        """
+        Checks every invariant. Raises CorruptError with the first thing that does not add up. Linear in blocks and requests.
+        """
+    def commit(self, /, tokens: Any, counts: Any | None = None, finished: Any | None = None) -> None:
+        """
+        The plan in flight is done. `tokens` has what was sampled, in the order of the work: int `[n]`, one for each, of which those that
+        did not sample are not looked at; or `[n, k]` with `counts` int `[n]`: accepted drafts in order, and one more. `finished`, bool
+        `[n]`, says which requests end with that; those that have said all they may end by themselves.
+
+        Raises InvalidArgumentError if that does not fit the plan, which is then still in flight.
+        """
+    @property
+    def epoch(self, /) -> int:
+        """
+        The weight version whose blocks are found now.
+        """
+    def fill(self, /, tables: Tables) -> None:
+        """
+        Writes the tables of the plan in flight; those of another group, say.
+        """
+    def fork(self, /, sequence: SupportsIndex) -> int:
+        """
+        One more request that goes on from where this one is: another sample, another branch of a search. Returns the id of its sequence.
+        Not while a plan is in flight.
+        """
+    def known(self, /, sequence: SupportsIndex) -> int:
+        """
+        Tokens that a request knows: its prompt, and what was generated.
+        """
+    def metrics(self, /) -> dict:
+        """
+        What was counted since the scheduler was made, and what there is now: a dict of ints.
+
+        Those of `Cache.stats`; `running` and `waiting` requests; `steps`, `tokens_computed`, `admitted`, `steps_waited` (before admission,
+        summed), `recomputed` and `swapped` (preemptions), `finished`, `dropped`, `drafts` that there was room for and `drafts_accepted`.
+        """
+    def pause(self, /) -> None:
+        """
+        Steps make empty plans until `resume`; requests keep their blocks.
+        """
+    @property
+    def plan(self, /) -> Plan:
+        """
+        The plan in flight, or the last one.
+        """
+    def reset(self, /) -> bool:
+        """
+        Nothing can be found any more. False, and nothing happens, while a request has blocks.
+        """
+    def resume(self, /) -> None:
+        """
+        Steps make plans again.
+        """
+    def retain(self, /, sequence: SupportsIndex, priority: SupportsIndex, until: SupportsIndex = ...) -> None:
+        """
+        From now on, this is how long the computed blocks of a request are worth keeping after it; see `Cache.retain`.
+        """
+    def set_epoch(self, /, epoch: SupportsIndex) -> None:
+        """
+        The model has got new weights. Constant time; the next step treats each request as it asked for.
+
+        Raises InvalidArgumentError unless the epoch is later than the present one, and while a plan is in flight.
+        """
+    def set_time(self, /, now: SupportsIndex) -> None:
+        """
+        The cache's time, by which retention ends. Time that goes back changes nothing.
+        """
+    def sleep(self, /) -> None:
+        """
+        Pauses and gives back every block, so that the engine can release its memory: what ran waits again, nothing is found any more.
+        """
+    def step(self, /, tables: Tables | None = None) -> Plan:
+        """
+        Makes the plan of the next step, and writes its tables. It is empty if there is nothing to do, or the scheduler is paused.
+
+        Raises InvalidArgumentError while the last plan is in flight; also for a table that is too small: then the plan is in flight, `plan`
+        has it, and `fill` writes it to larger ones.
+        """
+    def table(self, /, sequence: SupportsIndex, group: SupportsIndex = 0) -> Any:
+        """
+        The blocks of a request in a group, from the first position on: an array of int32. 0 is the null block, behind a window.
+        """
+    def take_events(self, /) -> list[dict]:
+        """
+        What happened to what can be found since the last call, with `events=True`; see `Cache.take_events`.
+        """
 
 @disjoint_base
 class StreamReader:
@@ -587,6 +1059,48 @@ class StreamReader:
     def is_finished(self, /) -> bool:
         """
         Whether everything was taken and nothing will come.
+        """
+
+@final
+class Tables:
+    """
+    Arrays that a step writes its block tables to, in place: numpy arrays, torch tensors on the CPU, or whatever else lends its memory
+    by the buffer protocol or DLPack.
+
+    For `n` sequences with `t` tokens to compute, whose keys and values lie in `p` blocks:
+
+    * `block_table`, int32 `[n, width]`: the blocks of each sequence, padded with block 0 (vLLM, FlashAttention).
+    * `slot_mapping`, int64 `[t]`: `block * block_size + offset` of each token (vLLM's cache writes).
+    * `indptr`, int32 `[n + 1]`; `indices`, int32 `[p]`; `last_page_len`, int32 `[n]`: FlashInfer's page table.
+    * `cu_seqlens_q`, int32 `[n + 1]`: sums of the tokens to compute (FlashAttention, FlashInfer's `qo_indptr`).
+    * `cu_seqlens_k`, int32 `[n + 1]`: sums of the tokens that are attended to.
+    * `seq_lens`, int32 `[n]`: tokens that are attended to.
+
+    The arrays are made once, for the largest step: a step writes the beginning of each and leaves the rest as it is. They are kept, and
+    kept in place, as long as this object lives. `group` is the group of layers whose blocks are written.
+
+    Raises InvalidArgumentError for an array of another type or number of dimensions, one that is read-only, not contiguous, or on another
+    device, and for two that share memory.
+    """
+    def __new__(
+        cls,
+        /,
+        *,
+        group: SupportsIndex = 0,
+        block_table: Any | None = None,
+        slot_mapping: Any | None = None,
+        indptr: Any | None = None,
+        indices: Any | None = None,
+        last_page_len: Any | None = None,
+        cu_seqlens_q: Any | None = None,
+        cu_seqlens_k: Any | None = None,
+        seq_lens: Any | None = None,
+    ) -> Tables: ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def group(self, /) -> int:
+        """
+        The group of layers whose blocks are written.
         """
 
 @final

@@ -36,7 +36,7 @@ impl Kind {
             Self::U32 => "uint32",
             Self::I64 => "int64",
             Self::U64 => "uint64",
-            Self::Flags => "bool",
+            Self::Flags => "bool or bytes",
         }
     }
 

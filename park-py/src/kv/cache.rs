@@ -182,7 +182,7 @@ impl Cache {
     ///
     /// Raises OutOfRangeError, with index and value, for a token that is negative or beyond 32 bits.
     #[pyo3(signature = (tokens, *, tenant=Whole(0), salt=None, adapter=None, media=None),
-        text_signature = "(tokens, *, tenant=0, salt=None, adapter=None, media=None)")]
+        text_signature = "($self, /, tokens, *, tenant=0, salt=None, adapter=None, media=None)")]
     fn add(
         &self,
         py: Python<'_>,
@@ -387,7 +387,7 @@ impl Cache {
 
     /// From now on, this is how long the computed blocks of a sequence are worth keeping after it: those of a lower priority (0 to 255)
     /// go first, until the cache's time is `until` (0: for ever). With `eviction="retention"`.
-    #[pyo3(signature = (sequence, priority, until=Whole(0)), text_signature = "(sequence, priority, until=0)")]
+    #[pyo3(signature = (sequence, priority, until=Whole(0)), text_signature = "($self, /, sequence, priority, until=0)")]
     fn retain(&self, py: Python<'_>, sequence: Whole, priority: u8, until: Whole) -> PyResult<()> {
         let until = until.to(py, "until")?;
         self.with(py, |cache| cache.retain(sequence.id(), Retention { priority, until }))

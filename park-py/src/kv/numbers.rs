@@ -164,7 +164,7 @@ pub(super) fn read_rows(object: &Bound<'_, PyAny>, name: &str) -> PyResult<(Vec<
             all.map(|number| i64::try_from(*number).unwrap_or(i64::MAX)).collect()
         }
         Kind::Flags => {
-            let text = format!("`{name}` is an array of bool, not of int32, uint32, int64 or uint64");
+            let text = format!("`{name}` is an array of bool or bytes, not of int32, uint32, int64 or uint64");
             return Err(invalid(py, text));
         }
     };

@@ -114,7 +114,7 @@ impl Scheduler {
     /// Raises RequestTooLongError if it could not finish with the whole pool, or its tenant's quota, to itself; OutOfRangeError, with index
     /// and value, for a token that is negative or beyond 32 bits.
     #[pyo3(signature = (tokens, max_new, *, tenant=Whole(0), salt=None, adapter=None, media=None, priority=0, on_epoch="finish"),
-        text_signature = "(tokens, max_new, *, tenant=0, salt=None, adapter=None, media=None, priority=0, on_epoch='finish')")]
+        text_signature = "($self, /, tokens, max_new, *, tenant=0, salt=None, adapter=None, media=None, priority=0, on_epoch='finish')")]
     #[allow(clippy::too_many_arguments, reason = "keywords, each of which has a default")]
     fn add(
         &self,
@@ -341,7 +341,7 @@ impl Scheduler {
     }
 
     /// From now on, this is how long the computed blocks of a request are worth keeping after it; see `Cache.retain`.
-    #[pyo3(signature = (sequence, priority, until=Whole(0)), text_signature = "(sequence, priority, until=0)")]
+    #[pyo3(signature = (sequence, priority, until=Whole(0)), text_signature = "($self, /, sequence, priority, until=0)")]
     fn retain(&self, py: Python<'_>, sequence: Whole, priority: u8, until: Whole) -> PyResult<()> {
         let until = until.to(py, "until")?;
         self.with(py, |scheduler| {

@@ -30,6 +30,14 @@ fn value<T>(input: &mut Input<'_>, value: &mut T) -> *mut T {
     }
 }
 
+/// The size of a struct, or that of an older one: what a program sets ends between two members, which none of these pointers straddles.
+fn struct_size<T>(input: &mut Input<'_>) -> usize {
+    match input.byte() {
+        0..=245 => size_of::<T>(),
+        _ => input.number() as usize % (size_of::<T>() / 8 + 1) * 8,
+    }
+}
+
 /// A small number, mostly; or one at which things break.
 fn number(input: &mut Input<'_>) -> u32 {
     match input.byte() {
@@ -55,11 +63,7 @@ fn tables(input: &mut Input<'_>, arrays: &mut Arrays) -> park_kv_tables {
         _ => start.wrapping_add(16 + 8 * (nth + 1) % 48),
     };
     park_kv_tables {
-        struct_size: if odd < 250 {
-            size_of::<park_kv_tables>()
-        } else {
-            input.number() as usize % 200
-        },
+        struct_size: struct_size::<park_kv_tables>(input),
         group: if odd % 16 == 0 { usize::from(input.byte()) } else { 0 },
         block_table: if odd % 2 == 0 { start } else { null_mut() },
         block_table_rows: if odd == 249 { usize::MAX } else { len(input) % 5 },
@@ -88,11 +92,7 @@ fn tables(input: &mut Input<'_>, arrays: &mut Arrays) -> park_kv_tables {
 fn options(input: &mut Input<'_>, windows: &[u32; 2]) -> park_kv_cache_options {
     let odd = input.byte();
     park_kv_cache_options {
-        struct_size: if odd < 250 {
-            size_of::<park_kv_cache_options>()
-        } else {
-            input.number() as usize % 80
-        },
+        struct_size: struct_size::<park_kv_cache_options>(input),
         // Never a pool that takes real memory.
         blocks: if odd < 240 {
             2 + u32::from(odd) % 30
@@ -178,11 +178,7 @@ fn prompt(input: &mut Input<'_>, tokens: &[u32; 32], media: &park_kv_media) -> p
     let odd = input.byte();
     let count = usize::from(input.byte() % 33);
     park_kv_prompt {
-        struct_size: if odd < 250 {
-            size_of::<park_kv_prompt>()
-        } else {
-            input.number() as usize % 120
-        },
+        struct_size: struct_size::<park_kv_prompt>(input),
         tokens: if odd % 32 == 1 { null() } else { tokens.as_ptr() },
         num_tokens: if odd % 32 == 2 {
             usize::MAX - usize::from(odd)
@@ -217,11 +213,7 @@ unsafe fn step(input: &mut Input<'_>, cache: *mut park_kv_cache, ids: &mut Ids) 
     };
     let mut given = tables(input, &mut arrays);
     let mut changes = park_kv_changes {
-        struct_size: if input.byte() < 250 {
-            size_of::<park_kv_changes>()
-        } else {
-            usize::from(input.byte())
-        },
+        struct_size: struct_size::<park_kv_changes>(input),
         copies: null(),
         num_copies: 0,
         placed: null(),
@@ -309,11 +301,7 @@ unsafe fn request(input: &mut Input<'_>, scheduler: *mut park_kv_scheduler, ids:
     let mut given = tables(input, &mut arrays);
     // SAFETY: any bytes, zeros too, are a value of a C struct of integers and pointers.
     let mut plan: park_kv_plan = unsafe { std::mem::zeroed() };
-    plan.struct_size = if input.byte() < 250 {
-        size_of::<park_kv_plan>()
-    } else {
-        usize::from(input.byte())
-    };
+    plan.struct_size = struct_size::<park_kv_plan>(input);
     let (mut id, mut count, mut flag, mut err) = (0, 0, false, null_mut());
     let sequence = ids.any(input);
     let e: *mut *mut park_error = value(input, &mut err);
