@@ -10,11 +10,15 @@
 //! | `segment` | the first page of a control segment, wrong lengths, and scribbled segments that are then used |
 //! | `welcome` | what a stranger says to a session's socket |
 //! | `join` | what a session's socket answers to a stranger |
+//! | `kv` | calls of the paged cache: pool, sequences, scheduler |
+//! | `kv_events` | events of the paged cache, written in vLLM's form |
 
 mod c_abi;
 mod formats;
 mod handshake;
 mod input;
+mod kv;
+mod kv_events;
 mod messages;
 mod ring;
 mod segment;
@@ -33,4 +37,6 @@ pub(crate) const ALL: &[(&str, Target)] = &[
     ("segment", segment::target),
     ("welcome", handshake::welcome),
     ("join", handshake::join),
+    ("kv", kv::target),
+    ("kv_events", kv_events::target),
 ];
