@@ -70,4 +70,4 @@ macro_rules! replays {
     };
 }
 
-replays! { c_abi kv messages formats spill ring segment welcome join }
+replays! { c_abi c_kv messages formats spill ring segment welcome join kv kv_events }

@@ -1,373 +1,457 @@
-//! Sequences of calls of the `park_kv_...` part of `park.h`, on one cache and one scheduler, each with arguments that a program gets wrong:
-//! NULL and misaligned pointers, ids that are none, lengths that cannot be, tables that are too small or overlap, numbers at the ends of
-//! their types. After each call both are audited: what was refused has changed nothing, and what was done adds up.
-#![allow(
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "one argument holds for all calls: how the pointers are made"
-)]
+//! The paged cache in the hands of an owner who gets everything wrong: ids out of range or of another cache, blocks released twice,
+//! requests longer than the pool, forks of what has ended, epochs that go back, answers that fit no plan. Each call does what it says or
+//! returns an error of a kind that its documentation names; after each, the audit holds; and a scheduler that was treated so still brings
+//! what it has to an end.
 
-use std::ptr::{null, null_mut};
+use std::fmt::Debug;
 
-use park_c::error::*;
-use park_c::kv::cache::*;
-use park_c::kv::options::*;
-use park_c::kv::park_kv_sequence;
-use park_c::kv::plan::*;
-use park_c::kv::prompt::*;
-use park_c::kv::scheduler::*;
-use park_c::kv::tables::*;
+use park_core::kv::{
+    Algorithm, BlockId, Cache, CacheConfig, Changes, Eviction, Group, Key, Media, Namespace, OnEpoch, Outcome, Policy,
+    Pool, PoolConfig, Request, Retention, Scheduler, SchedulerConfig, SequenceId, TenantId,
+};
+use park_core::{ErrorKind, Result};
 
 use super::input::Input;
 
-/// A value of the caller's, or NULL, or a pointer that none can have.
-fn value<T>(input: &mut Input<'_>, value: &mut T) -> *mut T {
-    match input.byte() {
-        0..=235 => value,
-        236..=245 => null_mut(),
-        // What may lie anywhere cannot be misaligned.
-        _ if align_of::<T>() == 1 => null_mut(),
-        _ => std::ptr::without_provenance_mut(1),
+const CALLS: usize = 400;
+
+pub(crate) fn target(data: &[u8]) {
+    let mut input = Input::new(data);
+    match input.byte() % 3 {
+        0 => pool(&mut input),
+        1 => cache(&mut input),
+        _ => scheduler(&mut input),
     }
 }
 
-/// The size of a struct, or that of an older one: what a program sets ends between two members, which none of these pointers straddles.
-fn struct_size<T>(input: &mut Input<'_>) -> usize {
-    match input.byte() {
-        0..=245 => size_of::<T>(),
-        _ => input.number() as usize % (size_of::<T>() / 8 + 1) * 8,
+/// What a call came to; an error that blames the cache itself is a defect.
+fn typed<T: Debug>(result: Result<T>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) => {
+            let expected = [
+                ErrorKind::InvalidArgument,
+                ErrorKind::NotFound,
+                ErrorKind::StoreFull,
+                ErrorKind::TableFull,
+                ErrorKind::Unschedulable,
+            ];
+            assert!(expected.contains(&error.kind()), "{error:?}");
+            assert!(!error.message().is_empty());
+            None
+        }
     }
 }
 
-/// A small number, mostly; or one at which things break.
-fn number(input: &mut Input<'_>) -> u32 {
-    match input.byte() {
-        small @ 0..=199 => u32::from(small) % 24,
-        _ => input.number() as u32,
+fn eviction(input: &mut Input<'_>) -> Eviction {
+    [Eviction::Lru, Eviction::TinyLfu, Eviction::Retention][usize::from(input.byte() % 3)]
+}
+
+fn tenant(input: &mut Input<'_>) -> TenantId {
+    TenantId(match input.byte() {
+        few @ 0..=200 => u16::from(few % 3),
+        _ => input.number() as u16,
+    })
+}
+
+fn retention(input: &mut Input<'_>) -> Retention {
+    Retention {
+        priority: input.byte(),
+        until: input.number(),
     }
 }
 
-/// Arrays for tables, one after the other in one piece of memory, so that a wrong length overlaps the next one and leaves none.
-struct Arrays {
-    small: [i32; 64],
-    slots: [i64; 32],
-}
-
-fn tables(input: &mut Input<'_>, arrays: &mut Arrays) -> park_kv_tables {
-    let odd = input.byte();
-    let len = |input: &mut Input<'_>| usize::from(input.byte() % 9);
-    // Places in the memory, of which every length stays inside.
-    let start = arrays.small.as_mut_ptr();
-    let place = |input: &mut Input<'_>, nth: usize| match input.byte() {
-        0..=99 => null_mut(),
-        100..=239 => start.wrapping_add(16 + 8 * nth),
-        _ => start.wrapping_add(16 + 8 * (nth + 1) % 48),
+/// A pool, beside the references that were given out.
+fn pool(input: &mut Input<'_>) {
+    let blocks = input.number() as u32;
+    // Many blocks are only memory.
+    let blocks = if blocks > 1 << 30 { blocks } else { blocks % 40 };
+    let config = PoolConfig {
+        blocks,
+        eviction: eviction(input),
+        events: input.byte() % 2 == 0,
     };
-    park_kv_tables {
-        struct_size: struct_size::<park_kv_tables>(input),
-        group: if odd % 16 == 0 { usize::from(input.byte()) } else { 0 },
-        block_table: if odd % 2 == 0 { start } else { null_mut() },
-        block_table_rows: if odd == 249 { usize::MAX } else { len(input) % 5 },
-        block_table_width: 4,
-        slot_mapping: if odd % 3 == 0 {
-            arrays.slots.as_mut_ptr()
-        } else {
-            null_mut()
-        },
-        slot_mapping_len: usize::from(input.byte() % 33),
-        indptr: place(input, 0),
-        indptr_len: len(input),
-        indices: place(input, 1),
-        indices_len: len(input),
-        last_page_len: place(input, 2),
-        last_page_len_len: len(input),
-        cu_seqlens_q: place(input, 3),
-        cu_seqlens_q_len: len(input),
-        cu_seqlens_k: place(input, 4),
-        cu_seqlens_k_len: len(input),
-        seq_lens: null_mut(),
-        seq_lens_len: len(input),
-    }
-}
-
-fn options(input: &mut Input<'_>, windows: &[u32; 2]) -> park_kv_cache_options {
-    let odd = input.byte();
-    park_kv_cache_options {
-        struct_size: struct_size::<park_kv_cache_options>(input),
-        // Never a pool that takes real memory.
-        blocks: if odd < 240 {
-            2 + u32::from(odd) % 30
-        } else {
-            u32::MAX - u32::from(odd % 2)
-        },
-        block_size: 1 + u32::from(input.byte() % 5),
-        windows: if odd % 3 == 0 { windows.as_ptr() } else { null() },
-        num_windows: if odd % 3 == 0 { usize::from(input.byte() % 3) } else { 0 },
-        secret: c"a secret of thirty-two bytes....".as_ptr().cast(),
-        eviction: u32::from(input.byte() % 32) / 10,
-        algorithm: u32::from(input.byte() % 32) / 10,
-        flags: u32::from(input.byte() % 9),
-        reserved: u32::from(odd == 239),
-    }
-}
-
-/// The ids that were given, the latest last; and some that were not.
-struct Ids([park_kv_sequence; 6]);
-
-impl Ids {
-    fn any(&self, input: &mut Input<'_>) -> park_kv_sequence {
-        match input.byte() {
-            known @ 0..=229 => self.0[usize::from(known) % 6],
-            _ => input.word(),
+    let Some(mut pool) = Pool::new(&config)
+        .map_err(|error| assert_eq!(error.kind(), ErrorKind::InvalidArgument))
+        .ok()
+    else {
+        return;
+    };
+    let mut refs = vec![0_u32; blocks as usize];
+    typed(pool.add_tenant(Some(input.byte().into())));
+    let block = |input: &mut Input<'_>| match input.byte() {
+        near @ 0..=220 => BlockId(u32::from(near) % (blocks + 1)),
+        _ => BlockId(input.number() as u32),
+    };
+    for _ in 0..CALLS {
+        if input.is_empty() {
+            return;
         }
-    }
-
-    fn keep(&mut self, id: park_kv_sequence) {
-        if id != 0 {
-            self.0.rotate_left(1);
-            self.0[5] = id;
+        match input.byte() % 9 {
+            0 => {
+                let (count, tenant) = (input.number() as u32, tenant(input));
+                let mut taken = Vec::new();
+                if pool.allocate(count, tenant, &mut taken) {
+                    assert_eq!(taken.len(), count as usize);
+                }
+                taken.iter().for_each(|block| refs[block.0 as usize] += 1);
+            }
+            1 | 2 => {
+                let several: Vec<BlockId> = (0..input.byte() % 5).map(|_| block(input)).collect();
+                if typed(pool.release(&several)).is_some() {
+                    several
+                        .iter()
+                        .filter(|block| !block.is_null())
+                        .for_each(|block| refs[block.0 as usize] -= 1);
+                }
+            }
+            3 => {
+                let several: Vec<BlockId> = (0..input.byte() % 5).map(|_| block(input)).collect();
+                if typed(pool.touch(&several, tenant(input))).is_some() {
+                    several
+                        .iter()
+                        .filter(|block| !block.is_null())
+                        .for_each(|block| refs[block.0 as usize] += 1);
+                }
+            }
+            4 => {
+                let (block, key) = (block(input), Key::new(u128::from(input.byte() % 8) << 90));
+                if typed(pool.register(block, key, u32::from(input.byte() % 2), input.byte() % 2)).is_some() {
+                    assert_eq!(pool.key_of(block), Some(key));
+                }
+            }
+            5 => {
+                typed(pool.forget(block(input)));
+            }
+            6 => {
+                typed(pool.retain(&[block(input), block(input)], retention(input)));
+            }
+            7 => pool.set_time(input.number()),
+            _ => {
+                let used = refs.iter().any(|refs| *refs > 0);
+                assert_eq!(pool.reset(), !used);
+                pool.take_events();
+            }
         }
+        pool.audit(&refs).unwrap();
     }
 }
 
-pub(crate) fn target(bytes: &[u8]) {
-    let mut input = Input::new(bytes);
-    let windows = [u32::from(input.byte() % 2) * 6, u32::from(input.byte() % 12)];
-    let (mut cache, mut scheduler) = (null_mut(), null_mut());
-    let below = options(&mut input, &windows);
-    let requests = park_kv_scheduler_options {
-        struct_size: size_of::<park_kv_scheduler_options>(),
-        cache: &below,
+fn cache_config(input: &mut Input<'_>) -> CacheConfig {
+    let group = |input: &mut Input<'_>| match input.byte() % 3 {
+        0 | 1 => Group::Full,
+        _ => Group::Window(input.number() as u32 % 40),
+    };
+    let groups: Vec<Group> = match input.byte() % 8 {
+        0 => (0..input.byte() % 5).map(|_| group(input)).collect(),
+        1 => vec![Group::Full, Group::Window(5)],
+        _ => vec![Group::Full],
+    };
+    let flags = input.byte();
+    CacheConfig {
+        blocks: u32::from(input.byte() % 40),
+        block_size: match input.byte() {
+            few @ 0..=250 => u32::from(few % 6),
+            _ => u32::MAX,
+        },
+        groups,
+        caching: flags & 3 > 0,
+        eviction: eviction(input),
+        algorithm: [Algorithm::Xxh3, Algorithm::Sha256, Algorithm::Blake3][usize::from(flags >> 6) % 3],
+        secret: [0; 32],
+        verify: flags & 4 > 0,
+        partial: flags & 24 == 24,
+        events: flags & 32 > 0,
+    }
+}
+
+fn tokens(input: &mut Input<'_>) -> Vec<u32> {
+    let (family, length) = (u32::from(input.byte() % 3), input.byte());
+    // Families share beginnings, so that something is found.
+    let fork = u32::from(input.byte() % 16);
+    (0..u32::from(length % 48))
+        .map(|at| if at < fork { at } else { family * 100 + at })
+        .collect()
+}
+
+fn media(input: &mut Input<'_>) -> Vec<Media> {
+    let count = input.byte().saturating_sub(250);
+    (0..count)
+        .map(|_| Media {
+            start: input.number() as usize,
+            length: input.number() as usize,
+            digest: [input.byte(); 32],
+        })
+        .collect()
+}
+
+/// One of the ids that were ever given out, or one that never was.
+fn pick(input: &mut Input<'_>, ids: &[SequenceId]) -> SequenceId {
+    let which = usize::from(input.byte());
+    if ids.is_empty() || which == 255 {
+        return SequenceId::default();
+    }
+    // Mostly a late one: the early ones have ended.
+    ids[ids.len() - 1 - which % ids.len().min(6)]
+}
+
+fn cache(input: &mut Input<'_>) {
+    let config = cache_config(input);
+    let Some(mut cache) = Cache::new(config)
+        .map_err(|error| assert_eq!(error.kind(), ErrorKind::InvalidArgument))
+        .ok()
+    else {
+        return;
+    };
+    typed(cache.add_tenant(Some(input.byte().into())));
+    let mut ids: Vec<SequenceId> = Vec::new();
+    let (mut changes, mut hits) = (Changes::default(), Vec::new());
+    for _ in 0..CALLS {
+        if input.is_empty() {
+            return;
+        }
+        changes.clear();
+        let id = pick(input, &ids);
+        match input.byte() % 22 {
+            0 | 1 => {
+                let salt = [input.byte() % 2];
+                let namespace = Namespace {
+                    salt: &salt,
+                    ..Namespace::default()
+                };
+                ids.extend(typed(cache.add(
+                    tenant(input),
+                    &namespace,
+                    &tokens(input),
+                    &media(input),
+                )));
+            }
+            2 | 3 => {
+                hits.extend(typed(cache.lookup(id, input.number() as u32)));
+            }
+            // Of this sequence or another, fresh or long stale.
+            4 | 5 => {
+                if let Some(hit) = hits.pop() {
+                    typed(cache.attach(id, &hit));
+                }
+            }
+            6..=8 => {
+                let tokens = match input.byte() {
+                    0..=200 => cache.known(id).unwrap_or(0),
+                    _ => input.number() as u32,
+                };
+                let grown = typed(cache.grow(id, tokens, &mut changes));
+                if grown == Some(true) && input.byte() % 8 > 0 {
+                    typed(cache.advance(id, tokens.min(cache.known(id).unwrap_or(0))));
+                }
+            }
+            9 => {
+                typed(cache.advance(id, input.number() as u32));
+            }
+            10 => {
+                let few: Vec<u32> = (0..input.byte() % 8).map(u32::from).collect();
+                typed(cache.append(id, &few));
+            }
+            11 if ids.len() < 64 => ids.extend(typed(cache.fork(id))),
+            12 => {
+                typed(cache.finish(id));
+            }
+            13 => {
+                typed(cache.detach(id));
+            }
+            14 => {
+                typed(cache.rewind(id, input.number() as u32));
+            }
+            15 => {
+                typed(cache.trim(id));
+                typed(cache.leave_behind(id));
+            }
+            16 => {
+                let epoch = match input.byte() {
+                    0..=200 => cache.epoch().saturating_add(1),
+                    _ => input.number() as u32,
+                };
+                let forward = epoch > cache.epoch();
+                assert_eq!(typed(cache.set_epoch(epoch)).is_some(), forward);
+            }
+            17 => {
+                typed(cache.renew(id));
+            }
+            18 => {
+                let tail: Vec<u32> = (0..input.byte() % 6).map(u32::from).collect();
+                typed(cache.restart(id, input.number() as u32, &tail));
+            }
+            19 => {
+                typed(cache.retain(id, retention(input)));
+                cache.set_time(input.number());
+            }
+            20 => tables(input, &cache, &ids),
+            _ => {
+                typed(cache.settle());
+                cache.reset();
+                cache.take_events();
+            }
+        }
+        cache.audit().unwrap();
+        let metrics = cache.metrics();
+        assert!(metrics.free <= metrics.blocks && (0.0..=1.0).contains(&metrics.hit_rate()));
+    }
+}
+
+/// Tables into buffers that fit or not.
+fn tables(input: &mut Input<'_>, cache: &Cache, ids: &[SequenceId]) {
+    let (one, two) = (pick(input, ids), pick(input, ids));
+    let group = input.byte() % 3;
+    let width = match input.byte() {
+        few @ 0..=200 => usize::from(few % 32),
+        _ => input.number() as usize,
+    };
+    let mut rows = vec![0; usize::from(input.byte() % 64)];
+    typed(cache.write_block_table(&[one, two], group, width, &mut rows));
+    rows.resize(width.min(32) * 2, 0);
+    typed(cache.write_block_table(&[one, two], group, width, &mut rows));
+    let mut slots = [0; 40];
+    let (start, count) = (input.number() as u32, input.number() as u32);
+    typed(cache.write_slot_mapping(&[(one, 0, 3), (two, start, count)], group, &mut slots));
+    let (mut indptr, mut indices, mut last) = ([0; 3], [0; 20], [0; 2]);
+    let tokens = input.number() as u32;
+    typed(cache.write_page_table(&[(one, 2), (two, tokens)], group, &mut indptr, &mut indices, &mut last));
+    typed(cache.write_page_table(&[(one, 2)], group, &mut indptr, &mut indices, &mut last));
+    typed(cache.table(one, group));
+}
+
+fn scheduler(input: &mut Input<'_>) {
+    let cache = cache_config(input);
+    let flags = input.byte();
+    let config = SchedulerConfig {
+        cache,
         step_tokens: u32::from(input.byte() % 40),
-        running: u32::from(input.byte() % 5),
+        running: u32::from(input.byte() % 6),
         chunk: u32::from(input.byte() % 20),
-        policy: u32::from(input.byte() % 5),
-        quantum: number(&mut input),
-        swap_slots: u32::from(input.byte() % 9),
-        reserve_output: number(&mut input),
-        drafts: u32::from(input.byte() % 4),
+        policy: [
+            Policy::Fcfs,
+            Policy::Priority,
+            Policy::LongestPrefix,
+            Policy::Fair {
+                quantum: input.number() as u32,
+            },
+        ][usize::from(flags % 4)],
+        swap_slots: u32::from(input.byte() % 20) * u32::from(flags >> 2 & 1),
+        reserve_output: [0, 0, 3, u32::MAX][usize::from(flags >> 3 & 3)],
+        drafts: u32::from(flags >> 5 & 3),
     };
-    // SAFETY: live values, and places for the handles.
-    unsafe {
-        park_kv_cache_open(&below, &mut cache, null_mut());
-        park_kv_scheduler_open(&requests, &mut scheduler, null_mut());
-    }
-    let (mut ids, mut asked) = (Ids([0; 6]), Ids([0; 6]));
-    for _ in 0..96 {
+    let made = Scheduler::new(config).map_err(|error| assert_eq!(error.kind(), ErrorKind::InvalidArgument));
+    let Some(mut scheduler) = made.ok() else { return };
+    typed(scheduler.add_tenant(Some(input.byte().into())));
+    let mut ids: Vec<SequenceId> = Vec::new();
+    for _ in 0..CALLS {
         if input.is_empty() {
             break;
         }
-        // SAFETY: both handles are live or NULL, and the other pointers as `step` makes them.
-        unsafe {
-            if input.byte() < 128 {
-                step(&mut input, cache, &mut ids);
-            } else {
-                request(&mut input, scheduler, &mut asked);
-            }
-            assert!(cache.is_null() || park_kv_cache_audit(cache, null_mut()) == PARK_OK);
-            assert!(scheduler.is_null() || park_kv_scheduler_audit(scheduler, null_mut()) == PARK_OK);
-        }
-    }
-    // SAFETY: freed once, and not used after.
-    unsafe {
-        park_kv_cache_free(cache);
-        park_kv_scheduler_free(scheduler);
-    }
-}
-
-fn prompt(input: &mut Input<'_>, tokens: &[u32; 32], media: &park_kv_media) -> park_kv_prompt {
-    let odd = input.byte();
-    let count = usize::from(input.byte() % 33);
-    park_kv_prompt {
-        struct_size: struct_size::<park_kv_prompt>(input),
-        tokens: if odd % 32 == 1 { null() } else { tokens.as_ptr() },
-        num_tokens: if odd % 32 == 2 {
-            usize::MAX - usize::from(odd)
-        } else {
-            count
-        },
-        salt: tokens.as_ptr().cast(),
-        salt_len: usize::from(odd % 8 == 3) * 4,
-        adapter: null(),
-        adapter_len: usize::from(odd % 64 == 4),
-        media,
-        num_media: usize::from(odd % 8 == 5),
-        tenant: if odd % 16 == 6 { number(input) } else { 0 },
-        max_new: number(input),
-        priority: input.byte().into(),
-        on_epoch: u32::from(odd % 31) / 10,
-    }
-}
-
-/// # Safety
-/// The handle is live or NULL.
-unsafe fn step(input: &mut Input<'_>, cache: *mut park_kv_cache, ids: &mut Ids) {
-    let tokens: [u32; 32] = std::array::from_fn(|at| (at as u32) % 3);
-    let media = park_kv_media {
-        start: number(input),
-        length: number(input),
-        digest: [1; 32],
-    };
-    let mut arrays = Arrays {
-        small: [-1; 64],
-        slots: [-1; 32],
-    };
-    let mut given = tables(input, &mut arrays);
-    let mut changes = park_kv_changes {
-        struct_size: struct_size::<park_kv_changes>(input),
-        copies: null(),
-        num_copies: 0,
-        placed: null(),
-        num_placed: 0,
-        num_tokens: 0,
-        num_pages: 0,
-    };
-    let (mut id, mut count, mut flag, mut err) = (0, 0, false, null_mut());
-    let sequence = ids.any(input);
-    let batch = [sequence, ids.any(input), ids.any(input)];
-    let numbers = [number(input), number(input), number(input)];
-    let many = match input.byte() {
-        250.. => usize::MAX / 2,
-        some => usize::from(some % 4),
-    };
-    let e: *mut *mut park_error = value(input, &mut err);
-    // SAFETY: as this function's caller promises; all pointers are local values, NULL or misaligned, and lengths are theirs or cannot be.
-    unsafe {
-        let done = match input.byte() % 24 {
-            0..=3 => {
-                let mut prompt = prompt(input, &tokens, &media);
-                park_kv_cache_add(cache, value(input, &mut prompt), value(input, &mut id), e)
-            }
-            4 => park_kv_cache_extend(cache, sequence, tokens.as_ptr(), usize::from(input.byte() % 33), e),
-            5 => park_kv_cache_fork(cache, sequence, value(input, &mut id), e),
-            6 => park_kv_cache_finish(cache, sequence, e),
-            7 => park_kv_cache_detach(cache, sequence, e),
-            8 => park_kv_cache_renew(cache, sequence, e),
-            9 => park_kv_cache_trim(cache, sequence, e),
-            10 => park_kv_cache_lookup(cache, sequence, numbers[0], value(input, &mut count), e),
-            11 | 12 => park_kv_cache_attach(cache, sequence, numbers[0], value(input, &mut count), e),
-            13 | 14 => {
-                let (given, out) = (value(input, &mut given), value(input, &mut changes));
-                park_kv_cache_prefill(cache, batch.as_ptr(), numbers.as_ptr(), many, given, out, e)
-            }
-            15 | 16 => {
-                let (given, out) = (value(input, &mut given), value(input, &mut changes));
-                park_kv_cache_decode(cache, batch.as_ptr(), tokens.as_ptr(), many, given, out, e)
-            }
-            17 => {
-                let starts = if input.byte() < 128 { null() } else { tokens.as_ptr() };
-                let given = value(input, &mut given);
-                park_kv_cache_fill(cache, batch.as_ptr(), starts, numbers.as_ptr(), many, given, e)
-            }
-            18 => park_kv_cache_grow(cache, sequence, numbers[0], value(input, &mut changes), e),
-            19 => park_kv_cache_advance(cache, sequence, numbers[0], e),
-            20 => park_kv_cache_rewind(cache, sequence, numbers[0], e),
-            21 => park_kv_cache_settle(cache, e),
-            22 => match input.byte() % 4 {
-                0 => park_kv_cache_set_epoch(cache, numbers[0], e),
-                1 => park_kv_cache_reset(cache, value(input, &mut flag), e),
-                2 => park_kv_cache_retain(cache, sequence, input.byte(), input.number(), e),
-                _ => park_kv_cache_set_time(cache, input.number(), e),
-            },
-            _ => park_kv_cache_add_tenant(cache, numbers[0], value(input, &mut count), e),
-        };
-        assert!(done != PARK_CORRUPT && done != PARK_INTERNAL, "{done}");
-        if done == PARK_OK {
-            // What was lent can be read.
-            for at in 0..changes.num_copies {
-                assert_ne!(changes.copies.add(at).read().to, 0);
-            }
-            for at in 0..changes.num_placed {
-                assert_ne!(changes.placed.add(at).read().block, 0);
-            }
-        }
-        park_error_free(err);
-    }
-    ids.keep(id);
-}
-
-/// # Safety
-/// The handle is live or NULL.
-unsafe fn request(input: &mut Input<'_>, scheduler: *mut park_kv_scheduler, ids: &mut Ids) {
-    let tokens: [u32; 32] = std::array::from_fn(|at| (at as u32) % 2);
-    let media = park_kv_media {
-        start: 0,
-        length: number(input),
-        digest: [2; 32],
-    };
-    let mut arrays = Arrays {
-        small: [-1; 64],
-        slots: [-1; 32],
-    };
-    let mut given = tables(input, &mut arrays);
-    // SAFETY: any bytes, zeros too, are a value of a C struct of integers and pointers.
-    let mut plan: park_kv_plan = unsafe { std::mem::zeroed() };
-    plan.struct_size = struct_size::<park_kv_plan>(input);
-    let (mut id, mut count, mut flag, mut err) = (0, 0, false, null_mut());
-    let sequence = ids.any(input);
-    let e: *mut *mut park_error = value(input, &mut err);
-    // SAFETY: as in `step`.
-    unsafe {
-        let done = match input.byte() % 20 {
-            0..=4 => {
-                let mut prompt = prompt(input, &tokens, &media);
-                park_kv_scheduler_add(scheduler, value(input, &mut prompt), value(input, &mut id), e)
-            }
-            5..=8 => park_kv_scheduler_step(scheduler, value(input, &mut given), value(input, &mut plan), e),
-            9 => park_kv_scheduler_fill(scheduler, value(input, &mut given), value(input, &mut plan), e),
-            10..=13 => {
-                // What the plan samples, or what it does not.
-                let (mut counts, mut all) = ([0; 8], 0);
-                let plan_works = if park_kv_scheduler_fill(scheduler, null(), &mut plan, null_mut()) == PARK_OK {
-                    plan.num_work.min(8)
-                } else {
-                    0
+        let id = pick(input, &ids);
+        match input.byte() % 16 {
+            0..=2 if ids.len() < 64 => {
+                let request = Request {
+                    tokens: &tokens(input),
+                    media: &media(input),
+                    max_new: match input.byte() {
+                        few @ 0..=240 => u32::from(few % 12),
+                        _ => input.number() as u32,
+                    },
+                    tenant: tenant(input),
+                    salt: &[],
+                    adapter: &[],
+                    priority: input.number() as i32,
+                    on_epoch: [OnEpoch::Finish, OnEpoch::Drop, OnEpoch::Draft][usize::from(input.byte() % 3)],
                 };
-                for (at, count) in counts.iter_mut().enumerate().take(plan_works) {
-                    let work = plan.work.add(at).read();
-                    *count = if input.byte() < 240 {
-                        work.samples * (1 + u32::from(input.byte()) % (1 + work.drafts))
-                    } else {
-                        number(input)
-                    };
-                    all += *count as usize;
-                }
-                let finished: [u8; 8] = std::array::from_fn(|_| u8::from(input.byte() > 200));
-                let len = if all <= 32 { all } else { 32 };
-                park_kv_scheduler_commit(
-                    scheduler,
-                    tokens.as_ptr(),
-                    len,
-                    counts.as_ptr(),
-                    finished.as_ptr(),
-                    plan_works,
-                    e,
-                )
+                ids.extend(typed(scheduler.add(&request)));
             }
-            14 => park_kv_scheduler_commit(
-                scheduler,
-                tokens.as_ptr(),
-                usize::from(input.byte() % 9),
-                null(),
-                null(),
-                0,
-                e,
-            ),
-            15 => park_kv_scheduler_abandon(scheduler, e),
-            16 => park_kv_scheduler_fork(scheduler, sequence, value(input, &mut id), e),
-            17 => park_kv_scheduler_abort(scheduler, sequence, e),
-            18 => match input.byte() % 8 {
-                0 => park_kv_scheduler_pause(scheduler, e),
-                1..=3 => park_kv_scheduler_resume(scheduler, e),
-                4 => park_kv_scheduler_sleep(scheduler, e),
-                5 => park_kv_scheduler_reset(scheduler, value(input, &mut flag), e),
-                6 => park_kv_scheduler_retain(scheduler, sequence, input.byte(), input.number(), e),
-                _ => park_kv_scheduler_set_time(scheduler, input.number(), e),
+            3..=5 => {
+                typed(scheduler.step().map(|plan| plan.number));
+            }
+            6..=8 => answer(&mut scheduler, input.byte(), false),
+            // What fits nothing.
+            9 => {
+                let tokens = [7; 9];
+                let few = usize::from(input.byte() % 9);
+                let outcome = Outcome {
+                    tokens: &tokens[..few],
+                    finished: input.byte() % 2 == 0,
+                };
+                typed(scheduler.commit(&vec![outcome; usize::from(input.byte() % 4)]));
+            }
+            10 => {
+                typed(scheduler.abandon());
+            }
+            11 if ids.len() < 64 => ids.extend(typed(scheduler.fork(id))),
+            12 => {
+                typed(scheduler.abort(id));
+            }
+            13 => {
+                let epoch = match input.byte() {
+                    0..=200 => scheduler.cache().epoch().saturating_add(1),
+                    _ => input.number() as u32,
+                };
+                typed(scheduler.set_epoch(epoch));
+            }
+            14 => match input.byte() % 4 {
+                0 => {
+                    typed(scheduler.sleep());
+                }
+                1 => scheduler.pause(),
+                _ => scheduler.resume(),
             },
-            _ if input.byte() < 128 => park_kv_scheduler_set_epoch(scheduler, number(input), e),
-            _ => park_kv_scheduler_add_tenant(scheduler, number(input), value(input, &mut count), e),
-        };
-        assert!(done != PARK_CORRUPT && done != PARK_INTERNAL, "{done}");
-        park_error_free(err);
+            _ => {
+                scheduler.set_time(input.number());
+                scheduler.reset();
+                scheduler.take_events();
+            }
+        }
+        scheduler.audit().unwrap();
     }
-    ids.keep(id);
+    come_to_rest(&mut scheduler);
+}
+
+/// Answers the plan in flight as an engine does; `dice` says which drafts are accepted, and who ends early.
+fn answer(scheduler: &mut Scheduler, dice: u8, ends: bool) {
+    let work = scheduler.plan().work.clone();
+    let tokens = [9; 64];
+    let outcomes: Vec<Outcome<'_>> = (0_u32..)
+        .zip(&work)
+        .map(|(at, work)| Outcome {
+            tokens: match work.samples {
+                true => &tokens[..1 + work.drafts.min(u32::from(dice) + at) as usize % 64],
+                false => &[],
+            },
+            finished: ends || u32::from(dice) == 200 + at,
+        })
+        .collect();
+    typed(scheduler.commit(&outcomes));
+}
+
+/// Whatever was done to it: with steps and answers alone, all that waits and runs comes to its end.
+fn come_to_rest(scheduler: &mut Scheduler) {
+    scheduler.resume();
+    answer(scheduler, 1, false);
+    let mut steps = 0;
+    while scheduler.waiting() + scheduler.running().len() > 0 {
+        let plan = scheduler.step().unwrap();
+        let nothing = plan.work.is_empty() && plan.dropped.is_empty();
+        assert!(
+            !nothing,
+            "{} wait, {} run, and a step does nothing",
+            scheduler.waiting(),
+            scheduler.running().len()
+        );
+        // It would go on for long if each said all that it may.
+        steps += 1;
+        answer(scheduler, 1, steps > 200);
+        scheduler.audit().unwrap();
+        assert!(steps < 20_000, "it does not come to rest");
+    }
+    let metrics = scheduler.metrics();
+    assert_eq!(
+        (metrics.cache.free, metrics.reserved, metrics.host_used),
+        (metrics.cache.blocks, 0, 0)
+    );
 }

@@ -215,7 +215,8 @@ impl Cache {
     /// found any more. Blocks past them are given back, as others may have found some of them already.
     ///
     /// # Errors
-    /// `NotFound` for a sequence that has ended, `InvalidArgument` for more tokens than are computed, or fewer than are shared by a fork.
+    /// `NotFound` for a sequence that has ended, `InvalidArgument` for more tokens than are computed, fewer than are shared by a fork, or so
+    /// few that the next one would attend to what a window has left behind.
     pub fn rewind(&mut self, id: SequenceId, computed: u32) -> Result<()> {
         let block_size = self.config.block_size;
         let sequence = find(&mut self.sequences, id)?;
@@ -226,6 +227,16 @@ impl Cache {
                 sequence.computed,
                 sequence.base_blocks * block_size
             );
+        }
+        for ((_, tokens), window) in self.groups.windows.iter().zip(&sequence.windows) {
+            if window.behind > left_behind(*tokens, computed, block_size) {
+                bail!(
+                    InvalidArgument,
+                    "{computed} tokens were to remain of {} computed ones, and a window of {tokens} has given back those before {}",
+                    sequence.computed,
+                    window.behind * block_size
+                );
+            }
         }
         sequence.computed = computed;
         self.forget_from(id, computed)?;

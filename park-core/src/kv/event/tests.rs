@@ -164,7 +164,7 @@ proptest! {
                     cache.finish(id).unwrap();
                     live.retain(|other| *other != id);
                 }
-                Step::Rewind(which, to) => if let Some(id) = pick(which) && !groups.iter().any(|group| *group != Group::Full) {
+                Step::Rewind(which, to) => if let Some(id) = pick(which) {
                     let _ = cache.rewind(id, to.min(cache.computed(id).unwrap()));
                 }
                 Step::Renew(which) => if let Some(id) = pick(which) { cache.renew(id).unwrap(); }
