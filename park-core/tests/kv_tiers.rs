@@ -14,6 +14,7 @@ use park_core::kv::{BlockId, Cache, CacheConfig, Changes, Eviction, Key, Label, 
 use park_core::{Config, DType, Session};
 
 /// Shared with the tests that span crates, which is where it lives: this one needs no more than the core.
+#[allow(unreachable_pub, reason = "a library's module there")]
 #[path = "../../tests/src/role.rs"]
 mod role;
 

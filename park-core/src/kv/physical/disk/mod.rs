@@ -61,7 +61,7 @@ pub struct DiskStats {
     pub reloaded: u64,
     /// Heads and contents that did not match their checksums.
     pub corrupt: u64,
-    /// Files whose last record was cut off.
+    /// Files that end in the middle of a record, or of their own head.
     pub torn: u64,
     /// Files that were removed, unread, because they are no segment files, or of another layout where that was asked for.
     pub discarded: u64,
@@ -325,8 +325,14 @@ impl DiskTier {
         for number in numbers {
             inner.next = number.saturating_add(1);
             let (segment, fingerprint) = match Segment::open(&self.directory, number) {
-                Ok(opened) => opened,
-                // A process was killed as it made the file, or somebody wrote over it: nothing in it can be believed.
+                Ok(Some(opened)) => opened,
+                Ok(None) => {
+                    inner.stats.discarded += 1;
+                    inner.stats.torn += 1;
+                    removed.push(number);
+                    continue;
+                }
+                // Somebody wrote over it: nothing in it can be believed.
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     inner.stats.discarded += 1;
                     inner.stats.corrupt += 1;

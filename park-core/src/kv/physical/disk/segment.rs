@@ -67,15 +67,15 @@ impl Segment {
         })
     }
 
-    /// A file of an earlier process, and its fingerprint.
+    /// A file of an earlier process, and its fingerprint. None if it is shorter than its head: that process was killed as it made it.
     ///
     /// # Errors
     /// `Corrupt` if it is no segment file, `WrongFormat` if it is one of another version, `Io` if it cannot be read.
-    pub(super) fn open(directory: &OwnedFd, number: u32) -> Result<(Self, u64)> {
+    pub(super) fn open(directory: &OwnedFd, number: u32) -> Result<Option<(Self, u64)>> {
         let file = disk::open_file(directory, &name(number)).map_err(|error| failed("open", number, &error))?;
         let len = file.metadata().map_err(|error| failed("stat", number, &error))?.len();
         if len < HEAD {
-            bail!(Corrupt, "segment file {number} has only {len} bytes");
+            return Ok(None);
         }
         let mut head = [0; HEAD as usize];
         file.read_exact_at(&mut head, 0)
@@ -86,7 +86,7 @@ impl Segment {
             file: Arc::new(file),
             end: len,
         };
-        Ok((segment, fingerprint))
+        Ok(Some((segment, fingerprint)))
     }
 
     /// Reads the heads of all records. Content is not looked at: that is checked when it is read.

@@ -39,11 +39,12 @@ impl Entry {
         self.low.load(Ordering::Relaxed) == key as u64 && self.high.load(Ordering::Relaxed) == (key >> 64) as u64
     }
 
+    /// Swaps rather than stores: so they stand in one order with the CAS of whoever clears.
     fn write(&self, key: Key, id: u64) {
-        self.id.store(0, Ordering::Release);
+        self.id.swap(0, Ordering::AcqRel);
         self.low.store(key.raw() as u64, Ordering::Relaxed);
         self.high.store((key.raw() >> 64) as u64, Ordering::Relaxed);
-        self.id.store(id, Ordering::Release);
+        self.id.swap(id, Ordering::AcqRel);
     }
 
     /// The id, if the entry is about this key.
