@@ -53,7 +53,7 @@ def main():
         options.json.write_text(json.dumps(runs if len(runs) > 1 else runs[options.pool], indent=1))
     if len(runs) == 1:
         return
-    text, failed = report.compare(runs["vllm"], runs["park"], options.suite)
+    text, failed = report.compare(runs["vllm"], runs["park"], options.suite, whole=not pytest_arguments)
     print(text)
     if options.results:
         options.results.write_text(text)
@@ -156,7 +156,10 @@ def run(python, tree, pool, suite, pytest_arguments, timeout):
         command += [f"--ignore={tree / folder / file}" for file in left_out]
         targets = [argument for argument in pytest_arguments if not argument.startswith("-") and "::" in argument]
         command += pytest_arguments if targets else [*pytest_arguments, str(tree / folder)]
-        env = variables(tree, work, pathlib.Path(python).parents[1] / "cache") | {"PARK_VLLM_POOL": pool, "PARK_VLLM_REPORT": str(out)}
+        env = variables(tree, work, pathlib.Path(python).parents[1] / "cache") | {
+            "PARK_VLLM_POOL": pool,
+            "PARK_VLLM_REPORT": str(out),
+        }
         done = subprocess.run(command, env=env, cwd=work, timeout=timeout, stdout=sys.stderr)
         if not out.exists():
             sys.exit(f"pytest wrote no report and ended with {done.returncode}")
