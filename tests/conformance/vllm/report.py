@@ -2,6 +2,7 @@
 
 import collections
 import fnmatch
+import re
 
 import reasons
 
@@ -83,5 +84,6 @@ def short(name):
 
 
 def one_line(text):
-    """The first line of an error."""
-    return (text.strip().splitlines() or [""])[0][:160]
+    """How an error begins, without this machine's folders."""
+    line = " ".join(text.split("\n")[:2]).strip()
+    return re.sub(r"(?<![\w.])/(?:[\w.+-]+/)+", "", line)[:160]
