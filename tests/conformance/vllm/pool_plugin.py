@@ -4,7 +4,9 @@
 kind, so that a run that was meant for park's pool and used vLLM's cannot pass for one.
 """
 
+import inspect
 import json
+import logging
 import os
 import pathlib
 
@@ -38,8 +40,20 @@ def _count(cls, whose):
         init(self, *args, **kwargs)
 
     counted.__wrapped__ = init
-    counted.__signature__ = __import__("inspect").signature(init)
+    counted.__signature__ = inspect.signature(init)
     cls.__init__ = counted
+
+
+@pytest.fixture
+def caplog_vllm(caplog):
+    """`caplog` of what vLLM's own logger says. vLLM's conftest has one, and is not loaded."""
+    logger = logging.getLogger("vllm")
+    level = logger.level
+    logger.addHandler(caplog.handler)
+    logger.setLevel(logging.INFO)
+    yield caplog
+    logger.setLevel(level)
+    logger.removeHandler(caplog.handler)
 
 
 @pytest.hookimpl(trylast=True)

@@ -53,7 +53,7 @@ def main():
         options.json.write_text(json.dumps(runs if len(runs) > 1 else runs[options.pool], indent=1))
     if len(runs) == 1:
         return
-    text, failed = report.compare(runs["vllm"], runs["park"], options.suite)
+    text, failed = report.compare(runs["vllm"], runs["park"], options.suite, whole=not pytest_arguments)
     print(text)
     if options.results:
         options.results.write_text(text)
