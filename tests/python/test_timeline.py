@@ -120,6 +120,26 @@ def test_tasks_that_ended_are_listed(session):
     assert summary == {"FINISHED": 1, "FAILED": 1}
 
 
+@pytest.mark.parametrize("force", [False, pytest.param(True, marks=pytest.mark.process_only("kills its process"))])
+def test_a_task_that_was_cancelled_while_it_ran_has_ended_unless_it_was_killed(session, tmp_path, force):
+    began = tmp_path / "began"
+
+    @ray.remote(max_retries=0)
+    def wait():
+        began.touch()
+        while True:
+            time.sleep(0.01)
+
+    name = f"cancelled {force}"
+    ref = wait.options(name=name).remote()
+    wait_until(began.exists)
+    ray.cancel(ref, force=force)
+    with pytest.raises((ray.exceptions.TaskCancelledError, ray.exceptions.WorkerCrashedError)):
+        ray.get(ref)
+    expected = "FAILED" if force else "FINISHED"
+    wait_until(lambda: [row.state for row in ray.util.state.list_tasks(filters=[("name", "=", name)])] == [expected])
+
+
 @pytest.mark.process_only("kills its process")
 def test_a_task_whose_worker_died_has_failed(session):
     @ray.remote(max_retries=0)
