@@ -63,6 +63,7 @@ def test_tasks_and_calls_are_complete_events(session):
     assert starts == sorted(starts)
 
 
+@pytest.mark.process_only("threads have no such names")
 def test_processes_are_named_after_their_actors(session):
     sleeper = Sleeper.remote()
     with open(f"/proc/{ray.get(sleeper.nap.remote(0))}/comm") as comm:
