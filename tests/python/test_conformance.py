@@ -178,6 +178,15 @@ def test_a_case_that_is_skipped_or_gone_on_park_does_not_pass(tmp_path):
     assert [line.partition(" does")[0] for line in done.stderr.splitlines()] == ["test_x.py: a", "test_x.py: b"]
 
 
+def test_a_case_that_passes_sometimes_may_pass(tmp_path):
+    ours = {"a": ["passed", ""], "b": ["passed", ""]}
+    reasons = '[test_x]\nb = "sometimes: it is too fast"\n'
+    done, page = results(tmp_path, reasons, ours)
+    assert done.returncode == 0 and "| test_x | 2 | 2 | 100.0% |" in page
+    done, page = results(tmp_path, reasons, {**ours, "b": ["failed", "call: x"]})
+    assert done.returncode == 0 and "* `b`: sometimes: it is too fast" in page
+
+
 def test_a_reason_that_nobody_needs_is_an_error(tmp_path):
     ours = {"a": ["passed", ""], "b": ["passed", ""], "c": ["failed", "call: x"]}
     reasons = '[test_x]\nb = "x"\nc = "x"\nd = "x"\n[test_y]\na = "x"\n'

@@ -239,6 +239,26 @@ def test_a_cancelled_task_that_sleeps_is_given_up(threads, tmp_path):
     wait_until(lambda: ray.available_resources().get("CPU") == 2)
 
 
+def test_an_async_actor_whose_constructor_fails_leaves_no_thread(threads):
+    class Fails:
+        def __init__(self, how):
+            if how == "exit":
+                ray.actor.exit_actor()
+            raise ValueError("meant")
+
+        async def ping(self):
+            pass
+
+    def loops():
+        return [thread for thread in threading.enumerate() if thread.name.startswith("AsyncIO Thread")]
+
+    before = loops()
+    for how in ("raise", "exit"):
+        with pytest.raises(ray.exceptions.ActorDiedError):
+            ray.get(ray.remote(Fails).remote(how).ping.remote(), timeout=SOON)
+    wait_until(lambda: set(loops()) <= set(before))
+
+
 def test_async_and_threaded_actors_leave_no_thread(threads):
     class Async:
         async def one(self):

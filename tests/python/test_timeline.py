@@ -63,6 +63,7 @@ def test_tasks_and_calls_are_complete_events(session):
     assert starts == sorted(starts)
 
 
+@pytest.mark.process_only("threads have no such names")
 def test_processes_are_named_after_their_actors(session):
     sleeper = Sleeper.remote()
     with open(f"/proc/{ray.get(sleeper.nap.remote(0))}/comm") as comm:
@@ -118,6 +119,26 @@ def test_tasks_that_ended_are_listed(session):
     assert state.get_task(by_state["FINISHED"].task_id).name == "listed"
     summary = state.summarize_tasks()["cluster"]["summary"]["listed"]["state_counts"]
     assert summary == {"FINISHED": 1, "FAILED": 1}
+
+
+@pytest.mark.parametrize("force", [False, pytest.param(True, marks=pytest.mark.process_only("kills its process"))])
+def test_a_task_that_was_cancelled_while_it_ran_has_ended_unless_it_was_killed(session, tmp_path, force):
+    began = tmp_path / "began"
+
+    @ray.remote(max_retries=0)
+    def wait():
+        began.touch()
+        while True:
+            time.sleep(0.01)
+
+    name = f"cancelled {force}"
+    ref = wait.options(name=name).remote()
+    wait_until(began.exists)
+    ray.cancel(ref, force=force)
+    with pytest.raises((ray.exceptions.TaskCancelledError, ray.exceptions.WorkerCrashedError)):
+        ray.get(ref)
+    expected = "FAILED" if force else "FINISHED"
+    wait_until(lambda: [row.state for row in ray.util.state.list_tasks(filters=[("name", "=", name)])] == [expected])
 
 
 @pytest.mark.process_only("kills its process")

@@ -294,6 +294,11 @@ def test_a_process_shows_what_it_runs(session):
 
 
 def test_workers_nodes_objects_and_jobs(session):
+    @ray.remote
+    def task():
+        pass
+
+    ray.get(task.remote(), timeout=SOON)  # so that there is a worker
     ref = ray.put(b"x" * 10_000)
     assert {row.pid for row in state.list_workers()} == set(ray.runtime_stats()["workers_alive_pids"])
     (node,) = state.list_nodes()

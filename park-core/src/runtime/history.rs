@@ -24,7 +24,7 @@ pub struct EndedRow {
     pub participant: ParticipantId,
     /// Attempts that failed before.
     pub attempt: u32,
-    /// It raised, or its worker died.
+    /// It raised, or its worker died; not one that was cancelled while it ran and ended by that.
     pub failed: bool,
     /// When it ran; zeros if no worker said so.
     pub span: Span,

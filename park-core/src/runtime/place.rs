@@ -15,7 +15,7 @@ use crate::proc::pool::{Lease, Role};
 use crate::sched::group;
 use crate::sched::node::{Demand, Outlook, PoolId, Spot};
 use crate::sched::queue::ShapeId;
-use crate::sched::task::Task;
+use crate::sched::task::{Interruption, Task};
 use crate::sync::atomic::Ordering;
 use crate::sync::ring::PushError;
 
@@ -339,7 +339,9 @@ impl State {
             0 if span.ended != 0 => self.store.participant(worker).pid.load(Ordering::Relaxed),
             pid => pid,
         });
-        let failed = task.returns.first().is_some_and(|first| self.store.has_failed(*first));
+        // One that was told to end, and did, did as it was told.
+        let obeyed = task.cancelled == Some(Interruption::Signal) && span.ended != 0;
+        let failed = !obeyed && task.returns.first().is_some_and(|first| self.store.has_failed(*first));
         let worker = (task.worker.unwrap_or(ParticipantId::HEAD), pid);
         self.history.add(&task, worker, failed, span);
         self.families.remove(task.parent, id);

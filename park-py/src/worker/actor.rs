@@ -285,7 +285,16 @@ impl Worker {
             Some(limit) if modes.asynchronous => {
                 gate::set_runs_event_loop();
                 let lane = Lane::start(py, self, "", *limit, true, modes.attends)?;
-                let made = lane.construct(py, (class.clone(), args, kwargs))?;
+                let made = match lane.construct(py, (class.clone(), args, kwargs)) {
+                    Ok(made) => made,
+                    Err(raised) => {
+                        // The process of a worker that is a thread goes on: the loop must not.
+                        if let Some(event_loop) = lane.close(py) {
+                            event_loop.call_method0(py, intern!(py, "stop"))?;
+                        }
+                        return Err(raised);
+                    }
+                };
                 lanes.insert(String::new(), lane);
                 made
             }

@@ -4,7 +4,7 @@
 
 Only cases that pass on real Ray count, and each of them counts: one that park's run skips is not passed. The reasons stand in
 reasons.toml, a table for each file, by case. A case without a reason, and a reason without such a case, are errors: they are named,
-and the exit status is 1.
+and the exit status is 1. A reason that begins with "sometimes:" is for a case that may also pass: whether it does is a matter of speed.
 """
 
 import argparse
@@ -14,6 +14,8 @@ import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+#: How the reason of a case begins that passes in some runs.
+SOMETIMES = "sometimes: "
 
 
 def main():
@@ -52,8 +54,8 @@ def compare(on_ray, on_park, reasons):
                 wrong.append(f"{file}: {case} does not pass and has no reason: {told}")
         wrong += [
             f"{file}: {case} has a reason and needs none: {why_not(case, cases, on_park[file])}"
-            for case in said
-            if case not in failing
+            for case, reason in said.items()
+            if case not in failing and not reason.startswith(SOMETIMES)
         ]
     wrong += [
         f"{file}.py: has reasons, and Ray's report does not have it" for file in reasons if f"{file}.py" not in on_ray
