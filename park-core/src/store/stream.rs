@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn streams_of_one_budget_count_together_until_their_items_are_taken() {
         let budget = Arc::new(StreamBudget::new(3));
-        let (mut left, mut right) = (scene(), scene());
+        let (left, mut right) = (scene(), scene());
         let mut writers = [
             left.writer(None).within(Some(budget.clone())),
             right.writer(None).within(Some(budget.clone())),
