@@ -20,6 +20,7 @@ _DEFAULTS = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 150 * 1024 * 1
 _ARGUMENTS = {"num_cpus", "num_gpus", "resources", "object_store_memory", "memory", "labels"}
 #: Arguments of Ray's nodes that change nothing here, where a node has no processes, ports and files.
 _WITHOUT_EFFECT = {
+    "enable_object_reconstruction",  # no object is lost with a node
     *("_system_config", "include_dashboard", "dashboard_host", "dashboard_port", "dashboard_agent_listen_port"),
     *(
         "min_worker_port",

@@ -28,6 +28,8 @@ def put_on(env: dict[str, Any]) -> None:
         if os.path.isdir(folder):
             os.chdir(folder)
     sys.path[:0] = [path for path in paths if path not in sys.path]
+    # Of a driver that joined the session: behind all else.
+    sys.path += [path for path in env.get("_sys_path", ()) if path not in sys.path]
     session.set_runtime_env(env)
 
 

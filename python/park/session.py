@@ -460,6 +460,9 @@ def _join(address: str, namespace: str | None, env: dict[str, Any] | None, lifet
     """Become one more driver of another process's session."""
     global _namespace, _default_lifetime
     checked = _checked_runtime_env(env, threaded=False)
+    # Workers know where the first driver's modules lie. What comes with the interpreter they have as well.
+    homes = (sys.prefix, sys.base_prefix)
+    checked["_sys_path"] = [entry or os.getcwd() for entry in sys.path if not entry.startswith(homes)]
     _leave_ended()
     _park.attach(address, False)
     _namespace, _default_lifetime = namespace or _new_namespace(), lifetime

@@ -398,3 +398,63 @@ def test_a_function_that_has_its_modules_name_stays_a_function():
         print(callable(ray.util.placement_group), ray.util.queue is park.util.queue)
         """
     assert fresh_python(textwrap.dedent(program)).split() == ["True", "True"]
+
+
+def test_private_names_that_look_into_the_store():
+    printed = fresh_python(
+        textwrap.dedent("""
+        import pickle
+        import park.compat.ray
+        park.compat.ray.install()
+        import ray
+        from ray._private.internal_api import memory_summary
+        from ray._private.worker import RayContext, global_worker
+
+        context = ray.init(num_cpus=1)
+        print(isinstance(context, RayContext), memory_summary(stats_only=True).partition(",")[0])
+        ref = ray.put(bytes(3 << 20))
+        print(memory_summary(stats_only=True).partition(",")[0], ref.hex() in memory_summary())
+        core = global_worker.core_worker
+        print(core.object_exists(ref), core.object_exists(ray.ObjectRef.nil()))
+        print(core.get_all_reference_counts() == {ref.hex().encode(): {"local": 1, "submitted": 0}})
+        """)
+    )
+    assert printed.splitlines() == [
+        "True Plasma memory usage 0 MiB",
+        "Plasma memory usage 3 MiB True",
+        "True False",
+        "True",
+    ]
+
+
+def test_labels_as_rays_command_line_reads_them():
+    printed = fresh_python(
+        textwrap.dedent("""
+        import park.compat.ray
+        park.compat.ray.install()
+        from ray._private import label_utils as labels
+
+        print(labels.parse_node_labels_string("region=,ray.io/zone=a"), labels.parse_node_labels_json('{"a": "b"}'))
+        for wrong in (
+            lambda: labels.parse_node_labels_string("a=b=c"),
+            lambda: labels.parse_node_labels_json('{"ray.io/zone": "a"}'),
+            lambda: labels.parse_node_labels_json('{"a": 5}'),
+            lambda: labels.validate_label_value("_a"),
+            lambda: labels.validate_node_label_syntax({"!a/b": "c"}),
+        ):
+            try:
+                wrong()
+            except ValueError as error:
+                print(str(error)[:40])
+        print(labels.validate_label_key("region"), labels.validate_label_selector_value("in()") is not None)
+        """)
+    )
+    assert printed.splitlines() == [
+        "{'region': '', 'ray.io/zone': 'a'} {'a': 'b'}",
+        "Label string is not a key-value pair: 'a",
+        "Custom label keys `ray.io/zone` cannot s",
+        'The value of "a" is not string type',
+        "Invalid label key value `_a`. Value must",
+        "Invalid label key prefix `!a`. Prefix mu",
+        "None True",
+    ]

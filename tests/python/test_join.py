@@ -94,6 +94,15 @@ def test_an_environment_of_its_own(address):
     assert drive(body) == ["yes"]
 
 
+def test_modules_beside_a_driver_are_found_by_its_tasks(address, tmp_path):
+    (tmp_path / "beside.py").write_text("VALUE = 11\ndef value():\n    return VALUE\n")
+    (tmp_path / "program.py").write_text(
+        f"import beside\nimport park as ray\nray.init({address!r})\nprint(ray.get(ray.remote(beside.value).remote()))\n"
+    )
+    done = subprocess.run([sys.executable, tmp_path / "program.py"], capture_output=True, text=True, timeout=100)
+    assert done.stdout.split() == ["11"], done.stderr
+
+
 def test_what_a_session_has_is_the_sessions(address):
     body = f"""
     import park as ray

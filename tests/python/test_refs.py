@@ -1,7 +1,9 @@
 """ObjectRef: identity, refs inside objects and arguments, and how long a nested ref keeps its object alive."""
 
+import copy
 import gc
 import pickle
+import time
 
 import park as ray
 import pytest
@@ -213,3 +215,33 @@ def test_references_by_id_and_to_nothing():
         ray.ObjectRef.from_hex("xyz")
     with pytest.raises(ValueError, match="16 bytes"):
         ray.ObjectRef.from_binary(b"short")
+
+
+@pytest.mark.park_only
+@pytest.mark.process_only("counts what this process refers to, without its workers")
+def test_references_are_counted_by_who_has_them(tmp_path):
+    from park.util import state
+
+    gate = tmp_path / "gate"
+
+    @ray.remote
+    def waits(value):
+        while not gate.exists():
+            time.sleep(0.01)
+
+    def counts(*refs):
+        found = state.reference_counts()
+        return [found.get(ref.binary()) for ref in refs]
+
+    ref = ray.put("counted")
+    assert counts(ref) == [(1, 0)]
+    again = copy.copy(ref)
+    assert again == ref and counts(ref) == [(2, 0)]
+    del again
+    result = waits.remote(ref)
+    wait_until(lambda: counts(ref, result) == [(1, 1), (1, 0)])
+    held = ray.put([ref])
+    assert counts(ref, held) == [(1, 1), (1, 0)]
+    gate.touch()
+    ray.get(result)
+    wait_until(lambda: counts(ref, result) == [(1, 0), (1, 0)])

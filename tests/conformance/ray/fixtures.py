@@ -49,3 +49,10 @@ def ray_start_cluster_head_with_env_vars(request, monkeypatch):
         monkeypatch.setenv(name, value)
     with cluster_of(**{"do_init": True, "num_nodes": 1, **options}) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def event_routing_config(request):
+    if getattr(request, "param", "default") != "default":
+        pytest.skip("needs Ray's event agents")
+    yield

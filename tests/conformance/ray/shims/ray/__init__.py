@@ -48,5 +48,7 @@ for _name in ("DEBUG_AUTOSCALING_ERROR", "DEBUG_AUTOSCALING_STATUS", "RAY_RUNTIM
 
 import ray.cluster_utils as _cluster_utils
 
+_cluster_utils.AutoscalingCluster = _absent.Absent("AutoscalingCluster", "Ray's autoscaler")
+
 #: A mark of cases that need a cluster of several nodes, which park has on every platform it runs on.
 _cluster_utils.cluster_not_supported = _pytest.mark.skipif(False, reason="clusters are there")
