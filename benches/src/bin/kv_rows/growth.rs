@@ -49,7 +49,7 @@ fn prefill(changed: u32) -> Result<Case<'static>> {
     })?;
     for seed in 0..DECODING {
         scheduler.add(&Request {
-            tokens: &tokens(seed, 16),
+            tokens: &tokens(seed, 1),
             max_new: OUTPUT - 32,
             ..Request::default()
         })?;
