@@ -137,7 +137,7 @@ def draw(data: dict[str, Any], folder: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "park"
+    mpl.rcParams |= {"svg.hashsalt": "park", "svg.fonttype": "none"}
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
@@ -149,13 +149,14 @@ def draw(data: dict[str, Any], folder: Path) -> None:
             line = axis.plot(far, best, marker="o", label=label)
             axis.plot(far, middle, linestyle=":", color=line[0].get_color())
         axis.set_xlabel(CURVES[panel[0]][0])
-        axis.set_ylim(bottom=0)
         axis.legend(fontsize=7)
     axes[0].set_ylabel("µs (line: fastest, dots: median)")
-    axes[0].set_xscale("symlog", linthresh=1_000)
+    axes[0].set_xscale("log")
+    axes[0].set_ylim(bottom=0)
     axes[1].set_xscale("log")
     axes[1].set_yscale("log")
     axes[2].set_xscale("log", base=2)
+    axes[2].set_ylim(bottom=0)
     figure.savefig(folder / "KV.svg", metadata={"Date": None})
     plt.close(figure)
 

@@ -45,6 +45,18 @@ impl Bucket {
         found
     }
 
+    /// The block of the one slot with this tag; the null block if there is none, or more than one.
+    #[inline]
+    fn only(&self, tag: u32) -> BlockId {
+        let (mut block, mut count) = (0, 0);
+        for (other, held) in self.tags.iter().zip(&self.blocks) {
+            let same = u32::from(*other == tag);
+            block |= held & same.wrapping_neg();
+            count += same;
+        }
+        if count == 1 { BlockId(block) } else { BlockId::NULL }
+    }
+
     fn is_full(&self) -> bool {
         self.blocks[SLOTS - 1] != EMPTY
     }
@@ -138,11 +150,7 @@ impl Index {
     #[inline]
     pub(super) fn find_batch(&self, wanted: &[Key; BATCH], keys: &[Key]) -> [BlockId; BATCH] {
         // Who has the tag; nearly always that is all there is to know.
-        let mut found = wanted.map(|key| {
-            let bucket = &self.buckets[self.home(key)];
-            let slot = bucket.matching(Self::tag(key)).trailing_zeros() as usize % SLOTS;
-            BlockId(bucket.blocks[slot])
-        });
+        let mut found = wanted.map(|key| self.buckets[self.home(key)].only(Self::tag(key)));
         for (block, key) in found.iter_mut().zip(wanted) {
             if keys[block.at()] != *key {
                 *block = self.find(*key, keys).unwrap_or(BlockId::NULL);

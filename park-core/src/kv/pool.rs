@@ -430,31 +430,32 @@ impl Pool {
             .filter(|block| self.epochs[block.at()] == epoch)
     }
 
-    /// Appends the blocks of these keys up to the first that nothing of this epoch is found by, and returns how many those are.
-    pub fn find_run(&self, wanted: impl IntoIterator<Item = Key>, epoch: u32, found: &mut Vec<BlockId>) -> usize {
-        let begun = found.len();
-        let mut wanted = wanted.into_iter();
-        // Most look-ups that fail do so at once: the first is looked up alone.
-        let Some(first) = wanted.next().and_then(|key| self.find(key, epoch)) else {
+    /// Appends the blocks that these keys, masked (see `key`), are found by, up to the first that nothing of this epoch is found by.
+    /// Returns how many those are.
+    pub fn find_run(&self, keys: &[Key], mask: u128, epoch: u32, found: &mut Vec<BlockId>) -> usize {
+        // Most look-ups that fail do so at once: the first key is looked up alone.
+        let Some((first, rest)) = keys.split_first() else {
             return 0;
         };
-        found.push(first);
-        let mut batch = [Key::NONE; BATCH];
-        loop {
-            let filled = batch
-                .iter_mut()
-                .zip(&mut wanted)
-                .map(|(place, key)| *place = key)
-                .count();
-            batch[filled..].fill(Key::NONE);
-            let blocks = self.index.find_batch(&batch, &self.keys);
+        let Some(block) = self.find(first.masked(mask), epoch) else {
+            return 0;
+        };
+        let begun = found.len();
+        found.push(block);
+        for keys in rest.chunks(BATCH) {
+            let mut wanted = [first.masked(mask); BATCH];
+            for (place, key) in wanted.iter_mut().zip(keys) {
+                *place = key.masked(mask);
+            }
+            let blocks = self.index.find_batch(&wanted, &self.keys);
             let good = |block: &BlockId| !block.is_null() && self.epochs[block.at()] == epoch;
-            let run = blocks[..filled].iter().position(|block| !good(block)).unwrap_or(filled);
+            let run = blocks[..keys.len()].iter().take_while(|block| good(block)).count();
             found.extend_from_slice(&blocks[..run]);
-            if run < BATCH {
-                return found.len() - begun;
+            if run < keys.len() {
+                break;
             }
         }
+        found.len() - begun
     }
 
     /// Tells the policy which keys were found, in order.

@@ -5,7 +5,7 @@ use park_core::kv::{CacheConfig, Outcome, Request, Scheduler, SchedulerConfig};
 
 use crate::{BLOCK, blocks, steps, tokens};
 
-const WAITING: [u32; 5] = [0, 1_000, 10_000, 30_000, 100_000];
+const WAITING: [u32; 5] = [100, 1_000, 10_000, 30_000, 100_000];
 const CHANGED: [u32; 6] = [256, 1_024, 4_096, 16_384, 65_536, 262_144];
 const SIZES: [u32; 5] = [1 << 14, 1 << 16, 1 << 18, 1 << 19, 1 << 20];
 
@@ -49,7 +49,7 @@ fn prefill(changed: u32) -> Result<Case<'static>> {
     })?;
     for seed in 0..DECODING {
         scheduler.add(&Request {
-            tokens: &tokens(seed, 16),
+            tokens: &tokens(seed, 1),
             max_new: OUTPUT - 32,
             ..Request::default()
         })?;

@@ -197,19 +197,21 @@ impl Cache {
     fn match_full(&self, sequence: &Sequence, masks: &[u128], most: usize, found: &mut Vec<BlockId>) -> usize {
         let keys = &sequence.keys[..most];
         if !self.config.verify {
-            return match &self.groups.full[..] {
-                [only] => {
-                    let mask = masks[*only as usize];
-                    let wanted = keys.iter().map(|key| key.masked(mask));
-                    self.pool.find_run(wanted, sequence.epoch, found)
-                }
-                groups => {
-                    let masked = |key: Key| groups.iter().map(move |group| key.masked(masks[*group as usize]));
-                    let wanted = keys.iter().copied().flat_map(masked);
-                    // Blocks of a position that not all groups have are cut off by the caller.
-                    self.pool.find_run(wanted, sequence.epoch, found) / groups.len()
-                }
+            let run = |group: u8, keys: &[Key], found: &mut Vec<BlockId>| {
+                self.pool.find_run(keys, masks[group as usize], sequence.epoch, found)
             };
+            if let [only] = self.groups.full[..] {
+                return run(only, keys, found);
+            }
+            let mut most = most;
+            let mut runs: Vec<Vec<BlockId>> = Vec::with_capacity(self.groups.full.len());
+            for group in &self.groups.full {
+                let mut blocks = Vec::with_capacity(most);
+                most = run(*group, &keys[..most], &mut blocks);
+                runs.push(blocks);
+            }
+            found.extend((0..most).flat_map(|position| runs.iter().map(move |blocks| blocks[position])));
+            return most;
         }
         for (position, key) in keys.iter().enumerate() {
             for group in &self.groups.full {
