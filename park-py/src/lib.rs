@@ -70,7 +70,7 @@ mod _park {
     #[pymodule_export]
     use crate::gate::runs_event_loop;
     #[pymodule_export]
-    use crate::kv::RadixTree;
+    use crate::kv::{OffloadTable, RadixTree};
     #[pymodule_export]
     use crate::mapped::{MappedFile, map_file};
     #[pymodule_export]

@@ -21,6 +21,7 @@
 //! | `cache/` | sequences over a pool |
 //! | `schedule/` | requests over a cache |
 //! | `radix/` | beside all of these: prefixes by their tokens, for engines that allocate slots themselves (SGLang) |
+//! | `offload/` | which chunks lie in a tier below the device |
 //! | `event` | what can be found, for those who mirror it |
 
 mod block;
@@ -30,6 +31,7 @@ mod evict;
 mod group;
 mod index;
 mod key;
+mod offload;
 mod pool;
 mod radix;
 mod schedule;
@@ -40,6 +42,7 @@ pub use event::Event;
 pub use evict::{Eviction, Retention};
 pub use group::Group;
 pub use key::{Algorithm, Key, Keyer, Media, Namespace};
+pub use offload::{OffloadRank, OffloadState, OffloadTable, Stored};
 pub use pool::{Pool, PoolConfig, PoolStats, TenantId};
 pub use radix::{
     RadixConfig, RadixEviction, RadixInserted, RadixInsertion, RadixMatch, RadixNode, RadixSplit, RadixTree,

@@ -2,8 +2,11 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `offload` | `OffloadTable`: which chunks lie in a tier below the device |
 //! | `radix` | `RadixTree`: prefixes by their tokens |
 
+mod offload;
 mod radix;
 
+pub(crate) use offload::OffloadTable;
 pub(crate) use radix::RadixTree;

@@ -59,7 +59,13 @@ def parser():
 
 def run(command, variables, timeout):
     """A finished process, with park of this checkout."""
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "python"), str(HERE)]), "CUDA_VISIBLE_DEVICES": ""} | variables
+    env = (
+        os.environ
+        | {
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "python"), str(HERE)]),
+        }
+        | variables
+    )
     return subprocess.run(command, env=env, timeout=timeout, capture_output=True, text=True)
 
 
@@ -67,7 +73,19 @@ def tests(python, file, cache, timeout):
     """How each test of the class ended on a cache."""
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "out.xml"
-        command = [python, "-m", "pytest", "-q", "-p", "swap", "-p", "no:cacheprovider", "--junitxml", out, f"{file}::{CLASS}"]
+        command = [
+            python,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "swap",
+            "-p",
+            "no:cacheprovider",
+            "--junitxml",
+            out,
+            f"{file}::{CLASS}",
+        ]
         done = run(command, {"PARK_SGLANG_CACHE": cache}, timeout)
         if not out.exists():
             sys.exit(f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
@@ -102,7 +120,10 @@ def report(outcomes, traces, installed):
         "",
         "| test | SGLang's | park's | why |",
         "|---|---|---|---|",
-        *(f"| {name} | {theirs[name]} | {ours.get(name, 'not run')} | {reason(name, theirs[name])} |" for name in sorted(theirs)),
+        *(
+            f"| {name} | {theirs[name]} | {ours.get(name, 'not run')} | {reason(name, theirs[name])} |"
+            for name in sorted(theirs)
+        ),
     ]
     return "\n".join(lines) + "\n"
 

@@ -11,13 +11,12 @@ import sys
 import types
 from array import array
 
+import park.interop.sglang
 import torch
 from sglang.srt.managers.schedule_batch import ReqKvInfo
 from sglang.srt.mem_cache.base_prefix_cache import EvictParams, InsertParams, MatchPrefixParams
 from sglang.srt.mem_cache.cache_init_params import CacheInitParams
 from sglang.srt.mem_cache.radix_cache import RadixCache, RadixKey
-
-import park.interop.sglang
 
 POLICIES = ("lru", "lfu", "fifo", "mru", "filo", "priority", "slru")
 STEPS = 120
@@ -102,7 +101,9 @@ class Side:
         if request is None:
             found = self.cache.match_prefix(MatchPrefixParams(self.key(tokens, space)))
             kv = ReqKvInfo(req_pool_idx=row, cache_protected_len=found.device_prefix_len)
-            request = types.SimpleNamespace(kv=kv, extra_key=space, cache_salt=None, priority=priority, done=found.device_prefix_len)
+            request = types.SimpleNamespace(
+                kv=kv, extra_key=space, cache_salt=None, priority=priority, done=found.device_prefix_len
+            )
             request.last_node, request.lock = found.last_device_node, self.cache.lock(found.last_device_node)
             self.rows.write((row, slice(0, request.done)), self.cache.path_device_indices(request.last_node))
             self.requests[row] = request
@@ -132,7 +133,9 @@ def step(rng, prompts):
     tokens = list(rng.choice(prompts))
     tokens = tokens[: rng.randrange(len(tokens) + 1)] + [rng.randrange(3) for _ in range(rng.choice((0, 0, 3)))]
     space = rng.choice((None, None, "adapter"))
-    kind = rng.choices(("insert", "match", "lock", "unlock", "evict", "checkpoint", "end", "reset"), (5, 3, 2, 2, 2, 5, 2, 0.2))[0]
+    kind = rng.choices(
+        ("insert", "match", "lock", "unlock", "evict", "checkpoint", "end", "reset"), (5, 3, 2, 2, 2, 5, 2, 0.2)
+    )[0]
     arguments = {
         "insert": (tokens, space, rng.randrange(3), rng.randrange(8)),
         "match": (tokens, space),
@@ -144,7 +147,13 @@ def step(rng, prompts):
     }
     if kind == "checkpoint":
         row = rng.randrange(4)
-        return kind, (row, list(prompts[row]) + [rng.randrange(3) for _ in range(rng.randrange(6))], len(prompts[row]), space, rng.randrange(3))
+        return kind, (
+            row,
+            list(prompts[row]) + [rng.randrange(3) for _ in range(rng.randrange(6))],
+            len(prompts[row]),
+            space,
+            rng.randrange(3),
+        )
     return kind, arguments[kind]
 
 
@@ -159,7 +168,9 @@ def trace(seed):
     }
     theirs, ours = Side(RadixCache, **options), Side(park.interop.sglang.RadixCache, **options)
     stem = [rng.randrange(3) for _ in range(24)]
-    prompts = [tuple(stem[: rng.randrange(25)] + [rng.randrange(3) for _ in range(rng.randrange(1, 16))]) for _ in range(6)]
+    prompts = [
+        tuple(stem[: rng.randrange(25)] + [rng.randrange(3) for _ in range(rng.randrange(1, 16))]) for _ in range(6)
+    ]
     grown = {}
     for count in range(STEPS):
         kind, arguments = step(rng, prompts)

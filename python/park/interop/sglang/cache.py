@@ -158,7 +158,9 @@ class RadixCache(BasePrefixCache):
         key = self._key(req, tokens)
         units = len(key) // self.page_size * self.page_size
         if kv.swa_evict_floor:
-            raise NotImplementedError("park's prefix cache for SGLang has no sliding windows, and a request has left one behind")
+            raise NotImplementedError(
+                "park's prefix cache for SGLang has no sliding windows, and a request has left one behind"
+            )
         slots = row[:units].to(dtype=torch.int64, copy=True)
         inserted = self.insert(InsertParams(key, slots, inserted_len=kv.cache_inserted_len, priority=priority))
         node, matched = inserted.last_device_node, inserted.prefix_len
