@@ -719,6 +719,92 @@ class ObjectRef:
         """
 
 @final
+class OffloadTable:
+    """
+    Which chunks of keys and values lie in which of a tier's slots, who reads them, and whose slot is used next. A rank is a pair of
+    numbers; the least goes first.
+    """
+    def __new__(cls, /, slots: SupportsIndex) -> OffloadTable: ...
+    def audit(self, /) -> None:
+        """
+        Raises if an invariant of the table does not hold.
+        """
+    def clear(self, /) -> None:
+        """
+        Forgets everything, transfers included.
+        """
+    def evict(self, /, count: SupportsIndex, kept: list[bytes]) -> list[tuple[bytes, int]] | None:
+        """
+        Takes the first chunks that may go and are not kept out of the tier: their names and slots; `None` if there are not so many.
+        """
+    def evictable(self, /) -> int:
+        """
+        How many chunks are ready and not being read.
+        """
+    def finish(self, /, names: list[bytes], succeeded: bool) -> list[int]:
+        """
+        The transfers that write these chunks are over; returns which of the list were being written, by index.
+        """
+    def free(self, /) -> int:
+        """
+        How many slots nothing is in.
+        """
+    def freed(self, /) -> list[int]:
+        """
+        The free slots among those, the next to be used last.
+        """
+    def pin(self, /, names: list[bytes]) -> list[int]:
+        """
+        One more reader of each chunk; returns their slots.
+        """
+    def raise_ranks(self, /, names: list[bytes], ranks: list[tuple[int, int]]) -> None:
+        """
+        Each chunk that is there gets its rank, unless the one that it has is not less.
+        """
+    def rank_of(self, /, name: bytes) -> tuple[int, int] | None:
+        """
+        The rank of a chunk.
+        """
+    def readers(self, /, name: bytes) -> int | None:
+        """
+        Readers of a chunk, -1 while it is being written, `None` if it is not there.
+        """
+    def readers_of(self, /, names: list[bytes]) -> list[int | None]:
+        """
+        The same for each of several.
+        """
+    def slot(self, /, name: bytes) -> int | None:
+        """
+        The slot of a chunk.
+        """
+    def store(
+        self, /, names: list[bytes], ranks: list[tuple[int, int]], kept: list[bytes]
+    ) -> tuple[list[int], list[bytes]] | None:
+        """
+        A slot for each name, at its rank, and the names that gave theirs up; `None` if there are too few without those of `kept`.
+        """
+    def tick(self, /) -> int:
+        """
+        A time later than every one before.
+        """
+    def touch(self, /, names: list[bytes]) -> None:
+        """
+        Each chunk that is there gets a time of its own, in order: the last one is the last to go.
+        """
+    def unpin(self, /, names: list[bytes]) -> None:
+        """
+        One reader less of each chunk.
+        """
+    def used(self, /) -> int:
+        """
+        How many slots were ever used since the table was made or cleared.
+        """
+    def writing(self, /) -> int:
+        """
+        How many chunks are being written.
+        """
+
+@final
 class PendingCalls:
     """
     This process's calls to an actor that are not done, and how many there may be.
@@ -857,6 +943,111 @@ class Pool:
     def serve(self, /) -> None:
         """
         The life of one thread: calls, one after another, until the worker ends.
+        """
+
+@final
+class RadixTree:
+    """
+    A radix tree over tokens: which prefixes are cached, what may be evicted, and where each prefix lies. `bigrams` keys it by pairs of
+    tokens; without `slots` it keeps none, and whoever keeps something by node heeds the splits that `match_prefix` and `insert` report.
+    `eviction` is "lru", "lfu", "fifo", "mru", "filo", "priority" or "slru", which keeps what was inserted `protected` times. `secret`,
+    32 bytes, makes the tree's hashes unpredictable.
+    """
+    def __new__(
+        cls,
+        /,
+        page: SupportsIndex = 1,
+        *,
+        secret: SupportsGetItem[int, SupportsIndex],
+        bigrams: bool = False,
+        slots: bool = True,
+        eviction: str = "lru",
+        protected: SupportsIndex = 2,
+    ) -> RadixTree: ...
+    def __len__(self, /) -> int:
+        """
+        Nodes, the root not counted.
+        """
+    def audit(self, /) -> None:
+        """
+        Raises if an invariant of the tree does not hold.
+        """
+    def children(self, /, node: SupportsIndex) -> list[int]:
+        """
+        The nodes below. Looks at every node: for inspection.
+        """
+    def evict(self, /, units: SupportsIndex) -> tuple[int, list[int], bytes]:
+        """
+        Evicts leaves until so many units are gone or none may go: how many went, the nodes, and their slots as bytes of int64.
+        """
+    def evictable(self, /) -> int:
+        """
+        Units that no lock protects.
+        """
+    def hits(self, /, node: SupportsIndex) -> int:
+        """
+        How many insertions went through a node.
+        """
+    def insert(
+        self,
+        /,
+        namespace: bytes,
+        tokens: Any,
+        slots: Any | None = None,
+        *,
+        priority: SupportsIndex = 0,
+        counted: SupportsIndex = 0,
+    ) -> tuple[int, int, bool, tuple[int, int, int] | None]:
+        """
+        Caches a prefix, in whole pages: its last node, how many units were there before, whether the node is new, and the split.
+        """
+    def lock(self, /, node: SupportsIndex) -> int:
+        """
+        Protects the prefix that ends with a node; returns how many units no other lock protects.
+        """
+    def locks(self, /, node: SupportsIndex) -> int:
+        """
+        How many locks protect a node.
+        """
+    def match_prefix(self, /, namespace: bytes, tokens: Any) -> tuple[int, int, tuple[int, int, int] | None]:
+        """
+        The longest cached prefix, in whole pages: its last node (0 for none), its length, and the split that it took, if any.
+        """
+    def namespace(self, /, node: SupportsIndex) -> bytes:
+        """
+        The namespace of a node.
+        """
+    def parent(self, /, node: SupportsIndex) -> int:
+        """
+        The node above; the root's is itself.
+        """
+    def path(self, /, node: SupportsIndex) -> list[int]:
+        """
+        The nodes from below the root to a node.
+        """
+    def protected(self, /) -> int:
+        """
+        Units that a lock protects.
+        """
+    def reset(self, /) -> None:
+        """
+        Forgets everything, locks included.
+        """
+    def slots_to(self, /, node: SupportsIndex) -> bytes:
+        """
+        The slots of the prefix that ends with a node, as bytes of int64.
+        """
+    def tokens(self, /, node: SupportsIndex) -> bytes:
+        """
+        The tokens of the edge to a node, as bytes of uint32.
+        """
+    def unlock(self, /, node: SupportsIndex) -> int:
+        """
+        Takes one lock back; returns how many units nothing protects any more.
+        """
+    def victim(self, /) -> int | None:
+        """
+        The node that the next eviction takes.
         """
 
 @final

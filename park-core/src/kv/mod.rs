@@ -22,6 +22,7 @@
 //! | `cache/` | sequences over a pool |
 //! | `schedule/` | requests over a cache |
 //! | `radix/` | beside all of these: prefixes by their tokens, for engines that allocate slots themselves (SGLang) |
+//! | `offload/` | which chunks lie in a tier below the device |
 //! | `event/` | what can be found, for those who mirror it |
 //! | `metrics` | what was counted |
 //! | `physical/` | the bytes: pages on the device, blocks in host memory and on disk |
@@ -35,6 +36,7 @@ mod index;
 mod key;
 mod metrics;
 mod named;
+mod offload;
 pub mod physical;
 mod pool;
 mod radix;
@@ -50,6 +52,7 @@ pub use group::Group;
 pub use key::{Algorithm, Key, Keyer, Media, Namespace};
 pub use metrics::{CacheMetrics, Histogram, SchedulerMetrics, TenantMetrics};
 pub use named::{Name, NamedPool};
+pub use offload::{OffloadRank, OffloadState, OffloadTable, Stored};
 pub use pool::{Pool, PoolConfig, PoolStats, TenantId};
 pub use radix::{
     RadixConfig, RadixEviction, RadixInserted, RadixInsertion, RadixMatch, RadixNode, RadixSplit, RadixTree,

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `cache`, `scheduler` | the classes of these names |
 //! | `tables` | `Tables`: arrays of the caller's that steps write to |
+//! | `offload` | `OffloadTable`: which chunks lie in a tier below the device |
 //! | `radix` | `RadixTree`: prefixes by their tokens |
 //! | `block_pool` | a pool whose blocks are found by hashes that the engine made: `park.interop.vllm` |
 //! | `plan` | `Plan` and `Changes`: what an engine is to do |
@@ -21,6 +22,7 @@ mod cache;
 mod config;
 mod errors;
 mod numbers;
+mod offload;
 mod plan;
 mod radix;
 mod scheduler;
@@ -28,6 +30,7 @@ mod tables;
 
 pub(crate) use block_pool::{NamedBlock, NamedPool};
 pub(crate) use cache::Cache;
+pub(crate) use offload::OffloadTable;
 pub(crate) use plan::{Changes, Plan};
 pub(crate) use radix::RadixTree;
 pub(crate) use scheduler::Scheduler;

@@ -11,11 +11,10 @@ import os
 import sys
 import types
 
+import park.interop.sglang
 from sglang.srt.mem_cache import radix_cache, registry
 from sglang.srt.mem_cache.base_prefix_cache import MatchResult
 from sglang.srt.mem_cache.cache_init_params import CacheInitParams
-
-import park.interop.sglang
 
 
 class Matched(MatchResult):

@@ -11,13 +11,12 @@ import sys
 import types
 from array import array
 
+import park.interop.sglang
 import torch
 from sglang.srt.managers.schedule_batch import ReqKvInfo
 from sglang.srt.mem_cache.base_prefix_cache import EvictParams, InsertParams, MatchPrefixParams
 from sglang.srt.mem_cache.cache_init_params import CacheInitParams
 from sglang.srt.mem_cache.radix_cache import RadixCache, RadixKey
-
-import park.interop.sglang
 
 POLICIES = ("lru", "lfu", "fifo", "mru", "filo", "priority", "slru")
 STEPS = 120

@@ -71,12 +71,12 @@ def check() -> None:
     Raises:
         ModuleNotFoundError: there is no SGLang.
     """
-    import sglang.version
+    from sglang.version import __version__
 
     lines = surface.differences(surface.read(_RECORDED), found())
     if lines:
         raise SglangMismatchError(
-            f"park's prefix cache was tested with SGLang {TESTED_WITH}, this is {sglang.version.__version__}, and what it relies on "
+            f"park's prefix cache was tested with SGLang {TESTED_WITH}, this is {__version__}, and what it relies on "
             "has changed:\n  " + "\n  ".join(lines)
         )
 
@@ -107,7 +107,7 @@ def factory(context: Any) -> RadixCache:
         "a host tier (--enable-hierarchical-cache)": context.enable_hierarchical_cache,
     }
     if asked := [what for what, needed in unsupported.items() if needed]:
-        raise NotImplementedError(f"park's prefix cache for SGLang has no {' and no '.join(asked)}")
+        raise NotImplementedError(f"park's prefix cache for SGLang does not do what is asked for: {', '.join(asked)}")
     from park.interop.sglang.cache import RadixCache
 
     return RadixCache(context.params)

@@ -1,0 +1,149 @@
+"""vLLM's own tests of offloading, unchanged, on vLLM's manager and on park's: into OFFLOAD.md.
+
+    python tests/conformance/vllm/run_offload.py --tree vllm-0.33.0 --venv VENV
+
+The environment and the tree are those of `run.py`. What passes on vLLM's manager is what park's is measured by: at least 95 % of it must
+pass, every other case is in OFFLOAD.md with its reason, and a case that fails for no reason known here fails the run.
+"""
+
+import argparse
+import collections
+import fnmatch
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import run
+
+HERE = pathlib.Path(__file__).resolve().parent
+FILES = ("cpu/test_manager.py", "tiering")
+BAR = 0.95
+
+_ARC = "the case is about ARC, which park's manager refuses by name"
+_OWN = "the case looks into the object that vLLM keeps its order in"
+_ELSEWHERE = "the case brings a policy of its own, which park's manager refuses"
+#: A pattern of the case, below tests/v1/kv_offload, to why it cannot pass. One that matches no failing case fails the run.
+REASONS: dict[str, str] = {}
+
+
+def main():
+    """Run both, compare, write."""
+    options, pytest_arguments = parser().parse_known_args()
+    tree = options.tree.resolve()
+    python = run.environment(options.venv, options.packages)
+    both = {whose: one(python, tree, whose, pytest_arguments, options.timeout) for whose in ("vllm", "park")}
+    text, failed = compare(both["vllm"], both["park"])
+    print(text)
+    if not pytest_arguments:
+        options.results.write_text(text)
+    sys.exit(failed)
+
+
+def parser():
+    """The command line; what is left over goes to pytest."""
+    made = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    made.add_argument("--tree", type=pathlib.Path, required=True, help="vLLM's source package, unpacked")
+    made.add_argument("--venv", type=pathlib.Path, default=HERE / ".venv", help="the environment, made if absent")
+    made.add_argument(
+        "--packages", default=run.sysconfig.get_path("purelib"), help="the site-packages with torch and pytest"
+    )
+    made.add_argument("--results", type=pathlib.Path, default=HERE / "OFFLOAD.md")
+    made.add_argument("--timeout", type=int, default=1800, help="seconds for one run")
+    return made
+
+
+def one(python, tree, whose, pytest_arguments, timeout):
+    """The report of one pytest run: see offload_plugin."""
+    with tempfile.TemporaryDirectory(prefix="park-vllm-") as name:
+        work = pathlib.Path(name)
+        out = work / "report.json"
+        folder = tree / "tests/v1/kv_offload"
+        command = [
+            python,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "offload_plugin",
+            "-p",
+            "no:cacheprovider",
+            f"--confcutdir={folder}",
+        ]
+        command += ["--rootdir", str(tree), "-c", os.devnull, "-W", "ignore", "--tb=short", "-rN", "--no-header"]
+        command += [*pytest_arguments, *(str(folder / file) for file in FILES)]
+        env = run.variables(tree, work, pathlib.Path(python).parents[1] / "cache")
+        env |= {"PARK_VLLM_MANAGER": whose, "PARK_VLLM_REPORT": str(out)}
+        done = subprocess.run(command, env=env, cwd=work, timeout=timeout, stdout=sys.stderr)
+        if not out.exists():
+            sys.exit(f"pytest wrote no report and ended with {done.returncode}")
+        return json.loads(out.read_text())
+
+
+def compare(base, park):
+    """The comparison as Markdown, and why it fails as a check (`None` if it does not)."""
+    passing = [name for name, case in base["cases"].items() if case["outcome"] == "passed"]
+    lost = {
+        name: park["cases"].get(name, {"reason": "was not run"})
+        for name in passing
+        if park["cases"].get(name, {}).get("outcome") != "passed"
+    }
+    share = 1 - len(lost) / len(passing) if passing else 0.0
+    lines = [
+        "# vLLM's tests of offloading on park's manager",
+        "",
+        "`run_offload.py`: tests/v1/kv_offload/{"
+        + ",".join(FILES)
+        + "} of vLLM 0.33.0, unchanged; the manager is swapped before they are",
+        "collected, so the tiers above it are vLLM's and the primary tier is park's.",
+        "",
+        "| manager | passed | failed | errors | skipped | managers made |",
+        "|---|---|---|---|---|---|",
+        row("vLLM's", base),
+        row("park's", park),
+        "",
+        f"Of {len(passing)} cases that pass on vLLM's manager, {len(passing) - len(lost)} pass on park's: {100 * share:.1f} %.",
+        "",
+        "## Cases that pass on vLLM's manager only",
+        "",
+    ]
+    grouped = collections.defaultdict(list)
+    for name, case in lost.items():
+        grouped[why(name) or f"**not known**: {(case.get('reason') or '?').splitlines()[0][:160]}"].append(short(name))
+    for reason, names in grouped.items():
+        lines += [f"* {reason}", *(f"  * `{name}`" for name in sorted(names))]
+    lines += ["None."] if not lost else []
+    unknown = [short(name) for name in lost if why(name) is None]
+    stale = [pattern for pattern in REASONS if not fnmatch.filter(map(short, lost), pattern)]
+    failed = None
+    if not park["managers"]["park"]:
+        failed = "park's manager was not used"
+    elif share < BAR:
+        failed = f"{100 * share:.1f} % is below {100 * BAR:.0f} %"
+    elif unknown or stale:
+        failed = f"not known why: {unknown}; listed and passing: {stale}"
+    return "\n".join(lines) + "\n", failed
+
+
+def row(whose, report):
+    """One run as a row of the table."""
+    counts = collections.Counter(case["outcome"] for case in report["cases"].values())
+    numbers = " | ".join(str(counts[outcome]) for outcome in ("passed", "failed", "error", "skipped"))
+    made = report["managers"]
+    return f"| {whose} | {numbers} | {made['park']} park's, {made['vllm']} vLLM's |"
+
+
+def why(name):
+    """Why this case cannot pass on park's manager, if that is known."""
+    return next((reason for pattern, reason in REASONS.items() if fnmatch.fnmatchcase(short(name), pattern)), None)
+
+
+def short(name):
+    """A case without the folders that all have."""
+    return name.partition("kv_offload/")[2] or name
+
+
+if __name__ == "__main__":
+    main()
