@@ -31,7 +31,7 @@ def test_tokens_come_in_any_form(make):
 @pytest.mark.parametrize("wrong", [-1, 2**32])
 def test_what_is_no_token_is_named_and_nothing_is_cached(make, wrong):
     cached = tree()
-    with pytest.raises(ValueError, match=f"token 2 is {wrong}"):
+    with pytest.raises(ValueError, match=rf"`tokens\[2\]` is {wrong}"):
         cached.insert(b"", make([1, 2, wrong]), [1, 2, 3])
     assert len(cached) == 0
     assert cached.match_prefix(b"", [1, 2]) == (ROOT, 0, None)
