@@ -71,7 +71,7 @@ def program(peer: str) -> tuple[list[str] | None, str]:
 
 
 def main() -> None:
-    opts = arguments(__doc__, PEERS, rounds=3, seconds=0.2)
+    opts = arguments(__doc__, PEERS, rounds=3, seconds=0.1)
     asked = set(opts.peers) == set(PEERS)
     OUT.mkdir(exist_ok=True)
     os.environ["PARK_KV_TRACE"] = str(TRACE)

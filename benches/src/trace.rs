@@ -139,7 +139,7 @@ pub fn generate(shape: &Shape) -> Vec<Arrival> {
             }
             let output = random.log_normal(shape.answer);
             context.clone_from(&contents);
-            if said % CONTENT != 0 {
+            if !said.is_multiple_of(CONTENT) {
                 context.pop();
             }
             let rest = said % CONTENT + output;

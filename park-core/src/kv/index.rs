@@ -97,7 +97,7 @@ impl Index {
     #[inline]
     fn home(&self, key: Key) -> usize {
         // The high half of a product spreads over any number of buckets.
-        (u128::from(key.raw() as u64) * self.buckets.len() as u128 >> 64) as usize
+        ((u128::from(key.raw() as u64) * self.buckets.len() as u128) >> 64) as usize
     }
 
     #[inline]

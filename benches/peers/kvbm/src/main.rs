@@ -85,7 +85,10 @@ fn cut(tokens: &[u32]) -> Vec<TokenBlock> {
 }
 
 fn names(blocks: &[TokenBlock]) -> Vec<SequenceHash> {
-    blocks.iter().map(KvbmSequenceHashProvider::kvbm_sequence_hash).collect()
+    blocks
+        .iter()
+        .map(KvbmSequenceHashProvider::kvbm_sequence_hash)
+        .collect()
 }
 
 /// Blocks for a prompt, and their hashes into the registry.
@@ -173,7 +176,11 @@ fn free(shared: bool) -> Result<Case<'static>> {
     let manager = manager(POOL)?;
     let blocks = cut(&tokens(1, PROMPT));
     let wanted = names(&blocks);
-    let first = if shared { compute(&manager, &blocks)? } else { Vec::new() };
+    let first = if shared {
+        compute(&manager, &blocks)?
+    } else {
+        Vec::new()
+    };
     Ok(Case::reported(1.0, move || {
         let held = match shared {
             true => manager.match_blocks(&wanted),
