@@ -241,7 +241,7 @@ fn cache(input: &mut Input<'_>) {
                     _ => input.number() as u32,
                 };
                 let grown = typed(cache.grow(id, tokens, &mut changes));
-                if grown == Some(true) && input.byte() % 8 > 0 {
+                if grown == Some(true) && !input.byte().is_multiple_of(8) {
                     typed(cache.advance(id, tokens.min(cache.known(id).unwrap_or(0))));
                 }
             }
