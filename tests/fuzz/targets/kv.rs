@@ -69,7 +69,7 @@ fn pool(input: &mut Input<'_>) {
     let config = PoolConfig {
         blocks,
         eviction: eviction(input),
-        events: input.byte() % 2 == 0,
+        events: input.byte().is_multiple_of(2),
     };
     let Some(mut pool) = Pool::new(&config)
         .map_err(|error| assert_eq!(error.kind(), ErrorKind::InvalidArgument))
@@ -133,7 +133,7 @@ fn pool(input: &mut Input<'_>) {
                 pool.take_events();
             }
         }
-        pool.audit(&refs).unwrap();
+        pool.audit(&refs).expect("it adds up");
     }
 }
 
@@ -241,7 +241,7 @@ fn cache(input: &mut Input<'_>) {
                     _ => input.number() as u32,
                 };
                 let grown = typed(cache.grow(id, tokens, &mut changes));
-                if grown == Some(true) && input.byte() % 8 > 0 {
+                if grown == Some(true) && !input.byte().is_multiple_of(8) {
                     typed(cache.advance(id, tokens.min(cache.known(id).unwrap_or(0))));
                 }
             }
@@ -292,7 +292,7 @@ fn cache(input: &mut Input<'_>) {
                 cache.take_events();
             }
         }
-        cache.audit().unwrap();
+        cache.audit().expect("it adds up");
         let metrics = cache.metrics();
         assert!(metrics.free <= metrics.blocks && (0.0..=1.0).contains(&metrics.hit_rate()));
     }
@@ -376,7 +376,7 @@ fn scheduler(input: &mut Input<'_>) {
                 let few = usize::from(input.byte() % 9);
                 let outcome = Outcome {
                     tokens: &tokens[..few],
-                    finished: input.byte() % 2 == 0,
+                    finished: input.byte().is_multiple_of(2),
                 };
                 typed(scheduler.commit(&vec![outcome; usize::from(input.byte() % 4)]));
             }
@@ -407,7 +407,7 @@ fn scheduler(input: &mut Input<'_>) {
                 scheduler.take_events();
             }
         }
-        scheduler.audit().unwrap();
+        scheduler.audit().expect("it adds up");
     }
     come_to_rest(&mut scheduler);
 }
@@ -435,7 +435,7 @@ fn come_to_rest(scheduler: &mut Scheduler) {
     answer(scheduler, 1, false);
     let mut steps = 0;
     while scheduler.waiting() + scheduler.running().len() > 0 {
-        let plan = scheduler.step().unwrap();
+        let plan = scheduler.step().expect("no plan is in flight");
         let nothing = plan.work.is_empty() && plan.dropped.is_empty();
         assert!(
             !nothing,
@@ -446,7 +446,7 @@ fn come_to_rest(scheduler: &mut Scheduler) {
         // It would go on for long if each said all that it may.
         steps += 1;
         answer(scheduler, 1, steps > 200);
-        scheduler.audit().unwrap();
+        scheduler.audit().expect("it adds up");
         assert!(steps < 20_000, "it does not come to rest");
     }
     let metrics = scheduler.metrics();

@@ -10,8 +10,8 @@ pub(crate) fn target(data: &[u8]) {
     let mut input = Input::new(data);
     let wire = Wire {
         medium: ["GPU", "CPU", ""][usize::from(input.byte() % 3)],
-        rank: (input.byte() % 2 == 0).then(|| input.number() as u32),
-        hashes: if input.byte() % 2 == 0 {
+        rank: (input.byte().is_multiple_of(2)).then(|| input.number() as u32),
+        hashes: if input.byte().is_multiple_of(2) {
             Hashes::Int
         } else {
             Hashes::Bytes
