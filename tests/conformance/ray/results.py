@@ -91,9 +91,9 @@ def page(on_ray, on_park, missed):
         for file, cases in missed.items()
     ]
     for file, *counts in rows:
-        lines.append(row(file.removesuffix(".py"), *counts, on_ray["seconds"][file], on_park["seconds"][file]))
-    files = list(missed)
-    total = [sum(report["seconds"][file] for file in files) for report in (on_ray, on_park)]
+        lines.append(row(file.removesuffix(".py"), *counts, on_ray["seconds"].get(file), on_park["seconds"].get(file)))
+    timed = [file for file in missed if file in on_ray["seconds"] and file in on_park["seconds"]]
+    total = [sum(report["seconds"][file] for file in timed) for report in (on_ray, on_park)]
     lines.append(
         row("**all**", *(sum(column) for column in zip(*(counts for _, *counts in rows), strict=True)), *total)
     )
@@ -108,7 +108,8 @@ def page(on_ray, on_park, missed):
 
 def row(name, cases, there, lost, theirs, ours):
     share = (there - lost) / there if there else 1
-    return f"| {name} | {cases} | {there} | {there - lost} | {share:.1%} | {theirs:.0f} | {ours:.0f} |"
+    seconds = ["not measured" if one is None else f"{one:.0f}" for one in (theirs, ours)]
+    return f"| {name} | {cases} | {there} | {there - lost} | {share:.1%} | {seconds[0]} | {seconds[1]} |"
 
 
 if __name__ == "__main__":
