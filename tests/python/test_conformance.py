@@ -170,7 +170,7 @@ def test_every_case_that_does_not_pass_needs_a_reason(tmp_path):
     assert done.stderr.strip() == "test_x.py: b does not pass and has no reason: failed call: broken"
     done, page = results(tmp_path, '[test_x]\nb = "it cannot"\n', ours)
     assert done.returncode == 0 and not done.stderr
-    assert "| test_x | 2 | 1 | 50.0% | 2 | 2 |" in page and "* `b`: it cannot" in page and "`c`" not in page
+    assert "| test_x | 3 | 2 | 1 | 50.0% | 2 | 2 |" in page and "* `b`: it cannot" in page and "`c`" not in page
 
 
 def test_a_case_that_is_skipped_or_gone_on_park_does_not_pass(tmp_path):
@@ -182,7 +182,7 @@ def test_a_case_that_passes_sometimes_may_pass(tmp_path):
     ours = {"a": ["passed", ""], "b": ["passed", ""]}
     reasons = '[test_x]\nb = "sometimes: it is too fast"\n'
     done, page = results(tmp_path, reasons, ours)
-    assert done.returncode == 0 and "| test_x | 2 | 2 | 100.0% |" in page
+    assert done.returncode == 0 and "| test_x | 3 | 2 | 2 | 100.0% |" in page
     done, page = results(tmp_path, reasons, {**ours, "b": ["failed", "call: x"]})
     assert done.returncode == 0 and "* `b`: sometimes: it is too fast" in page
 

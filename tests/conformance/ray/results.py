@@ -80,18 +80,23 @@ def page(on_ray, on_park, missed):
         "# Ray's own tests on park",
         "",
         f"Written by `make conformance-ray TESTS=DIR`: files of Ray's suite, unchanged, on Ray 2.60 and on park ({on_park['mode']} workers)",
-        "through the same runner, one after the other on the same machine. A case counts if it passes on Ray; seconds are those of the file's",
-        "whole pytest run, cases that fail included. Times of a shared machine: they compare, and mean nothing by themselves.",
+        "through the same runner on the same machine. A case counts if it passes on Ray; seconds are those of the file's whole pytest run, cases",
+        "that fail included. Times of a shared machine: they compare, and mean nothing by themselves.",
         "",
-        "| file | passes on Ray | of these on park | share | seconds on Ray | on park |",
-        "|---|---|---|---|---|---|",
+        "| file | cases | pass on Ray | of these on park | share | seconds on Ray | on park |",
+        "|---|---|---|---|---|---|---|",
     ]
-    rows = [(file, len(passed(on_ray["files"][file])), len(cases)) for file, cases in missed.items()]
-    for file, there, lost in rows:
-        lines.append(row(file.removesuffix(".py"), there, lost, on_ray["seconds"][file], on_park["seconds"][file]))
-    files = list(missed)
-    total = [sum(report["seconds"][file] for file in files) for report in (on_ray, on_park)]
-    lines.append(row("**all**", sum(there for _, there, _ in rows), sum(lost for *_, lost in rows), *total))
+    rows = [
+        (file, len(on_ray["files"][file]), len(passed(on_ray["files"][file])), len(cases))
+        for file, cases in missed.items()
+    ]
+    for file, *counts in rows:
+        lines.append(row(file.removesuffix(".py"), *counts, on_ray["seconds"].get(file), on_park["seconds"].get(file)))
+    timed = [file for file in missed if file in on_ray["seconds"] and file in on_park["seconds"]]
+    total = [sum(report["seconds"][file] for file in timed) for report in (on_ray, on_park)]
+    lines.append(
+        row("**all**", *(sum(column) for column in zip(*(counts for _, *counts in rows), strict=True)), *total)
+    )
     lines += ["", "## Cases that pass on Ray and not on park", ""]
     for file, cases in missed.items():
         if cases:
@@ -101,9 +106,10 @@ def page(on_ray, on_park, missed):
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def row(name, there, lost, theirs, ours):
+def row(name, cases, there, lost, theirs, ours):
     share = (there - lost) / there if there else 1
-    return f"| {name} | {there} | {there - lost} | {share:.1%} | {theirs:.0f} | {ours:.0f} |"
+    seconds = ["not measured" if one is None else f"{one:.0f}" for one in (theirs, ours)]
+    return f"| {name} | {cases} | {there} | {there - lost} | {share:.1%} | {seconds[0]} | {seconds[1]} |"
 
 
 if __name__ == "__main__":
