@@ -68,12 +68,14 @@ __all__ = [
     "membership",
     "memory_report",
     "open_calls",
+    "pickles_for_session",
     "placement_report",
     "put",
     "put_arrow",
     "put_described",
     "put_dlpack",
     "put_state",
+    "reference_counts",
     "remove_group",
     "remove_node",
     "role",
@@ -653,6 +655,8 @@ class ObjectRef:
     """
     A reference to an object in the store, which may not exist yet: `park.get` waits for it. The object lives as long as
     references to it do, in any process. References travel inside values that are put, passed or returned.
+
+    One that is made of an id names the object only if that exists; else it is an id that compares and prints, and `get` raises.
     """
     @classmethod
     def __class_getitem__(cls, key: Any) -> Any: ...
@@ -662,17 +666,17 @@ class ObjectRef:
         """
     def __copy__(self, /) -> ObjectRef:
         """
-        The reference itself, for `copy.copy`: what it names never changes.
+        One more reference to the same object.
         """
     def __deepcopy__(self, /, _memo: Any) -> ObjectRef:
         """
-        As `__copy__`: programs make deep copies of what holds references.
+        The reference itself: programs make deep copies of what holds references, and what it names never changes.
         """
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self, /) -> int: ...
     def __new__(cls, /, id: bytes) -> ObjectRef:
         """
-        The reference with this id (16 bytes, from `binary()`), if the object still exists in the current session.
+        The reference with this id (16 bytes, from `binary()`). If there is no such object in the session, it names nothing.
         """
     def __reduce__(self, /) -> tuple[Any, tuple[bytes]]: ...
     def __repr__(self, /) -> str: ...
@@ -692,6 +696,21 @@ class ObjectRef:
         """
         Where the task was submitted, which nobody writes down: as in Ray, unless that is asked for.
         """
+    @classmethod
+    def from_binary(cls, /, id_bytes: bytes) -> ObjectRef:
+        """
+        As the constructor.
+        """
+    @classmethod
+    def from_hex(cls, /, hex_id: Any) -> ObjectRef:
+        """
+        As the constructor, of the digits that `hex()` gives.
+        """
+    @classmethod
+    def from_random(cls, /) -> ObjectRef:
+        """
+        A reference to nothing that is like no other.
+        """
     def future(self, /) -> Any:
         """
         A `concurrent.futures.Future` of the value.
@@ -702,11 +721,20 @@ class ObjectRef:
         """
     def is_nil(self, /) -> bool:
         """
-        Always false: a reference names an object.
+        Whether it is `nil()`.
         """
     def job_id(self, /) -> Any:
         """
         The id of the session's one job.
+        """
+    @classmethod
+    def nil(cls, /) -> ObjectRef:
+        """
+        The reference that names nothing: what a wait that was too short gives.
+        """
+    def owner_address(self, /) -> bytes:
+        """
+        Where its owner is reached: the session, which owns every object; empty if it names nothing.
         """
     @classmethod
     def size(cls, /) -> int:
@@ -716,6 +744,10 @@ class ObjectRef:
     def task_id(self, /) -> Any:
         """
         The id of the task or call that is to make it; of one that is made, as if it were the first result of its maker.
+        """
+    def tensor_transport(self, /) -> str | None:
+        """
+        By which transport its tensors travel: None, for they lie in shared memory.
         """
 
 @final
@@ -1610,6 +1642,9 @@ def memory_report(most: SupportsIndex) -> dict:
 def open_calls() -> list[dict]:
     """
     Calls of actors that were sent and are not done.
+def pickles_for_session() -> bool:
+    """
+    Whether this thread pickles a value for the session: what refers to an object then takes a reference along.
     """
 
 def placement_report(only: SupportsIndex | None = None) -> dict:
@@ -1644,6 +1679,11 @@ def put_state(pickled: Any) -> ObjectRef:
     """
     Stores a pickle whose tensors lie side by side in one region of the object. `pickled()` returns the pickle, the region's length
     and `[(offset, description), ...]`; references that it contains live as long as the object.
+    """
+
+def reference_counts() -> list[tuple[bytes, int, int, bool, bool]]:
+    """
+    References to the objects that this process or a message refers to; in the head's process also for the tasks and actors it keeps.
     """
 
 def remove_group(group: SupportsIndex) -> None:
