@@ -58,13 +58,14 @@ def caplog_vllm(caplog):
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_logreport(report):
-    case = CASES.setdefault(report.nodeid, {"outcome": "passed"})
-    if report.when == "call" or report.outcome != "passed":
-        outcome = report.outcome if report.when == "call" or report.outcome == "skipped" else "error"
-        if case["outcome"] == "passed":
-            case["outcome"] = outcome
-        if report.outcome != "passed" and "reason" not in case:
-            case["reason"] = _reason(report)
+    # A case that was begun and did not come to its end has not passed.
+    case = CASES.setdefault(report.nodeid, {"outcome": "unfinished"})
+    if report.when == "call" or report.skipped:
+        case["outcome"] = report.outcome
+    elif report.failed:
+        case["outcome"] = "error"
+    if not report.passed:
+        case.setdefault("reason", _reason(report))
 
 
 @pytest.hookimpl(trylast=True)
