@@ -126,7 +126,8 @@ fn changes(criterion: &mut Criterion) {
         bench.iter_batched_ref(
             bushy,
             |tree| {
-                (gone.clear(), slots.clear());
+                gone.clear();
+                slots.clear();
                 assert_eq!(tree.evict(all, &mut gone, &mut slots), all);
             },
             BatchSize::PerIteration,

@@ -2,7 +2,7 @@
 The native half of `park`. Import `park` instead.
 """
 
-from _typeshed import Incomplete, SupportsGetItem
+from _typeshed import Incomplete, SupportsGetItem, SupportsLenAndGetItem
 from os import PathLike
 from typing import Any, Final, SupportsFloat, SupportsIndex, final
 from typing_extensions import disjoint_base
@@ -23,10 +23,12 @@ __all__ = [
     "NamedBlock",
     "NamedPool",
     "ObjectRef",
+    "OffloadTable",
     "PendingCalls",
     "Placement",
     "Plan",
     "Pool",
+    "RadixTree",
     "Resources",
     "Scheduler",
     "StreamReader",
@@ -294,6 +296,22 @@ class Cache:
         """
         The blocks of a sequence in a group, from the first position on: an array of int32. 0 is the null block, behind a window.
         """
+    def take_event_batch(
+        self,
+        /,
+        time: SupportsFloat | SupportsIndex,
+        *,
+        medium: str = "GPU",
+        rank: SupportsIndex | None = ...,
+        hashes: str = "int",
+    ) -> bytes:
+        """
+        The same as one batch in vLLM 0.33's wire format (MessagePack), as its routers read it. `time` is in seconds since 1970, `medium` is
+        where the blocks are ("GPU", "CPU", "STORAGE"), `rank` the publisher's among data parallel replicas or None; `hashes` "int" writes
+        the low 64 bits of keys, "bytes" all of them.
+
+        Raises InvalidArgumentError for another word in `hashes`; then the events are still there.
+        """
     def take_events(self, /) -> list[dict]:
         """
         What happened to what can be found since the last call, with `events=True`: dicts with a "type" of "stored", "removed" or "cleared".
@@ -352,7 +370,7 @@ class CallOptions:
     def __new__(
         cls,
         /,
-        yields: SupportsIndex | tuple[str, SupportsIndex | None],
+        yields: SupportsIndex | tuple[str, SupportsIndex | None, SupportsIndex],
         max_task_retries: SupportsIndex,
         group: str,
         retry_on: SupportsGetItem[int, SupportsIndex] | None,
@@ -454,9 +472,15 @@ class LoopLane:
         """
         The calls that may start now, without those that were cancelled before. On the loop's thread.
         """
-    def attend(self, /, patient: bool) -> bool:
+    def attend(self, /, limit: SupportsFloat | SupportsIndex | None, alone: bool) -> bool | None:
         """
-        Takes the calls that have come, on the loop's thread. True if any may start. `patient` if the loop is about to sleep.
+        Takes the calls that have come, on the loop's thread. `limit` is how long, in seconds, the loop may sleep: 0 not at all, None as
+        long as it likes. If it is `alone`, with nothing to wait for but calls and whoever wakes it, it sleeps here. True if calls may
+        start now, false if none came and it is to go on, None if it is to sleep as event loops do.
+        """
+    def knock(self, /) -> None:
+        """
+        Ends the loop's sleep in `attend`. From any thread.
         """
     def leave(self, /) -> bool:
         """
@@ -556,15 +580,15 @@ class NamedPool:
     """
     A pool of blocks that are found by hashes. Use `park.interop.vllm`.
     """
-    def __new__(cls, /, blocks: SupportsIndex, secret: SupportsGetItem[int, SupportsIndex]) -> NamedPool:
+    def __new__(cls, /, blocks: SupportsIndex, secret: SupportsLenAndGetItem[SupportsIndex]) -> NamedPool:
         """
         A pool of `blocks` free blocks, the null block among them. Who cannot guess `secret`, 32 bytes, cannot make hashes that collide.
         """
-    def adopt(self, /, owner: Any) -> list[Any]:
+    def adopt(self, /, owner: Any) -> list:
         """
         Makes an object of each block, for the Python pool that owns this one.
         """
-    def allocate(self, /, count: SupportsIndex, all: list[Any]) -> tuple[list[Any], list[Any]]:
+    def allocate(self, /, count: SupportsIndex, all: list) -> tuple[list, list]:
         """
         Takes `count` blocks. Returns them, from the list of all, and the hashes that they have lost.
         """
@@ -581,7 +605,7 @@ class NamedPool:
         group: SupportsIndex,
         block_size: SupportsIndex,
         done: SupportsIndex,
-    ) -> list[Any]:
+    ) -> list:
         """
         Full blocks of a request become findable: block `i` of them by `hashes[i]`, unless `mask[i]` is false or it is the null block.
         `done` blocks of the request are before them. A block that was found by a shorter prefix loses that; returns those hashes.
@@ -591,7 +615,7 @@ class NamedPool:
         """
         How many blocks can be found.
         """
-    def find(self, /, hash: bytes, groups: SupportsGetItem[int, SupportsIndex], all: list[Any]) -> list[Any] | None:
+    def find(self, /, hash: bytes, groups: SupportsGetItem[int, SupportsIndex], all: list) -> list | None:
         """
         The block of each group that is found by `hash`; `None` if one group has none.
         """
@@ -599,7 +623,7 @@ class NamedPool:
         """
         The first block that has this name (a hash with its group).
         """
-    def forget(self, /, block: Any) -> list[Any]:
+    def forget(self, /, block: Any) -> list:
         """
         The block cannot be found any more; returns the names that it had.
         """
@@ -620,11 +644,11 @@ class NamedPool:
         """
         Whether a block has this name.
         """
-    def holders(self, /) -> dict[Any, Any]:
+    def holders(self, /) -> dict:
         """
         All names, and the numbers of the blocks that have them, oldest first.
         """
-    def more_names(self, /) -> dict[Any, Any]:
+    def more_names(self, /) -> dict:
         """
         The names past the first of blocks that have such, by the block's number.
         """
@@ -632,7 +656,7 @@ class NamedPool:
         """
         One more name for a block; `tokens` is what it stands for, if it is the first. Whether the block had not got it yet.
         """
-    def release(self, /, blocks: Any) -> list[Any]:
+    def release(self, /, blocks: Any) -> list:
         """
         One user less of each block, which are free after the last, in this order: see `BlockPool.free_blocks` of vLLM. Blocks of other
         pools are left alone and returned.
@@ -765,7 +789,9 @@ class OffloadTable:
         """
         Forgets everything, transfers included.
         """
-    def evict(self, /, count: SupportsIndex, kept: list[bytes]) -> list[tuple[bytes, int]] | None:
+    def evict(
+        self, /, count: SupportsIndex, kept: SupportsGetItem[int, bytes | bytearray]
+    ) -> list[tuple[bytes, int]] | None:
         """
         Takes the first chunks that may go and are not kept out of the tier: their names and slots; `None` if there are not so many.
         """
@@ -773,7 +799,7 @@ class OffloadTable:
         """
         How many chunks are ready and not being read.
         """
-    def finish(self, /, names: list[bytes], succeeded: bool) -> list[int]:
+    def finish(self, /, names: SupportsGetItem[int, bytes | bytearray], succeeded: bool) -> list[int]:
         """
         The transfers that write these chunks are over; returns which of the list were being written, by index.
         """
@@ -785,11 +811,16 @@ class OffloadTable:
         """
         The free slots among those, the next to be used last.
         """
-    def pin(self, /, names: list[bytes]) -> list[int]:
+    def pin(self, /, names: SupportsGetItem[int, bytes | bytearray]) -> list[int]:
         """
         One more reader of each chunk; returns their slots.
         """
-    def raise_ranks(self, /, names: list[bytes], ranks: list[tuple[int, int]]) -> None:
+    def raise_ranks(
+        self,
+        /,
+        names: SupportsGetItem[int, bytes | bytearray],
+        ranks: SupportsGetItem[int, tuple[SupportsIndex, SupportsIndex]],
+    ) -> None:
         """
         Each chunk that is there gets its rank, unless the one that it has is not less.
         """
@@ -801,7 +832,7 @@ class OffloadTable:
         """
         Readers of a chunk, -1 while it is being written, `None` if it is not there.
         """
-    def readers_of(self, /, names: list[bytes]) -> list[int | None]:
+    def readers_of(self, /, names: SupportsGetItem[int, bytes | bytearray]) -> list[int | None]:
         """
         The same for each of several.
         """
@@ -810,7 +841,11 @@ class OffloadTable:
         The slot of a chunk.
         """
     def store(
-        self, /, names: list[bytes], ranks: list[tuple[int, int]], kept: list[bytes]
+        self,
+        /,
+        names: SupportsGetItem[int, bytes | bytearray],
+        ranks: SupportsGetItem[int, tuple[SupportsIndex, SupportsIndex]],
+        kept: SupportsGetItem[int, bytes | bytearray],
     ) -> tuple[list[int], list[bytes]] | None:
         """
         A slot for each name, at its rank, and the names that gave theirs up; `None` if there are too few without those of `kept`.
@@ -819,11 +854,11 @@ class OffloadTable:
         """
         A time later than every one before.
         """
-    def touch(self, /, names: list[bytes]) -> None:
+    def touch(self, /, names: SupportsGetItem[int, bytes | bytearray]) -> None:
         """
         Each chunk that is there gets a time of its own, in order: the last one is the last to go.
         """
-    def unpin(self, /, names: list[bytes]) -> None:
+    def unpin(self, /, names: SupportsGetItem[int, bytes | bytearray]) -> None:
         """
         One reader less of each chunk.
         """
@@ -985,21 +1020,21 @@ class RadixTree:
     `eviction` is "lru", "lfu", "fifo", "mru", "filo", "priority" or "slru", which keeps what was inserted `protected` times. `secret`,
     32 bytes, makes the tree's hashes unpredictable.
     """
+    def __len__(self, /) -> int:
+        """
+        Nodes, the root not counted.
+        """
     def __new__(
         cls,
         /,
         page: SupportsIndex = 1,
         *,
-        secret: SupportsGetItem[int, SupportsIndex],
+        secret: SupportsLenAndGetItem[SupportsIndex],
         bigrams: bool = False,
         slots: bool = True,
         eviction: str = "lru",
         protected: SupportsIndex = 2,
     ) -> RadixTree: ...
-    def __len__(self, /) -> int:
-        """
-        Nodes, the root not counted.
-        """
     def audit(self, /) -> None:
         """
         Raises if an invariant of the tree does not hold.
@@ -1244,6 +1279,18 @@ class Scheduler:
     def table(self, /, sequence: SupportsIndex, group: SupportsIndex = 0) -> Any:
         """
         The blocks of a request in a group, from the first position on: an array of int32. 0 is the null block, behind a window.
+        """
+    def take_event_batch(
+        self,
+        /,
+        time: SupportsFloat | SupportsIndex,
+        *,
+        medium: str = "GPU",
+        rank: SupportsIndex | None = ...,
+        hashes: str = "int",
+    ) -> bytes:
+        """
+        The same as one batch in vLLM's wire format; see `Cache.take_event_batch`.
         """
     def take_events(self, /) -> list[dict]:
         """
@@ -1642,6 +1689,8 @@ def memory_report(most: SupportsIndex) -> dict:
 def open_calls() -> list[dict]:
     """
     Calls of actors that were sent and are not done.
+    """
+
 def pickles_for_session() -> bool:
     """
     Whether this thread pickles a value for the session: what refers to an object then takes a reference along.
@@ -1736,7 +1785,7 @@ def submit_task(
     name: str,
     args: tuple,
     kwargs: dict,
-    num_returns: SupportsIndex | tuple[str, SupportsIndex | None],
+    num_returns: SupportsIndex | tuple[str, SupportsIndex | None, SupportsIndex],
     resources: Resources,
     max_retries: SupportsIndex,
     place: Placement | None,

@@ -9,6 +9,9 @@ use pyo3::types::PyBytes;
 
 use crate::gate::OrRaise;
 
+/// A slot for each name, and the names that gave theirs up.
+type Placed<'py> = (Vec<u32>, Vec<Bound<'py, PyBytes>>);
+
 /// Which chunks of keys and values lie in which of a tier's slots, who reads them, and whose slot is used next. A rank is a pair of
 /// numbers; the least goes first.
 #[pyclass(frozen, module = "park._park")]
@@ -121,7 +124,7 @@ impl OffloadTable {
         names: Vec<PyBackedBytes>,
         ranks: Vec<OffloadRank>,
         kept: Vec<PyBackedBytes>,
-    ) -> PyResult<Option<(Vec<u32>, Vec<Bound<'py, PyBytes>>)>> {
+    ) -> PyResult<Option<Placed<'py>>> {
         let stored = self.table.lock().store(&slices(&names), &ranks, &slices(&kept));
         Ok(stored.or_raise(py)?.map(|stored| {
             let evicted = stored.evicted.iter().map(|name| PyBytes::new(py, name)).collect();

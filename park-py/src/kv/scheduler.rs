@@ -226,11 +226,11 @@ impl Scheduler {
                     format!("`counts[{row}]` is {count}, and a row of `tokens` has {width}"),
                 ));
             }
-            for at in row * width..row * width + count {
-                match u32::try_from(numbers[at]) {
+            for (at, number) in numbers.iter().enumerate().skip(row * width).take(count) {
+                match u32::try_from(*number) {
                     Ok(token) => sampled.push(token),
                     Err(_) => {
-                        let value = numbers[at].into_pyobject(py)?;
+                        let value = number.into_pyobject(py)?;
                         return Err(out_of_range(py, "tokens", at, &value, "from 0 to 2^32 - 1"));
                     }
                 }

@@ -142,6 +142,10 @@ impl Tables {
         let Some(tables) = tables else {
             return call(&mut kv::Tables::default());
         };
+        #[allow(
+            clippy::mut_from_ref,
+            reason = "the array is the caller's; what holds it here is not what is borrowed"
+        )]
         fn out<T: Element>(lent: &Option<Lent>) -> Option<&mut [T]> {
             // SAFETY: asked for to be written to, and apart from each other (`new`); `_py` says that the interpreter is held, and
             // `call`, which cannot reach Python, has the only borrow of each.
