@@ -64,11 +64,15 @@ fn tables(input: &mut Input<'_>, arrays: &mut Arrays) -> park_kv_tables {
     };
     park_kv_tables {
         struct_size: struct_size::<park_kv_tables>(input),
-        group: if odd % 16 == 0 { usize::from(input.byte()) } else { 0 },
-        block_table: if odd % 2 == 0 { start } else { null_mut() },
+        group: if odd.is_multiple_of(16) {
+            usize::from(input.byte())
+        } else {
+            0
+        },
+        block_table: if odd.is_multiple_of(2) { start } else { null_mut() },
         block_table_rows: if odd == 249 { usize::MAX } else { len(input) % 5 },
         block_table_width: 4,
-        slot_mapping: if odd % 3 == 0 {
+        slot_mapping: if odd.is_multiple_of(3) {
             arrays.slots.as_mut_ptr()
         } else {
             null_mut()
@@ -100,8 +104,16 @@ fn options(input: &mut Input<'_>, windows: &[u32; 2]) -> park_kv_cache_options {
             u32::MAX - u32::from(odd % 2)
         },
         block_size: 1 + u32::from(input.byte() % 5),
-        windows: if odd % 3 == 0 { windows.as_ptr() } else { null() },
-        num_windows: if odd % 3 == 0 { usize::from(input.byte() % 3) } else { 0 },
+        windows: if odd.is_multiple_of(3) {
+            windows.as_ptr()
+        } else {
+            null()
+        },
+        num_windows: if odd.is_multiple_of(3) {
+            usize::from(input.byte() % 3)
+        } else {
+            0
+        },
         secret: c"a secret of thirty-two bytes....".as_ptr().cast(),
         eviction: u32::from(input.byte() % 32) / 10,
         algorithm: u32::from(input.byte() % 32) / 10,
