@@ -154,6 +154,7 @@ conformance-vllm: $(STAMPS)/extension ## vLLM's own tests of its KV cache on its
 	$(PY) tests/conformance/vllm/run.py --tree "$(TREE)" --results tests/conformance/vllm/RESULTS.md
 	$(PY) tests/conformance/vllm/differential.py --tree "$(TREE)" --seed 1 --seeds 10
 	$(PY) tests/conformance/vllm/differential.py --tree "$(TREE)" --seed 1 --seeds 10 --groups full,window:48 --hash-size 8
+	$(PY) tests/conformance/vllm/run_offload.py --tree "$(TREE)"
 
 # Real Ray has an environment of its own: nothing of it can reach the project's requirements.
 benches/.venv-ray/.ready: benches/peers/requirements-ray.txt

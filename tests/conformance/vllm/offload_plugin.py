@@ -19,14 +19,15 @@ def pytest_configure():
     from vllm.v1.kv_offload.cpu import manager
 
     theirs = manager.CPUOffloadingManager
-    _count(theirs, "vllm")
     if os.environ["PARK_VLLM_MANAGER"] == "park":
+        # Before anything is counted: it compares signatures.
         from park.interop.vllm.offloading import OffloadingManager
 
         _count(OffloadingManager, "park")
         for name, module in list(sys.modules.items()):
             if name.partition(".")[0] == "vllm" and getattr(module, "CPUOffloadingManager", None) is theirs:
                 module.CPUOffloadingManager = OffloadingManager
+    _count(theirs, "vllm")
 
 
 def _count(cls, whose):

@@ -544,8 +544,8 @@ MUTATIONS = {
     ),
     "the last block is not cached": _mutation(
         cache_full_blocks=lambda base: (
-            lambda self, request, blocks, done, full, *rest, **more: base.cache_full_blocks(
-                self, request, blocks, done, full - 1, *rest, **more
+            lambda self, *given, num_full_blocks, **more: base.cache_full_blocks(
+                self, *given, num_full_blocks=num_full_blocks - 1, **more
             )
         )
     ),
