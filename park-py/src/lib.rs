@@ -22,6 +22,7 @@
 //! | `stream` | generators: making items and taking them |
 //! | `method` | which function a call means |
 //! | `worker/` | what a worker process does |
+//! | `kv/` | memory and tiers of the paged KV cache, `park.kv` |
 //! | `session` | opening, attaching, closing, statistics |
 
 use pyo3::prelude::*;
@@ -35,6 +36,7 @@ mod described;
 mod dlpack;
 mod encode;
 mod gate;
+mod kv;
 mod mapped;
 mod member;
 mod method;
@@ -67,6 +69,8 @@ mod _park {
     use crate::encode::{put_arrow, put_state};
     #[pymodule_export]
     use crate::gate::runs_event_loop;
+    #[pymodule_export]
+    use crate::kv::memory::{KvDevice, KvMemory, KvTicket};
     #[pymodule_export]
     use crate::mapped::{MappedFile, map_file};
     #[pymodule_export]
