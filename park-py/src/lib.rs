@@ -71,7 +71,9 @@ mod _park {
     #[pymodule_export]
     use crate::gate::runs_event_loop;
     #[pymodule_export]
-    use crate::kv::{Cache, Changes, NamedBlock, NamedPool, OffloadTable, Plan, RadixTree, Scheduler, Tables};
+    use crate::kv::{
+        Cache, Changes, KvDevice, KvMemory, KvTicket, NamedBlock, NamedPool, OffloadTable, Plan, RadixTree, Scheduler, Tables,
+    };
     #[pymodule_export]
     use crate::mapped::{MappedFile, map_file};
     #[pymodule_export]

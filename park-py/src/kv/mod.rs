@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `cache`, `scheduler` | the classes of these names |
 //! | `tables` | `Tables`: arrays of the caller's that steps write to |
+//! | `memory` | pages on the device, blocks in host memory and on disk |
 //! | `offload` | `OffloadTable`: which chunks lie in a tier below the device |
 //! | `radix` | `RadixTree`: prefixes by their tokens |
 //! | `block_pool` | a pool whose blocks are found by hashes that the engine made: `park.interop.vllm` |
@@ -21,6 +22,7 @@ mod buffers;
 mod cache;
 mod config;
 mod errors;
+mod memory;
 mod numbers;
 mod offload;
 mod plan;
@@ -30,6 +32,7 @@ mod tables;
 
 pub(crate) use block_pool::{NamedBlock, NamedPool};
 pub(crate) use cache::Cache;
+pub(crate) use memory::{KvDevice, KvMemory, KvTicket};
 pub(crate) use offload::OffloadTable;
 pub(crate) use plan::{Changes, Plan};
 pub(crate) use radix::RadixTree;

@@ -7,6 +7,7 @@ what is computed next; they touch no memory, so any kernel and any device will d
 |---|---|
 | `Scheduler` | an engine that only computes: requests in, a `Plan` a step out |
 | `Cache` | an engine with a scheduler of its own: sequences, prefixes, forks, windows |
+| `park.kv.memory` | who wants the bytes, too: pages on the device, blocks in host memory and on disk |
 | `Tables` | both: numpy arrays or torch tensors that each step writes its block tables to, in place |
 
     tables = Tables(block_table=block_table, slot_mapping=slot_mapping)  # made once, for the largest step
