@@ -17,6 +17,9 @@ __all__ = [
     "ChannelMessage",
     "ChannelReader",
     "ChannelWriter",
+    "KvDevice",
+    "KvMemory",
+    "KvTicket",
     "LoopLane",
     "MappedFile",
     "Membership",
@@ -461,6 +464,141 @@ class ChannelWriter:
     def write(self, /, value: Any, timeout: SupportsFloat | SupportsIndex | None) -> None:
         """
         Writes a value as the next message.
+        """
+
+@final
+class KvDevice:
+    """
+    Device memory of a paged KV cache as a Python buffer. Its blocks are written to by whoever has them from a cache.
+    """
+    def __len__(self, /) -> int: ...
+
+@final
+class KvMemory:
+    """
+    Memory of a paged KV cache. Use `park.kv.memory.Memory`.
+    """
+    def __new__(
+        cls,
+        /,
+        *,
+        blocks: SupportsIndex,
+        block_size: SupportsIndex,
+        kv_heads: SupportsIndex,
+        head_dim: SupportsIndex,
+        dtype: str,
+        layers: SupportsGetItem[int, SupportsIndex],
+        block_first: bool,
+        model: SupportsGetItem[int, SupportsIndex],
+        host_blocks: SupportsIndex,
+        directory: ObjectRef | None,
+        disk: str | PathLike[str] | None,
+        disk_bytes: SupportsIndex,
+        discard_other_layouts: bool,
+        write_through: bool,
+        queue: SupportsIndex,
+    ) -> KvMemory: ...
+    def adopt(self, /) -> int:
+        """
+        Holds what other processes stored, as far as there is room.
+        """
+    def copy_blocks(self, /, copies: SupportsGetItem[int, tuple[SupportsIndex, SupportsIndex]]) -> None:
+        """
+        Copies whole blocks of the device to others.
+        """
+    def device(self, /) -> KvDevice:
+        """
+        Device memory as a buffer that can be written to.
+        """
+    def directory(self, /) -> ObjectRef:
+        """
+        The object by which other processes open the host tier.
+        """
+    def find(self, /, key: bytes, epoch: SupportsIndex) -> Buffer | None:
+        """
+        A block's pages in host memory, in place; None if they are not there.
+        """
+    def flush(self, /) -> KvTicket:
+        """
+        Everything that was asked for before is done, and on the disk itself.
+        """
+    def load(
+        self,
+        /,
+        keys: SupportsGetItem[int, SupportsGetItem[int, SupportsIndex]],
+        blocks: SupportsGetItem[int, SupportsIndex],
+        epoch: SupportsIndex,
+        group: SupportsIndex,
+    ) -> KvTicket:
+        """
+        Copies blocks of host memory or disk to the device.
+        """
+    def lookup(
+        self, /, keys: SupportsGetItem[int, SupportsGetItem[int, SupportsIndex]], epoch: SupportsIndex
+    ) -> tuple[int, int]:
+        """
+        How many of the first keys lower tiers have, and how many of those on disk only.
+        """
+    def persist(
+        self, /, keys: SupportsGetItem[int, SupportsGetItem[int, SupportsIndex]], epoch: SupportsIndex
+    ) -> KvTicket:
+        """
+        Writes blocks of host memory to disk.
+        """
+    def prefetch(
+        self, /, keys: SupportsGetItem[int, SupportsGetItem[int, SupportsIndex]], epoch: SupportsIndex
+    ) -> KvTicket:
+        """
+        Brings blocks from disk to host memory.
+        """
+    def read_block(self, /, block: SupportsIndex, group: SupportsIndex) -> bytearray:
+        """
+        A copy of a device block's pages.
+        """
+    def retire(self, /, epoch: SupportsIndex) -> tuple[int, int]:
+        """
+        Gives up blocks of other epochs: how many in host memory, and on disk.
+        """
+    def sleep(self, /, keep: SupportsGetItem[int, SupportsIndex]) -> None:
+        """
+        Gives the device's memory back; content of the blocks in `keep` comes back with `wake`.
+        """
+    def stats(self, /) -> dict:
+        """
+        What host and disk tier have counted.
+        """
+    def strides(self, /) -> tuple[int, int]:
+        """
+        Bytes from a page to that of the next block, and of the next layer.
+        """
+    def wake(self, /) -> None:
+        """
+        Takes the device's memory again.
+        """
+    def write_back(
+        self,
+        /,
+        keys: SupportsGetItem[int, SupportsGetItem[int, SupportsIndex]],
+        blocks: SupportsGetItem[int, SupportsIndex],
+        epoch: SupportsIndex,
+        group: SupportsIndex,
+    ) -> KvTicket:
+        """
+        Copies device blocks to host memory.
+        """
+
+@final
+class KvTicket:
+    """
+    A transfer under way.
+    """
+    def poll(self, /) -> int | None:
+        """
+        How many blocks arrived; None while it is under way. Raises what the transfer failed with.
+        """
+    def wait(self, /, timeout: SupportsFloat | SupportsIndex | None = None) -> int:
+        """
+        Waits until it is over: how many blocks arrived. Raises what the transfer failed with.
         """
 
 @final

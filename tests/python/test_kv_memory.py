@@ -34,7 +34,7 @@ def test_blocks_come_back_as_they_went(order):
     assert memory.write_back(keys, list(pages)).wait(60) == 3
     assert memory.lookup([*keys, key(9)]) == Lead(3, 0)
     assert memory.lookup(keys, epoch=1) == Lead(0, 0)
-    found = torch.frombuffer(memory.find(key(2)), dtype=torch.float32).reshape(3, 2, 2, 4, 8)
+    found = torch.frombuffer(bytearray(memory.find(key(2))), dtype=torch.float32).reshape(3, 2, 2, 4, 8)
     assert torch.equal(found, torch.stack(pages[2]))
     ticket = memory.load([*keys, key(9)], [5, 6, 7, 8])
     assert ticket.wait(60) == 3

@@ -103,7 +103,7 @@ impl KvMemory {
         queue: usize,
     ) -> PyResult<Self> {
         let store = gate::store(py)?;
-        let directory = directory.map(|directory| directory.inner.id());
+        let directory = directory.map(ObjectRef::id);
         let dtype = DType::from_name(dtype).or_raise(py)?;
         let open = move || {
             let layout = Layout::new(LayoutConfig {
