@@ -339,3 +339,19 @@ def test_a_profiler_sees_tasks_and_calls(fresh):
     finally:
         threading.setprofile(None)
     assert {"profiled_task", "profiled_helper", "bump"} <= seen
+
+
+def test_an_event_loop_that_sleeps_is_off_the_doorbell_before_another_worker_has_it(threads):
+    """Entries of workers that were killed are others' at once: they missed calls, as the killed one's loop took itself off their bell."""
+
+    @ray.remote
+    class Async:
+        async def one(self):
+            return 1
+
+    for _ in range(40):
+        actors = [Async.remote() for _ in range(4)]
+        for _ in range(3):
+            assert ray.get([actor.one.remote() for actor in actors], timeout=SOON) == [1] * 4
+        for actor in actors:
+            ray.kill(actor)

@@ -300,7 +300,8 @@ def test_workers_nodes_objects_and_jobs(session):
 
     ray.get(task.remote(), timeout=SOON)  # so that there is a worker
     ref = ray.put(b"x" * 10_000)
-    assert {row.pid for row in state.list_workers()} == set(ray.runtime_stats()["workers_alive_pids"])
+    # A second one may be starting.
+    wait_until(lambda: {row.pid for row in state.list_workers()} == set(ray.runtime_stats()["workers_alive_pids"]))
     (node,) = state.list_nodes()
     assert node.node_id == ray.nodes()[0]["NodeID"] and node.is_head_node and node.state == "ALIVE"
     assert state.get_objects(ref.hex()).object_size >= 10_000

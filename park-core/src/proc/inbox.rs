@@ -8,6 +8,7 @@
 //! | lock | protects | while it is held, these may be taken |
 //! |---|---|---|
 //! | `turn` | who takes jobs | all of the below, and what `place` and `take` do |
+//! | `asleep` | that nobody is at the doorbell who should not be | `state` |
 //! | `state` | what was read and not handed out yet | `reader`, the store's lanes |
 //! | the transfer lane of the journal (in `Store::finish`) | which record is being finished | `reader` |
 //! | `reader` | the ring's read position and its tail | the ring's own lock |
@@ -16,7 +17,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::attendance::Attendance;
 use super::trace::Trace;
@@ -87,6 +88,8 @@ pub struct Inbox {
     stopped: AtomicBool,
     /// The thread in `attend` is to look at something other than calls. Set before the doorbell is rung, cleared after a ticket was taken.
     knocked: AtomicBool,
+    /// Shared by threads that sleep on the doorbell; see `settle`.
+    asleep: RwLock<()>,
     trace: Trace,
 }
 
@@ -142,6 +145,7 @@ impl Inbox {
             turn: Mutex::new(()),
             stopped: AtomicBool::new(false),
             knocked: AtomicBool::new(false),
+            asleep: RwLock::new(()),
         }
     }
 
@@ -196,9 +200,11 @@ impl Inbox {
         self.store.participant(self.me).doorbell.ring();
     }
 
-    /// After `stop`, for a thread that another one declares dead: waits until it is not looking into the ring any more.
+    /// After `stop`, for a thread that another one declares dead: waits until no thread looks into the ring or is at the doorbell any
+    /// more. Both may then be given to another worker, who would miss rings if somebody else still took himself off the bell.
     pub fn settle(&self) {
         drop(self.state.lock());
+        drop(self.asleep.write());
     }
 
     /// For a thread that looks for calls in place of the one in `next`: passes every call that has come, and what cancels calls, to
@@ -259,6 +265,10 @@ impl Inbox {
     /// Sleeps on the doorbell, and tells the head what it was not told yet if that lasts.
     fn sleep(&self, ticket: u32, limit: Option<Duration>) -> Wake {
         let bell = &self.store.participant(self.me).doorbell;
+        let _asleep = self.asleep.read();
+        if self.stopped.load(Ordering::Relaxed) {
+            return Wake::Changed;
+        }
         let delay = self.state.lock().unreported.then_some(REPORT_DELAY);
         let limit = limit.into_iter().chain(delay).min();
         let wake = bell.wait(ticket, limit);
