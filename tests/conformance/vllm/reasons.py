@@ -9,6 +9,7 @@ FREE = (
     "The test takes entries out of vLLM's dictionary and puts them back while nobody uses their blocks. On park's pool a block gets a hash "
     "while it is in use, and what it holds is therefore known."
 )
+UNUSED = "The test gives hashes to blocks that nobody uses. On park's pool a block gets a hash while it is in use."
 REASONS = {
     "core/test_prefix_caching.py::test_cache_blocks[[]sha256*": FOREIGN,
     "core/test_prefix_caching.py::test_cache_blocks_multi_group": FOREIGN,
@@ -17,4 +18,7 @@ REASONS = {
     "core/test_prefix_caching.py::test_maybe_evict_cached_block": (
         "The test gives a hash to every block of a pool, used by nobody and the null block among them, and compares vLLM's dictionary."
     ),
+    "core/test_single_type_kv_cache_manager.py::test_*_possible_cached_prefix": UNUSED,
+    "core/test_single_type_kv_cache_manager.py::test_sliding_window_cache_hit_with_finer_hash_alignment": UNUSED,
+    "core/test_single_type_kv_cache_manager.py::test_*_remove_skipped_blocks*": FOREIGN,
 }
