@@ -471,6 +471,11 @@ class KvDevice:
     """
     Device memory of a paged KV cache as a Python buffer. Its blocks are written to by whoever has them from a cache.
     """
+    @property
+    def __cuda_array_interface__(self, /) -> dict:
+        """
+        How CUDA libraries take it, PyTorch among them; AttributeError if the processor's own memory is meant.
+        """
     def __len__(self, /) -> int: ...
 
 @final
@@ -490,6 +495,7 @@ class KvMemory:
         layers: SupportsGetItem[int, SupportsIndex],
         block_first: bool,
         model: SupportsGetItem[int, SupportsIndex],
+        cuda: SupportsIndex | None,
         host_blocks: SupportsIndex,
         directory: ObjectRef | None,
         disk: str | PathLike[str] | None,

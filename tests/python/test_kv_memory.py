@@ -113,3 +113,24 @@ def test_what_cannot_be_is_refused():
         memory.write_back([key(1)], [99]).wait(60)
     with pytest.raises(IndexError):
         memory.tensor(3)
+
+
+def test_a_device_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="'tpu:0'"):
+        Memory(device="tpu:0", **SIZES)
+    with pytest.raises(AttributeError):
+        _ = Memory(**SIZES)._native.device().__cuda_array_interface__
+    if not torch.cuda.is_available():
+        with pytest.raises(park.exceptions.UnsupportedError, match="cuda:0"):
+            Memory(device="cuda", **SIZES)
+
+
+def test_pages_on_a_gpu_travel_like_any():
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device on this machine")
+    memory = Memory(device="cuda:0", **SIZES)
+    pages = fill(memory, 1)
+    assert memory.tensor(0).is_cuda
+    memory.write_back([key(1)], [1]).wait(60)
+    memory.load([key(1)], [2]).wait(60)
+    assert all(torch.equal(memory.tensor(layer)[2].cpu(), page.cpu()) for layer, page in enumerate(pages))

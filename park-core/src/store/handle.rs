@@ -227,6 +227,14 @@ impl Store {
             .min(self.layout.arena_bytes)
     }
 
+    /// Where this process has mapped the arena: for its writers, for readers, and how many bytes. None if it may only read. Whoever goes there
+    /// without a handle of an object may hand the addresses on, and touch nothing.
+    pub(crate) fn arena_memory(&self) -> Option<(*mut u8, *const u8, u64)> {
+        let len = self.arena.size();
+        let base = self.arena.write_address(0, len).ok()?;
+        Some((base, self.arena.read_address(0, len).ok()?, len))
+    }
+
     /// How many objects may exist at once.
     pub fn max_objects(&self) -> u32 {
         self.layout.max_objects

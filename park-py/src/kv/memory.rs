@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use park_core::kv::physical::{
-    Arena, CpuDevice, DiskConfig, DiskTier, HostConfig, HostTier, Layout, LayoutConfig, PageOrder, Place, Sleep,
-    Ticket, Tiers, TiersConfig,
+    Arena, CpuDevice, CudaDevice, Device, DiskConfig, DiskTier, HostConfig, HostTier, Layout, LayoutConfig, PageOrder,
+    Place, Sleep, Ticket, Tiers, TiersConfig,
 };
 use park_core::kv::{BlockId, Eviction, Key, Label};
 use park_core::{DType, Error, ErrorKind};
-use pyo3::exceptions::PyBufferError;
+use pyo3::exceptions::{PyAttributeError, PyBufferError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -78,8 +78,8 @@ impl KvMemory {
 #[pymethods]
 impl KvMemory {
     #[new]
-    #[pyo3(signature = (*, blocks, block_size, kv_heads, head_dim, dtype, layers, block_first, model, host_blocks, directory, disk,
-        disk_bytes, discard_other_layouts, write_through, queue))]
+    #[pyo3(signature = (*, blocks, block_size, kv_heads, head_dim, dtype, layers, block_first, model, cuda, host_blocks, directory,
+        disk, disk_bytes, discard_other_layouts, write_through, queue))]
     #[allow(
         clippy::too_many_arguments,
         reason = "named in Python, where `Memory` has defaults for most"
@@ -94,6 +94,7 @@ impl KvMemory {
         layers: Vec<u32>,
         block_first: bool,
         model: Vec<u8>,
+        cuda: Option<u32>,
         host_blocks: u32,
         directory: Option<&ObjectRef>,
         disk: Option<PathBuf>,
@@ -120,7 +121,10 @@ impl KvMemory {
                 },
                 model,
             })?;
-            let device = CpuDevice::new(layout.total_bytes())?;
+            let device: Box<dyn Device> = match cuda {
+                Some(ordinal) => Box::new(CudaDevice::new(ordinal, layout.total_bytes())?),
+                None => Box::new(CpuDevice::new(layout.total_bytes())?),
+            };
             let config = HostConfig {
                 blocks: host_blocks,
                 eviction: Eviction::Lru,
@@ -139,7 +143,7 @@ impl KvMemory {
                 }
                 None => None,
             };
-            let arena = Arc::new(Arena::new(layout, Box::new(device))?);
+            let arena = Arc::new(Arena::new(layout, device)?);
             let config = TiersConfig { queue, write_through };
             Tiers::new(arena, host, disk, config)
         };
@@ -339,6 +343,21 @@ pub(crate) struct KvDevice {
 impl KvDevice {
     fn __len__(&self) -> usize {
         usize::try_from(self.arena.layout().total_bytes()).unwrap_or(usize::MAX)
+    }
+
+    /// How CUDA libraries take it, PyTorch among them; AttributeError if the processor's own memory is meant.
+    #[getter(__cuda_array_interface__)]
+    fn cuda_array_interface<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let device = self.arena.device();
+        if device.base().is_some() {
+            return Err(PyAttributeError::new_err("this memory is not of a CUDA device"));
+        }
+        let interface = PyDict::new(py);
+        interface.set_item("shape", (self.__len__(),))?;
+        interface.set_item("typestr", "|u1")?;
+        interface.set_item("data", (device.address(), false))?;
+        interface.set_item("version", 3)?;
+        Ok(interface)
     }
 
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {

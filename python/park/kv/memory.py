@@ -11,12 +11,14 @@ end, tenant, adapter. Copies are made by one thread in the order in which they w
 Blocks must not be written to while they are written back, nor used at all while they are loaded. park-core/src/kv/physical/README.md has
 the rest: what a killed process leaves, what is on disk, what sleeps.
 
-The device is plain memory so far: CUDA is not offered.
+The device is plain memory, or that of a GPU. Kernels that use its blocks must run on the default stream, which copies wait for and
+which waits for them, or be waited for by the program itself.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -40,11 +42,12 @@ class Memory:
 
     `blocks` is as many as the cache has, block 0 included; `layers` the layers of a model whose layers are all of one group, or a list with
     those of each group. Pages follow each other by layer ("layer_first": a dense tensor a layer) or by block ("block_first": copies best).
-    `model` names model and weights: blocks are shared only where it is the same. This process holds `host_blocks` blocks in the store at
+    `device` is "cpu" or, with the CUDA driver, "cuda:N"; the store is pinned for its copies then, so that all of its capacity is taken from
+    the machine. `model` names model and weights: blocks are shared only where it is the same. This process holds `host_blocks` blocks in the store at
     most, in `directory` of another `Memory` if one is given. `disk` is a directory of `disk_bytes` bytes at most, which a restart
     finds again; blocks go there as host memory gives them up, or at once with `write_through`.
 
-    Raises ValueError for sizes that cannot be and for a disk that another process has, `StoreFullError` if there is no memory, and
+    Raises ValueError for sizes and devices that cannot be and for a disk that another process has, `StoreFullError` if there is no memory, `UnsupportedError` for a CUDA device on a machine without, and
     `WrongFormatError` if directory or disk are of another layout or model.
     """
 
@@ -59,6 +62,7 @@ class Memory:
         layers: int | Sequence[int],
         page_order: str = "layer_first",
         model: bytes = b"",
+        device: str = "cpu",
         host_blocks: int,
         directory: ObjectRef | None = None,
         disk: str | os.PathLike[str] | None = None,
@@ -69,10 +73,14 @@ class Memory:
     ):
         if page_order not in ORDERS:
             raise ValueError(f"page_order is one of {', '.join(ORDERS)}, not {page_order!r}")
+        cuda = re.fullmatch(r"cuda(?::(\d+))?", device)
+        if cuda is None and device != "cpu":
+            raise ValueError(f"device is cpu, cuda or cuda:N, not {device!r}")
         if disk is None and disk_bytes:
             raise ValueError(f"disk_bytes is {disk_bytes}, and no disk was given")
         self.blocks, self.block_size, self.kv_heads, self.head_dim = blocks, block_size, kv_heads, head_dim
         self.dtype = dtype
+        self.device = f"cuda:{cuda[1] or 0}" if cuda else "cpu"
         self.layers = [layers] if isinstance(layers, int) else list(layers)
         self._native = _park.KvMemory(
             blocks=blocks,
@@ -83,6 +91,7 @@ class Memory:
             layers=self.layers,
             block_first=page_order == "block_first",
             model=model,
+            cuda=int(cuda[1] or 0) if cuda else None,
             host_blocks=host_blocks,
             directory=directory,
             disk=None if disk is None else os.fspath(disk),
@@ -104,7 +113,13 @@ class Memory:
 
         if not 0 <= layer < max(self.layers):
             raise IndexError(f"there is no layer {layer}: there are {max(self.layers)}")
-        flat = torch.frombuffer(self._native.device(), dtype=getattr(torch, self.dtype))
+        pages = self._native.device()
+        flat = (
+            torch.frombuffer(pages, dtype=torch.uint8)
+            if self.device == "cpu"
+            else torch.as_tensor(pages, device=self.device)
+        )
+        flat = flat.view(getattr(torch, self.dtype))
         size = flat.element_size()
         by_block, by_layer = (stride // size for stride in self._native.strides())
         head = self.block_size * self.head_dim

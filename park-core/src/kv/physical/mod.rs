@@ -10,7 +10,9 @@ mod tiers;
 mod transfer;
 
 pub use arena::{Arena, Place, Sleep};
-pub use device::{CopyIn, CopyOut, CopyWithin, CpuDevice, Device};
+#[cfg(feature = "cuda")]
+pub use device::CudaDevice;
+pub use device::{CopyIn, CopyOut, CopyWithin, CpuDevice, Device, HostMemory};
 pub use disk::{DiskConfig, DiskStats, DiskTier};
 pub use host::{HostBlock, HostConfig, HostStats, HostTier};
 pub use layout::{Half, Layout, LayoutConfig, PageOrder, Run};

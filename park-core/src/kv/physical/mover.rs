@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::Arena;
-use super::device::{CpuDevice, Device};
+use super::device::{CpuDevice, Device, HostMemory};
 use crate::error::{Result, bail};
 use crate::kv::{BlockId, Plan, Swap};
 
@@ -18,7 +18,7 @@ use crate::kv::{BlockId, Plan, Swap};
 pub struct Mover {
     arena: Arc<Arena>,
     /// Places of swapped blocks, one after another; none if there are no places.
-    places: Option<CpuDevice>,
+    places: Option<Arc<CpuDevice>>,
     slots: u32,
 }
 
@@ -26,7 +26,8 @@ impl Mover {
     /// With as many places as the scheduler has (`SchedulerConfig::swap_slots`).
     ///
     /// # Errors
-    /// `StoreFull` if the machine does not have the memory, `InvalidArgument` for more than 2^50 bytes.
+    /// `StoreFull` if the machine does not have the memory, `InvalidArgument` for more than 2^50 bytes; what the device reports as it pins
+    /// them.
     pub fn new(arena: Arc<Arena>, slots: u32) -> Result<Self> {
         let bytes = arena.layout().whole_block_bytes().checked_mul(u64::from(slots));
         let Some(bytes) = bytes.filter(|bytes| *bytes <= 1 << 50) else {
@@ -34,8 +35,18 @@ impl Mover {
         };
         let places = match bytes {
             0 => None,
-            _ => Some(CpuDevice::new(bytes)?),
+            _ => Some(Arc::new(CpuDevice::new(bytes)?)),
         };
+        if let Some((base, places)) = places.as_ref().and_then(|places| Some((places.base()?, places))) {
+            let memory = HostMemory {
+                base,
+                readers: base.cast_const(),
+                len: places.bytes(),
+                owner: places.clone(),
+            };
+            // SAFETY: mapped as long as the places live.
+            unsafe { arena.device().pin(memory)? };
+        }
         Ok(Self { arena, places, slots })
     }
 
@@ -88,7 +99,7 @@ impl Mover {
     }
 
     fn place(&self, slot: u32) -> Result<*mut u8> {
-        match self.places.as_ref().and_then(Device::base) {
+        match self.places.as_ref().and_then(|places| places.base()) {
             Some(base) if slot < self.slots => {
                 Ok(base.wrapping_add(slot as usize * self.arena.layout().whole_block_bytes() as usize))
             }

@@ -2,9 +2,11 @@
 //!
 //! Looking is done at once, on the thread that asks; copies are made by the worker (`transfer`). Jobs run in the order in which they were
 //! asked for, so what a prefetch brought is there for the load behind it.
+#![allow(unsafe_code, reason = "tells the device where the store is mapped")]
 
 use std::sync::Arc;
 
+use super::device::HostMemory;
 use super::host::{HEAD, missing};
 use super::transfer::{Job, Ticket, Transfers};
 use super::{Arena, DiskStats, DiskTier, HostBlock, HostStats, HostTier, Sleep};
@@ -59,11 +61,13 @@ struct Shared {
 }
 
 impl Tiers {
-    /// Puts tiers together; their layouts must mean the same by a block's bytes, which the fingerprints of `host` and `disk` were checked
-    /// for as they were opened.
+    /// Puts tiers together, and makes the memory of the store ready for the device's copies: a CUDA device pins all of it, so that the
+    /// store's whole capacity is taken from the machine from then on. Layouts must mean the same by a block's bytes, which the fingerprints
+    /// of `host` and `disk` were checked for as they were opened.
     ///
     /// # Errors
-    /// `InvalidArgument` for a queue of no transfers, or writing through to no disk; `Io` if there is no thread.
+    /// `InvalidArgument` for a queue of no transfers, or writing through to no disk; `Io` if there is no thread; what the device reports as
+    /// it pins the store.
     pub fn new(arena: Arc<Arena>, host: HostTier, disk: Option<DiskTier>, config: TiersConfig) -> Result<Self> {
         if config.write_through && disk.is_none() {
             bail!(
@@ -76,6 +80,17 @@ impl Tiers {
             Some(disk) => host.above(disk.clone()),
             None => host,
         };
+        let store = host.store();
+        if let Some((base, readers, len)) = store.arena_memory() {
+            let memory = HostMemory {
+                base,
+                readers,
+                len,
+                owner: store.clone(),
+            };
+            // SAFETY: the store's two mappings of its arena, which it keeps as long as it lives.
+            unsafe { arena.device().pin(memory)? };
+        }
         Ok(Self {
             transfers: Transfers::start(config.queue)?,
             shared: Arc::new(Shared {

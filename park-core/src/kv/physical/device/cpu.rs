@@ -1,115 +1,15 @@
-//! Memory of the device tier, copied in batches: the trait, and plain memory that implements it.
-//!
-//! A `Device` knows addresses and lengths, nothing of blocks: `arena` calls it with ranges that it has checked, and keeps two copies from
-//! meeting in one block. A batch is one call, so that a device with a driver pays for it once.
+//! Plain memory of this process: the device tier of a machine without a device.
 #![allow(unsafe_code, reason = "copies between raw addresses")]
 
 use std::os::fd::OwnedFd;
 
-use super::Run;
+use super::{CopyIn, CopyOut, CopyWithin, Device, HostMemory};
 use crate::error::{Result, bail};
+use crate::kv::physical::Run;
 use crate::sys::memfd;
 use crate::sys::mmap::Mapping;
 
-/// One copy from device memory to host memory.
-#[derive(Clone, Copy, Debug)]
-pub struct CopyOut {
-    /// Offset on the device.
-    pub from: u64,
-    /// Host address.
-    pub to: *mut u8,
-    /// Bytes.
-    pub len: u64,
-}
-
-/// One copy from host memory to device memory.
-#[derive(Clone, Copy, Debug)]
-pub struct CopyIn {
-    /// Host address.
-    pub from: *const u8,
-    /// Offset on the device.
-    pub to: u64,
-    /// Bytes.
-    pub len: u64,
-}
-
-/// One copy within device memory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CopyWithin {
-    /// Offset on the device.
-    pub from: u64,
-    /// Offset on the device.
-    pub to: u64,
-    /// Bytes.
-    pub len: u64,
-}
-
-/// Memory that holds pages. Each call returns once all of its copies are done. Offsets out of range are `InvalidArgument`, and then
-/// nothing was copied.
-pub trait Device: Send + Sync {
-    /// Bytes of it.
-    fn bytes(&self) -> u64;
-
-    /// Where it is mapped, if the processor can reach it.
-    fn base(&self) -> Option<*mut u8>;
-
-    /// Copies to host memory.
-    ///
-    /// # Errors
-    /// `InvalidArgument` out of range; `Io` if the device fails.
-    ///
-    /// # Safety
-    /// Each `to` is writable for its `len`, and nobody else uses that memory meanwhile. Nobody writes to the ranges that are read.
-    unsafe fn copy_out(&self, batch: &[CopyOut]) -> Result<()>;
-
-    /// Copies from host memory.
-    ///
-    /// # Errors
-    /// As `copy_out`.
-    ///
-    /// # Safety
-    /// Each `from` is readable for its `len`, and nobody writes to that memory meanwhile. Nobody else uses the ranges that are written,
-    /// which do not overlap.
-    unsafe fn copy_in(&self, batch: &[CopyIn]) -> Result<()>;
-
-    /// Copies within the device.
-    ///
-    /// # Errors
-    /// As `copy_out`.
-    ///
-    /// # Safety
-    /// Nobody else uses the ranges that are written or writes to those that are read, and none of the former overlaps any other.
-    unsafe fn copy_within(&self, batch: &[CopyWithin]) -> Result<()>;
-
-    /// Writes zeros.
-    ///
-    /// # Errors
-    /// As `copy_out`.
-    ///
-    /// # Safety
-    /// Nobody else uses these ranges.
-    unsafe fn zero(&self, runs: &[Run]) -> Result<()>;
-
-    /// Gives the physical memory back and keeps the addresses. Contents are gone.
-    ///
-    /// # Errors
-    /// `Io` if the system refuses.
-    fn release(&self) -> Result<()>;
-
-    /// Takes physical memory again, of zeros.
-    ///
-    /// # Errors
-    /// `StoreFull` if there is none.
-    fn acquire(&self) -> Result<()>;
-
-    /// Bytes of physical memory that it takes now.
-    ///
-    /// # Errors
-    /// `Io` if the system does not say.
-    fn resident(&self) -> Result<u64>;
-}
-
-/// Plain memory of this process: the device tier of a machine without one. Reserved when it is made, so no later write can fail.
+/// See the module. Reserved when it is made, so no later write can fail.
 #[derive(Debug)]
 pub struct CpuDevice {
     fd: OwnedFd,
@@ -158,6 +58,14 @@ impl Device for CpuDevice {
 
     fn base(&self) -> Option<*mut u8> {
         Some(self.map.base())
+    }
+
+    fn address(&self) -> u64 {
+        self.map.base() as u64
+    }
+
+    unsafe fn pin(&self, _: HostMemory) -> Result<()> {
+        Ok(()) // The processor copies from anywhere.
     }
 
     unsafe fn copy_out(&self, batch: &[CopyOut]) -> Result<()> {
