@@ -80,10 +80,8 @@ impl Context {
         check(unsafe { sys::cuDeviceGet(&raw mut device, number) }, "open the device")?;
         let mut raw = ptr::null_mut();
         // SAFETY: writes a handle, which `drop` gives back.
-        check(
-            unsafe { sys::cuDevicePrimaryCtxRetain(&raw mut raw, device) },
-            "make a context",
-        )?;
+        let result = unsafe { sys::cuDevicePrimaryCtxRetain(&raw mut raw, device) };
+        check(result, "make a context")?;
         Ok(Self {
             device,
             raw,
