@@ -3,6 +3,7 @@
 //! On a machine with one, these tests use it. Elsewhere each runs itself again in a process that finds `driver.c` as its CUDA driver, which
 //! shows that the driver is asked for the right things in the right order, and nothing about a device.
 #![allow(unsafe_code, reason = "copies of raw addresses are what is tested")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::process::Command;
 use std::sync::Arc;
