@@ -740,6 +740,12 @@ typedef park_status (*park_task_function)(park_task_call *call, void *user_data,
 // The placement group that the actor was to live in is gone.
 #define PARK_ACTOR_GROUP_REMOVED 29
 
+// The interpreter or the environment that the work asked for could not be started.
+#define PARK_ENVIRONMENT_SETUP 30
+
+// The process that ran the work was killed before the machine ran out of memory.
+#define PARK_OUT_OF_MEMORY 31
+
 // The user's bytes.
 #define PARK_FORMAT_RAW 0
 

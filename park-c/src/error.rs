@@ -71,6 +71,10 @@ pub const PARK_ACTOR_UNSCHEDULABLE: park_status = 27;
 pub const PARK_GROUP_REMOVED: park_status = 28;
 /// The placement group that the actor was to live in is gone.
 pub const PARK_ACTOR_GROUP_REMOVED: park_status = 29;
+/// The interpreter or the environment that the work asked for could not be started.
+pub const PARK_ENVIRONMENT_SETUP: park_status = 30;
+/// The process that ran the work was killed before the machine ran out of memory.
+pub const PARK_OUT_OF_MEMORY: park_status = 31;
 
 /// An error: a status, and a message that names what was asked and what was found. Shared. Free it with park_error_free().
 pub struct park_error {

@@ -88,6 +88,10 @@ kinds! {
     GroupRemoved = 28,
     /// The placement group that the actor was to live in is gone.
     ActorGroupRemoved = 29,
+    /// The interpreter or the environment that the work asked for could not be started.
+    EnvironmentSetup = 30,
+    /// The process that ran the work was killed before the machine ran out of memory.
+    OutOfMemory = 31,
 }
 
 /// An error: a kind, and a message that names what was asked and what was found.

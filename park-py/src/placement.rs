@@ -3,8 +3,8 @@
 use park_core::GroupId;
 use park_core::ipc::message::Amounts;
 use park_core::ipc::placement::{
-    Balance, GroupReport, GroupSpec, GroupState, LabelTest, Layout, NodeReport, NodeSpec, Patience, Selector, Target,
-    Where,
+    Balance, Environment, GroupReport, GroupSpec, GroupState, LabelTest, Layout, NodeReport, NodeSpec, Patience,
+    Selector, Target, Where,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -17,6 +17,9 @@ use crate::task::Resources;
 
 /// Tests of labels, as Python writes them: the label, "in", "not in", "exists" or "missing", and values.
 type Tests = Vec<(String, String, Vec<String>)>;
+
+/// An environment, as Python writes it.
+type Interpreter = (String, Vec<String>, Vec<(String, String)>, String, u32, String);
 
 fn selector(tests: Tests) -> PyResult<Selector> {
     let test = |(key, operator, values): (String, String, Vec<String>)| {
@@ -46,8 +49,13 @@ pub(crate) struct Placement {
 impl Placement {
     /// In a bundle of a placement group (in any of them without `index`), or on nodes that pass one of the selectors, best first.
     /// `patience` is "room" (the first with room), "feasible" (the first that could ever have room) or "none" (now or never).
+    /// `environment` is another interpreter: its name for people, its command, variables and folder, the seconds it may take to be
+    /// ready, and what it is told.
     #[new]
-    #[pyo3(signature = (*, group=None, index=None, capture=false, spread=false, selectors=Vec::new(), patience="room"))]
+    #[pyo3(signature = (
+        *, group=None, index=None, capture=false, spread=false, selectors=Vec::new(), patience="room", environment=None
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "named ones, for Python")]
     fn new(
         group: Option<u64>,
         index: Option<u32>,
@@ -55,6 +63,7 @@ impl Placement {
         spread: bool,
         selectors: Vec<Tests>,
         patience: &str,
+        environment: Option<Interpreter>,
     ) -> PyResult<Self> {
         let target = match group {
             Some(group) => Target::Bundle {
@@ -76,6 +85,14 @@ impl Placement {
                 selectors: selectors.into_iter().map(selector).collect::<PyResult<_>>()?,
                 patience,
                 capture,
+                environment: environment.map(|(name, command, variables, folder, patience, text)| Environment {
+                    name,
+                    command,
+                    variables,
+                    folder,
+                    patience,
+                    text,
+                }),
             }),
         })
     }

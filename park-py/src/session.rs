@@ -73,9 +73,9 @@ impl StoreOptions {
 }
 
 /// Opens a session with worker processes and returns its address. `ready` is a zygote that waits to be used (park.nursery): the socket
-/// to it, its process and a pidfd of that, which are this call's from now on.
+/// to it, its process and a pidfd of that, which are this call's from now on; so is `output`, a socket for what workers print.
 #[pyfunction]
-#[allow(unsafe_code, reason = "takes over two descriptors by number")]
+#[allow(unsafe_code, reason = "takes over descriptors by number")]
 #[allow(
     clippy::too_many_arguments,
     reason = "called from one place, python/park/session.py, by position"
@@ -91,8 +91,11 @@ pub(crate) fn init(
     prestart: usize,
     store: StoreOptions,
     ready: Option<(i32, u32, i32)>,
+    output: Option<i32>,
 ) -> PyResult<String> {
     forget_fork();
+    // SAFETY: session.py made this descriptor for this call to own.
+    let output = output.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
     let ready = ready.map(|(socket, pid, pidfd)| ReadyZygote {
         // SAFETY: session.py detached both descriptors from the objects that owned them, for this call to own.
         socket: unsafe { OwnedFd::from_raw_fd(socket) },
@@ -107,6 +110,7 @@ pub(crate) fn init(
             env: env.into_iter().collect(),
             hello,
             ready,
+            output,
         }),
         node: node(node_name, labels, resources)?,
         prestart,

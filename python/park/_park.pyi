@@ -1037,10 +1037,21 @@ class Placement:
         spread: bool = False,
         selectors: SupportsGetItem[int, SupportsGetItem[int, tuple[str, str, SupportsGetItem[int, str]]]] = ...,
         patience: str = "room",
+        environment: tuple[
+            str,
+            SupportsGetItem[int, str],
+            SupportsGetItem[int, tuple[str, str]],
+            str,
+            SupportsIndex,
+            str,
+        ]
+        | None = None,
     ) -> Placement:
         """
         In a bundle of a placement group (in any of them without `index`), or on nodes that pass one of the selectors, best first.
         `patience` is "room" (the first with room), "feasible" (the first that could ever have room) or "none" (now or never).
+        `environment` is another interpreter: its name for people, its command, variables and folder, the seconds it may take to be
+        ready, and what it is told.
         """
     def __repr__(self, /) -> str: ...
 
@@ -1770,10 +1781,11 @@ def init(
     prestart: SupportsIndex,
     store: Incomplete,
     ready: tuple[SupportsIndex, SupportsIndex, SupportsIndex] | None,
+    output: SupportsIndex | None,
 ) -> str:
     """
     Opens a session with worker processes and returns its address. `ready` is a zygote that waits to be used (park.nursery): the socket
-    to it, its process and a pidfd of that, which are this call's from now on.
+    to it, its process and a pidfd of that, which are this call's from now on; so is `output`, a socket for what workers print.
     """
 
 def init_threads(

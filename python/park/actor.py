@@ -473,12 +473,19 @@ class ActorClass:
         limit = self._options.get("max_pending_calls") or -1
         groups = self._groups(asynchronous, methods)
         untaken = options.limit_of(self._options.get(options.ACTOR_BACKPRESSURE))
+        env = options.environment(self._options)
+        if env:
+            from park import environment
+
+            if (interpreter := environment.interpreter_of(env)) is not None:
+                # Its process has it on.
+                self._placing, env = placing.placing_of(self._options, self._needs, self.__qualname__, interpreter), {}
         variant = (
             self._max_task_retries,
             limit,
             tuple(groups.items()),
             untaken,
-            repr(sorted(options.environment(self._options).items())),
+            repr(sorted(env.items())),
         )
         facts = {
             "class_name": self.__name__,
@@ -492,7 +499,7 @@ class ActorClass:
             "methods": methods,
             "decorators": decorators,
             "untaken": untaken,
-            "runtime_env": options.environment(self._options),
+            "runtime_env": env,
         }
         self._meta = _ActorClassMethodMetadata.known_as(self._key + repr(variant).encode(), facts)
 

@@ -1,4 +1,7 @@
-"""Putting a runtime environment on: a session's in the zygote, an actor's for its process's life, a task's while it runs."""
+"""Putting a runtime environment on: a session's in the zygote, an actor's for its process's life, a task's while it runs.
+
+One with another interpreter is its zygote's, and with that all its workers'.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def put_on(env: dict[str, Any]) -> None:
     """Make this process's surroundings what `env` says, until it ends."""
     for name, value in env.get("env_vars", {}).items():
         # As in Ray: a value may speak of variables that there are.
-        os.environ[name] = _VARIABLE.sub(lambda found: os.environ.get(found[1], ""), value)
+        os.environ[name] = _expanded(value)
     assignment.heed(env.get("env_vars", {}))
     paths = [_importable(path) for path in env.get("py_modules", ())]
     if "working_dir" in env:
@@ -31,6 +34,10 @@ def put_on(env: dict[str, Any]) -> None:
     # Of a driver that joined the session: behind all else.
     sys.path += [path for path in env.get("_sys_path", ()) if path not in sys.path]
     session.set_runtime_env(env)
+
+
+def _expanded(value: str) -> str:
+    return _VARIABLE.sub(lambda found: os.environ.get(found[1], ""), value)
 
 
 def _importable(module: str) -> str:
@@ -87,7 +94,9 @@ def for_hello(env: dict[str, Any]) -> dict[str, Any]:
     if excludes := env.get("excludes"):
         env = _without_excluded(env, excludes)
     hook = env.get("worker_process_setup_hook")
-    if hook is None or isinstance(hook, str):
+    if hook is None or isinstance(
+        hook, (str, dict)
+    ):  # a dictionary: pickled already, by who submitted the work that asks
         return env
     from park.serialization import dumps_definition
 
@@ -107,6 +116,49 @@ def _without_excluded(env: dict[str, Any], excludes: list[str]) -> dict[str, Any
     if "py_modules" in env:
         changed["py_modules"] = [place(path) for path in env["py_modules"]]
     return changed
+
+
+# --- another interpreter's --------------------------------------------------------------------------------------------------------
+
+#: As `Placement` takes it: a name, the command, variables, the folder, seconds to be ready in, and what the zygote is told.
+Interpreter = tuple[str, list[str], list[tuple[str, str]], str, int, str]
+
+
+def interpreter_of(env: dict[str, Any]) -> Interpreter | None:
+    """How the zygote for work in this environment is started; None if that has the session's own interpreter.
+
+    Variables and folder are there before the interpreter is, for what looks at them as it starts. Equal environments share a zygote.
+    """
+    if "py_executable" not in env:
+        return None
+    import json
+    import shlex
+
+    import cloudpickle
+
+    from park import foreign, runtime_env
+
+    own = [
+        foreign.__file__,
+        "{}.{}".format(*sys.version_info[:2]),
+        session.executable(),
+        os.path.dirname(cloudpickle.__file__),
+    ]
+    variables = {name: _expanded(value) for name, value in env.get("env_vars", {}).items()}
+    folder = env.get("working_dir", "")
+    seconds = env.get("config", {}).get("setup_timeout_seconds", runtime_env.DEFAULT_TIMEOUT)
+    return (
+        env["py_executable"],
+        [*shlex.split(env["py_executable"]), *own],
+        sorted(variables.items()),
+        folder if os.path.isdir(folder) else "",
+        _NEVER if seconds == -1 else seconds,
+        json.dumps({**env, "env_vars": variables}, sort_keys=True),
+    )
+
+
+#: Seconds; more than a hundred years.
+_NEVER = (1 << 32) - 1
 
 
 def run_session_hook() -> None:

@@ -487,6 +487,8 @@ _BY_KIND: dict[str, Callable[[str], RayError]] = {
     "HandleClosed": HandleClosedError,
     "Unsupported": UnsupportedError,
     "ChannelClosed": ChannelClosedError,
+    "EnvironmentSetup": RuntimeEnvSetupError,
+    "OutOfMemory": OutOfMemoryError,
     "Cancelled": lambda message: TaskCancelledError(None, message),
 }
 

@@ -371,8 +371,7 @@ def environment(options: dict[str, Any]) -> dict[str, Any]:
     from park import session
 
     chosen = options.get("runtime_env")
-    # That of the session is put on by its zygote already; a driver that joined has one of its own.
-    around = session.runtime_env() if _park.role() in ("worker", "peer") else {}
+    around = session.runtime_env()
     if not chosen and not around:
         return {}
     from park import environment, runtime_env
@@ -380,7 +379,12 @@ def environment(options: dict[str, Any]) -> dict[str, Any]:
     checked = runtime_env.checked(chosen)
     if session.threaded():
         runtime_env.refuse_in_threads(checked)
-    return environment.for_hello(runtime_env.merged(around, checked))
+    env = runtime_env.merged(around, checked)
+    if runtime_env.is_own(env.get("py_executable")):
+        # That of the session is put on by its zygote already; a driver that joined has one of its own.
+        env = checked if _park.role() not in ("worker", "peer") else env
+        env = {name: value for name, value in env.items() if name != "py_executable"}
+    return environment.for_hello(env)
 
 
 def _amounts(options: dict[str, Any]) -> dict[str, float]:

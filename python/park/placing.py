@@ -7,7 +7,7 @@ submitted, because a group's bundles may not be known earlier, and once for each
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from park import _park, labels
 from park.here import HERE
@@ -20,6 +20,9 @@ from park.util.scheduling_strategies import (
     NodeLabelSchedulingStrategy,
     PlacementGroupSchedulingStrategy,
 )
+
+if TYPE_CHECKING:
+    from park.environment import Interpreter
 
 #: Options that say where.
 _OPTIONS = (
@@ -35,10 +38,17 @@ _OPTIONS = (
 class Placing:
     """Where the work of one remote function or actor class may run."""
 
-    __slots__ = ("_chosen", "_known", "_needs", "_what")
+    __slots__ = ("_chosen", "_environment", "_known", "_needs", "_what")
 
-    def __init__(self, chosen: dict[str, Any], needs: tuple[dict[str, float], ...], what: str):
+    def __init__(
+        self,
+        chosen: dict[str, Any],
+        needs: tuple[dict[str, float], ...],
+        what: str,
+        environment: Interpreter | None = None,
+    ):
         self._chosen = chosen
+        self._environment = environment
         self._needs = needs
         self._what = what
         #: The place, by the group that captures what this process submits.
@@ -55,10 +65,10 @@ class Placing:
         chosen = self._chosen
         strategy = chosen.get("scheduling_strategy")
         if isinstance(strategy, NodeAffinitySchedulingStrategy):
-            return _on_node(strategy)
+            return self._on_node(strategy)
         if isinstance(strategy, NodeLabelSchedulingStrategy):
             hard, soft = _tests(strategy.hard), _tests(strategy.soft)
-            return _park.Placement(selectors=[hard + soft, hard] if soft else [hard])
+            return self._at(selectors=[hard + soft, hard] if soft else [hard])
         if isinstance(strategy, PlacementGroupSchedulingStrategy):
             group: Any = strategy.placement_group
             index, capture = strategy.placement_group_bundle_index, strategy.placement_group_capture_child_tasks
@@ -76,37 +86,43 @@ class Placing:
             if not group.is_empty:
                 for needs in self._needs:
                     _check_fits(group, needs, self._what, first=needs is self._needs[0])
-                return _park.Placement(
-                    group=number_of(group.id), index=None if index == -1 else index, capture=bool(inherits)
-                )
+                return self._at(group=number_of(group.id), index=None if index == -1 else index, capture=bool(inherits))
         selectors = _selectors(chosen)
         if strategy == "SPREAD" or selectors:
-            return _park.Placement(spread=strategy == "SPREAD", selectors=selectors)
-        return None
+            return self._at(spread=strategy == "SPREAD", selectors=selectors)
+        return None if self._environment is None else self._at()
+
+    def _at(self, **where: Any) -> _park.Placement:
+        return _park.Placement(environment=self._environment, **where)
+
+    def _on_node(self, strategy: NodeAffinitySchedulingStrategy) -> _park.Placement:
+        there: labels.Tests = [(labels.NODE_ID, "in", [strategy.node_id])]
+        if strategy._spill_on_unavailable:
+            return self._at(selectors=[there, []], patience="room")
+        if strategy.soft:
+            return self._at(selectors=[there, []], patience="feasible")
+        return self._at(selectors=[there], patience="none" if strategy._fail_on_unavailable else "room")
 
 
-def placing_of(chosen: dict[str, Any], needs: tuple[dict[str, float], ...], what: str) -> Placing | None:
-    """Where work with these options may run; None if they do not say. `needs` is what it must find in one bundle."""
-    if any(
+def placing_of(
+    chosen: dict[str, Any],
+    needs: tuple[dict[str, float], ...],
+    what: str,
+    environment: Interpreter | None = None,
+) -> Placing | None:
+    """Where work with these options may run; None if they do not say. `needs` is what it must find in one bundle, `environment` the
+    interpreter that it needs."""
+    if environment is not None or any(
         chosen.get(name) not in (None, -1, "default") or (name == "placement_group" and name in chosen)
         for name in _OPTIONS
     ):
-        return Placing(chosen, needs, what)
+        return Placing(chosen, needs, what, environment)
     return None
 
 
 def captured(chosen: dict[str, Any], needs: tuple[dict[str, float], ...], what: str) -> _park.Placement | None:
     """The place for work that does not say, submitted from within a group that captures what is submitted there."""
     return Placing(chosen, needs, what).place()
-
-
-def _on_node(strategy: NodeAffinitySchedulingStrategy) -> _park.Placement:
-    there: labels.Tests = [(labels.NODE_ID, "in", [strategy.node_id])]
-    if strategy._spill_on_unavailable:
-        return _park.Placement(selectors=[there, []], patience="room")
-    if strategy.soft:
-        return _park.Placement(selectors=[there, []], patience="feasible")
-    return _park.Placement(selectors=[there], patience="none" if strategy._fail_on_unavailable else "room")
 
 
 def _tests(expressions: list[Any]) -> labels.Tests:

@@ -194,6 +194,12 @@ class RemoteFunction:
 
         env = options.environment(self._options)
         if env:
+            from park import environment
+
+            if (interpreter := environment.interpreter_of(env)) is not None:
+                # Its process has it on.
+                self._placing, env = placing.placing_of(self._options, self._needs, self._repr(), interpreter), {}
+        if env:
             variant = (variant, repr(sorted(env.items())))
 
         def pickled():

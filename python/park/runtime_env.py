@@ -2,12 +2,14 @@
 
 A session is one machine, so nothing is uploaded: `working_dir` and `py_modules` are used where they lie. Where `excludes`, patterns as in
 a `.gitignore`, leaves something out of them, a view without that takes their place (`working_dir.py`). What would have to be installed first (`pip`, `conda`, a container) is refused
-with what to do instead. How an environment is put on is in `environment.py`.
+with what to do instead. `py_executable`, another interpreter, may do such things itself (`uv run`). How an environment is put on is in `environment.py`.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import sys
 import types
 from typing import Any
@@ -15,6 +17,8 @@ from typing import Any
 from park.exceptions import RuntimeEnvSetupError
 
 _OFFERED = ("env_vars", "working_dir", "py_modules", "excludes", "worker_process_setup_hook", "config", "py_executable")
+#: Seconds in which another interpreter must be ready, as in Ray.
+DEFAULT_TIMEOUT = 600
 #: Fields that park does not offer, and what to do instead.
 _REFUSED = {
     **dict.fromkeys(("pip", "uv", "conda"), "install the packages into the environment that the driver runs in"),
@@ -40,10 +44,13 @@ class RuntimeEnv(dict):
 
 
 class RuntimeEnvConfig(dict):
-    """How Ray's agent sets an environment up. Nothing is set up here, so it has no effect."""
+    """How an environment is set up: how long another interpreter may take until it is ready, -1 for any time. The rest has no effect."""
 
     def __init__(
-        self, setup_timeout_seconds: int = 600, eager_install: bool = True, log_files: list[str] | None = None
+        self,
+        setup_timeout_seconds: int = DEFAULT_TIMEOUT,
+        eager_install: bool = True,
+        log_files: list[str] | None = None,
     ):
         super().__init__(
             setup_timeout_seconds=setup_timeout_seconds, eager_install=eager_install, log_files=log_files or []
@@ -79,12 +86,10 @@ def checked(env: dict[str, Any] | None) -> dict[str, Any]:
         raise TypeError(
             f"Invalid type {type(hook)} for worker_process_setup_hook. It has to be either a function or a string."
         )
-    python = found.pop("py_executable", None)
-    if python is not None and os.path.realpath(str(python)) != os.path.realpath(sys.executable):
-        raise RuntimeEnvSetupError(
-            f"park does not set up runtime_env['py_executable'] = {python!r}: workers are forked from the driver's own interpreter, "
-            f"{sys.executable}; start the driver with the other one"
-        )
+    if "py_executable" in found:
+        found["py_executable"] = _checked_command(found["py_executable"])
+    if "config" in found:
+        _check_timeout(found["config"])
     return found
 
 
@@ -96,6 +101,30 @@ def refuse_in_threads(env: dict[str, Any]) -> None:
                 f"runtime_env[{name!r}] belongs to a process, and in thread mode workers have none of their own: set it up in the driver, "
                 "or use park.init(mode='process')"
             )
+    if not is_own(env.get("py_executable")):
+        raise RuntimeEnvSetupError(
+            f"runtime_env['py_executable'] = {env['py_executable']!r} asks for a process of another interpreter, and in thread mode workers "
+            f"are threads of the driver's, {sys.executable}: start the driver with the other one, or use park.init(mode='process')"
+        )
+
+
+def is_own(command: str | None) -> bool:
+    """Whether `py_executable` means the interpreter that the session's workers have anyway: the driver's. None means that, too.
+
+    A virtual environment's interpreter is a link to another one, and yet not the same: it is known by its folder.
+    """
+    if command is None:
+        return True
+    from park import session
+
+    words = shlex.split(command)
+    found = shutil.which(words[0])
+    own = session.executable()
+    return len(words) == 1 and found is not None and _place(found) == _place(own)
+
+
+def _place(program: str) -> tuple[str, str]:
+    return os.path.realpath(os.path.dirname(program)), os.path.realpath(program)
 
 
 def merged(outer: dict[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
@@ -104,6 +133,29 @@ def merged(outer: dict[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
     if "env_vars" in outer and "env_vars" in inner:
         both["env_vars"] = {**outer["env_vars"], **inner["env_vars"]}
     return both
+
+
+def _checked_command(command: Any) -> str:
+    if not isinstance(command, (str, os.PathLike)):
+        raise TypeError(f"runtime_env['py_executable'] must be a path or a command line, got {type(command)}")
+    text = os.fspath(command).strip()
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"runtime_env['py_executable'] = {text!r} is no command line: {error}") from None
+    if not words:
+        raise ValueError("runtime_env['py_executable'] is empty")
+    return text
+
+
+def _check_timeout(config: Any) -> None:
+    if not isinstance(config, dict):
+        raise TypeError(f"runtime_env['config'] must be a dictionary or a RuntimeEnvConfig, got {type(config)}")
+    seconds = config.get("setup_timeout_seconds", DEFAULT_TIMEOUT)
+    if not isinstance(seconds, int):
+        raise TypeError(f"setup_timeout_seconds must be of type int, got: {type(seconds)}")
+    if seconds <= 0 and seconds != -1:
+        raise ValueError(f"setup_timeout_seconds must be greater than zero or equals to -1, got: {seconds}")
 
 
 def _checked_variables(variables: Any) -> dict[str, str]:

@@ -53,6 +53,8 @@ _lock = threading.RLock()
 _namespace: str | None = None
 _closes_at_exit = False
 _runtime_env: dict[str, Any] = {}
+#: In a worker, the interpreter that its session's workers have unless they ask for another: the driver's.
+_executable: str | None = None
 #: Whether actors that do not say so are detached.
 _default_lifetime = "non_detached"
 #: Prints what workers print.
@@ -227,7 +229,11 @@ def _open(
         "driver_pid": os.getpid(),
         "views": views(),
         "sys_path": path,
+        "program_path": program_path(),
+        "executable": sys.executable,
         "preload": [*modules, *PRELOADED],
+        # By workers of other interpreters, which may lack the others.
+        "needed": list(PRELOADED),
         "namespace": namespace,
         "runtime_env": env,
         "default_lifetime": lifetime,
@@ -239,13 +245,15 @@ def _open(
     from json import dumps
 
     prestart = int(min(total.get("CPU", 0), machine.cpus()))
+    if "py_executable" in env:
+        prestart = 0  # nobody will ask for workers of the driver's interpreter
     command = [sys.executable, "-c", start]
     output = _reader() if show_output else None
     try:
         if output is not None:
             hello["output"] = output.theirs.fileno()
         ready = None if NURSERY is None else NURSERY.fork(hello["output"])
-        _park.init(command, threads, dumps(hello), node_id, labels, total, prestart, store, ready)
+        _park.init(command, threads, dumps(hello), node_id, labels, total, prestart, store, ready, _shared(output))
     except BaseException:
         if output is not None:
             output.stop()
@@ -254,6 +262,10 @@ def _open(
     _namespace, _node_id, _default_lifetime = namespace, node_id, lifetime
     set_runtime_env(env)
     _close_at_exit()
+
+
+def _shared(output: Any) -> int | None:
+    return None if output is None else os.dup(output.theirs.fileno())
 
 
 def _reader() -> Any:
@@ -364,9 +376,9 @@ def is_initialized() -> bool:
 
 def enter_worker(hello: dict[str, Any]) -> None:
     """Make this process, which was just forked for the purpose, a worker of the session that `hello` describes."""
-    global _namespace, _node_id, _lock, _default_lifetime, _views
+    global _namespace, _node_id, _lock, _default_lifetime, _views, _executable
     _lock = threading.RLock()
-    _views = hello["views"]
+    _views, _executable = hello["views"], hello["executable"]
     _namespace, _node_id, _default_lifetime = hello["namespace"], hello["node_id"], hello["default_lifetime"]
     assignment.enter_worker(hello["visible_devices"], hello["threads"])
 
@@ -374,6 +386,23 @@ def enter_worker(hello: dict[str, Any]) -> None:
 def views() -> str:
     """Where views of folders lie that are made for the session: see `park.working_dir`."""
     return _views or working_dir.home_of(os.getpid())
+
+
+def executable() -> str:
+    """The interpreter that workers have unless they ask for another: the driver's."""
+    return _executable or sys.executable
+
+
+def program_path() -> list[str]:
+    """Where this process's modules lie, without what comes with its interpreter or was installed into that."""
+    standard = os.path.dirname(os.__file__)
+    archive = "python{}{}.zip".format(*sys.version_info[:2])
+
+    def is_program(entry: str) -> bool:
+        parts = entry.split(os.sep)
+        return not (entry.startswith(standard) or parts[-1] == archive or {"site-packages", "dist-packages"} & {*parts})
+
+    return [entry for entry in (entry or os.getcwd() for entry in sys.path) if is_program(entry)]
 
 
 def threaded() -> bool:
@@ -460,9 +489,8 @@ def _join(address: str, namespace: str | None, env: dict[str, Any] | None, lifet
     """Become one more driver of another process's session."""
     global _namespace, _default_lifetime
     checked = _checked_runtime_env(env, threaded=False)
-    # Workers know where the first driver's modules lie. What comes with the interpreter they have as well.
-    homes = (sys.prefix, sys.base_prefix)
-    checked["_sys_path"] = [entry or os.getcwd() for entry in sys.path if not entry.startswith(homes)]
+    # Workers know where the first driver's modules lie.
+    checked["_sys_path"] = program_path()
     _leave_ended()
     _park.attach(address, False)
     _namespace, _default_lifetime = namespace or _new_namespace(), lifetime
@@ -523,6 +551,8 @@ def _checked_runtime_env(env: dict[str, Any] | None, threaded: bool) -> dict[str
     checked = runtime_env.checked(env)
     if threaded:
         runtime_env.refuse_in_threads(checked)
+    if runtime_env.is_own(checked.get("py_executable")):
+        checked.pop("py_executable", None)
     return environment.for_hello(checked)
 
 

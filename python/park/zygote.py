@@ -27,20 +27,29 @@ _PAUSE = 100
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def main(parent=None, output=None):
+def main(parent=None, output=None, foreign=False):
     """Serve the head until it ends or hangs up; then end every worker and leave.
 
-    One that a nursery has forked is told its `parent`, and under which number it has the socket for its workers' output.
+    One that a nursery has forked is told its `parent`, and under which number it has the socket for its workers' output. One of another
+    interpreter (`park.foreign`) may have any parent, is told its environment besides, and says when it is ready.
     """
     link = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
     _libc.prctl(_PR_SET_NAME, b"park-zygote", 0, 0, 0)
-    hello, (control, arena) = _receive_hello(link)
-    driver = os.pidfd_open(hello["driver_pid"])
-    if os.getppid() != (parent or hello["driver_pid"]):
+    hello, (control, arena, *others) = _receive_hello(link)
+    try:
+        driver = os.pidfd_open(hello["driver_pid"])
+    except ProcessLookupError:
         return
+    if not foreign and os.getppid() != (parent or hello["driver_pid"]):
+        return
+    if foreign:
+        hello["runtime_env"] = json.loads(link.recv(1 << 16))
+        hello["preload"] = hello["needed"]
+        hello["output"] = others[0] if others else None
+        sys.path += [path for path in hello["program_path"] if path not in sys.path]
     if parent:
         hello["output"] = output
     import park.worker
@@ -54,11 +63,15 @@ def main(parent=None, output=None):
     gc.collect()
     # Pages that the collector never touches again stay shared with the workers.
     gc.freeze()
+    if foreign:
+        itself = os.pidfd_open(os.getpid())
+        socket.send_fds(link, [b"R"], [itself])
+        os.close(itself)
     _Zygote(link, driver, control, arena, hello, park.worker).serve()
 
 
 def _receive_hello(link):
-    text, ancillary, _, _ = link.recvmsg(1 << 16, socket.CMSG_SPACE(2 * 4))
+    text, ancillary, _, _ = link.recvmsg(1 << 16, socket.CMSG_SPACE(3 * 4))
     fds = array.array("i")
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

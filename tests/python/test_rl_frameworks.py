@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import pickle
+import subprocess
 import sys
 import textwrap
 import warnings
@@ -303,8 +304,23 @@ def test_the_own_interpreter_may_be_named(session):
 
 
 @pytest.mark.park_only
-def test_another_interpreter_is_refused_with_a_way_out(session):
-    with pytest.raises(ray.exceptions.RuntimeEnvSetupError, match="py_executable"):
+@pytest.mark.process_only("workers that are threads have the driver's interpreter")
+def test_actor_classes_with_interpreters_of_their_own(session, tmp_path):
+    """As NeMo-RL: each worker of a group has the interpreter of its class and variables of its own."""
+    python = str(tmp_path / "venv" / "bin" / "python")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+
+    class Worker:
+        def facts(self):
+            return sys.executable, os.environ["RANK"]
+
+    def start(rank):
+        env = {"py_executable": python, "env_vars": {"RANK": str(rank)}}
+        return ray.remote(Worker).options(runtime_env=env).remote()
+
+    workers = [start(rank) for rank in range(2)]
+    assert ray.get([worker.facts.remote() for worker in workers]) == [(python, "0"), (python, "1")]
+    with pytest.raises(ray.exceptions.RuntimeEnvSetupError, match="/no/such/python"):
         ray.get(Remote.options(runtime_env={"py_executable": "/no/such/python"}).remote().pid.remote())
 
 

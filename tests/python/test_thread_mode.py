@@ -81,6 +81,16 @@ def test_environments_are_refused(fresh, env):
         Counter.options(runtime_env=env).remote()
 
 
+def test_another_interpreter_is_refused_and_why(fresh):
+    env = {"py_executable": "/no/such/python"}
+    with pytest.raises(RuntimeEnvSetupError, match="threads of the driver's"):
+        fresh(num_cpus=1, mode="thread", runtime_env=env)
+    fresh(num_cpus=1, mode="thread", runtime_env={"py_executable": sys.executable})
+    with pytest.raises(RuntimeEnvSetupError, match="threads of the driver's"):
+        pid.options(runtime_env=env).remote()
+    assert ray.get(pid.options(runtime_env={"py_executable": sys.executable}).remote()) == os.getpid()
+
+
 # --- the same semantics -------------------------------------------------------------------------------------------------------------
 
 

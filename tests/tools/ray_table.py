@@ -149,7 +149,11 @@ def environment_rows(names):
         if name in NO_EFFECT:
             yield name, IGNORED, NO_EFFECT[name]
         elif name == "py_executable":
-            yield name, PARTLY, "the driver's own interpreter; raises RuntimeEnvSetupError for another"
+            yield (
+                name,
+                SUPPORTED,
+                "a path or a command line; of the driver's minor version, with `park` taken from the driver",
+            )
         elif name in runtime_env._OFFERED:
             yield name, SUPPORTED, ""
         else:

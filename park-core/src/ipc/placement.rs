@@ -65,6 +65,25 @@ pub struct Where {
     pub patience: Patience,
     /// Work that this work submits goes to the same group unless it says otherwise.
     pub capture: bool,
+    /// The interpreter of its worker, if that is another one than the session's.
+    pub environment: Option<Environment>,
+}
+
+/// An interpreter for workers that is not the session's own, and what it is started with. Workers of equal environments are one pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Environment {
+    /// As people name it.
+    pub name: String,
+    /// Program and arguments that start its zygote.
+    pub command: Vec<String>,
+    /// Environment variables to start it with, over those of the head's process.
+    pub variables: Vec<(String, String)>,
+    /// The folder to start it in; empty: the head's.
+    pub folder: String,
+    /// Seconds that it may take until it is ready.
+    pub patience: u32,
+    /// What it is told besides the session's text; the core does not look inside.
+    pub text: String,
 }
 
 /// A node to be added.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 
 use crate::id::{ObjectId, ParticipantId, TaskId};
+use crate::ipc::placement::Environment;
 use crate::sched::node::Spot;
 use crate::sched::queue::ShapeId;
 
@@ -20,6 +21,15 @@ pub enum Role {
     Actor(ObjectId),
     /// Is about to end: it was told to, as there are more idle workers than CPUs, or it said so.
     Surplus,
+}
+
+/// What work asks of the process that runs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs<'a> {
+    /// Whether it has GPUs.
+    pub gpu: bool,
+    /// Its interpreter, if that is not the session's own.
+    pub environment: Option<&'a Environment>,
 }
 
 /// What a worker holds, and for which tasks.
@@ -45,6 +55,8 @@ pub enum Hold {
 pub struct Worker {
     /// What it is for.
     pub role: Role,
+    /// Its interpreter, if that is not the session's own.
+    pub environment: Option<Environment>,
     /// Whether what it ran so far had GPUs; `None` before its first work. Libraries keep contexts on a GPU that they once used, and look
     /// only once for which there are: work with GPUs and work without share no process.
     pub with_gpu: Option<bool>,
@@ -65,9 +77,9 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Whether it may run work with GPUs, or without.
-    fn may_have(&self, gpu: bool) -> bool {
-        self.with_gpu.is_none_or(|with_gpu| with_gpu == gpu)
+    /// Whether it may run such work.
+    fn suits(&self, needs: Needs<'_>) -> bool {
+        self.with_gpu.is_none_or(|with_gpu| with_gpu == needs.gpu) && self.environment.as_ref() == needs.environment
     }
 
     /// Where the work is that it has.
@@ -92,11 +104,12 @@ pub struct WorkerPool {
 
 impl WorkerPool {
     /// Adds a worker that was just asked for.
-    pub fn add(&mut self, id: ParticipantId, role: Role) {
+    pub fn add(&mut self, id: ParticipantId, role: Role, environment: Option<Environment>) {
         self.workers.insert(
             id,
             Worker {
                 role,
+                environment,
                 with_gpu: None,
                 pid: None,
                 hold: None,
@@ -131,16 +144,15 @@ impl WorkerPool {
         Some(worker)
     }
 
-    /// An idle worker for work with GPUs or without, the one used last (its caches are warm). A running one is preferred to one that is
-    /// still starting.
-    pub fn take_idle(&mut self, with_gpu: bool) -> Option<ParticipantId> {
-        let running = |worker: &Worker| worker.pid.is_some() && worker.may_have(with_gpu);
+    /// An idle worker for such work, the one used last (its caches are warm). A running one is preferred to one that is still starting.
+    pub fn take_idle(&mut self, needs: Needs<'_>) -> Option<ParticipantId> {
+        let running = |worker: &Worker| worker.pid.is_some() && worker.suits(needs);
         let at = self
             .last_idle(running)
-            .or_else(|| self.last_idle(|worker| worker.may_have(with_gpu)))?;
+            .or_else(|| self.last_idle(|worker| worker.suits(needs)))?;
         let id = self.idle.remove(at);
         if let Some(worker) = self.workers.get_mut(&id) {
-            worker.with_gpu = Some(with_gpu);
+            worker.with_gpu = Some(needs.gpu);
         }
         Some(id)
     }
@@ -176,9 +188,15 @@ impl WorkerPool {
         self.idle.len()
     }
 
-    /// Whether some worker that may do work with GPUs, or without, has nothing to do.
-    pub fn has_idle(&self, with_gpu: bool) -> bool {
-        self.last_idle(|worker| worker.may_have(with_gpu)).is_some()
+    /// Whether some worker that may do such work has nothing to do.
+    pub fn has_idle(&self, needs: Needs<'_>) -> bool {
+        self.last_idle(|worker| worker.suits(needs)).is_some()
+    }
+
+    /// Whether there is a worker with this interpreter.
+    pub fn has_any(&self, environment: &Environment) -> bool {
+        let has = |worker: &Worker| worker.environment.as_ref() == Some(environment);
+        self.workers.values().any(has)
     }
 
     /// A task was sent to it.

@@ -8,13 +8,14 @@
 //!                  "S" u16        fork a worker that takes the participant entry
 //! zygote -> head   "P" u16 u32    it runs as this process, with a pidfd
 //!                  "D" u16 i32    it ended, with its wait status
+//!                  "R"            it is ready, with its own pidfd: from zygotes of other interpreters (`foreign`), before all else
 //! ```
 //! Lifetimes: workers get a parent-death signal from the zygote; the zygote watches the head by pidfd and by this socket and ends
 //! when either ends. So a session's processes end within moments of its head, however it ended.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result, bail};
@@ -22,7 +23,7 @@ use crate::id::ParticipantId;
 use crate::sys::{process, socket};
 
 /// How long a zygote may take to end.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How to start the language layer's worker interpreter.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct ZygoteCommand {
     pub hello: String,
     /// One that runs already and waits to be told. Should it end, the next one is started by the command.
     pub ready: Option<ReadyZygote>,
+    /// The socket over which zygotes tell where their workers print, for those that cannot inherit it.
+    pub output: Option<OwnedFd>,
 }
 
 /// A zygote that somebody else has forked, and that reads from its socket first of all.
@@ -67,6 +70,11 @@ pub enum ZygoteEvent {
         /// As `wait` reports it.
         status: i32,
     },
+    /// The zygote of another interpreter is ready.
+    Ready {
+        /// Readable when it ends: whoever started it may be between.
+        pidfd: OwnedFd,
+    },
     /// The zygote itself ended, and its workers with it.
     Gone,
 }
@@ -94,24 +102,35 @@ impl Zygote {
             let process = Process::Foreign { pid, pidfd };
             return Ok(Self { socket, process });
         }
-        let Some((program, arguments)) = command.argv.split_first() else {
+        let zygote = Self::launch(&command.argv, &command.env, |_| {})?;
+        socket::send(&zygote.socket, command.hello.as_bytes(), &segments)?;
+        Ok(zygote)
+    }
+
+    /// Starts an interpreter that has been told nothing yet.
+    pub(super) fn launch(
+        argv: &[String],
+        env: &[(String, String)],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
+        let Some((program, arguments)) = argv.split_first() else {
             bail!(InvalidArgument, "the worker command is empty");
         };
         let (socket, theirs) = socket::pair()?;
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
-            .envs(command.env.iter().map(|(name, value)| (name, value)))
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::from(theirs))
             // Ctrl-C in the terminal is for the driver, also while the interpreter is still starting.
-            .process_group(0)
-            .spawn()
-            .map_err(|error| {
-                Error::new(
-                    ErrorKind::Io,
-                    format!("cannot start the worker interpreter {program:?}: {error}"),
-                )
-            })?;
-        socket::send(&socket, command.hello.as_bytes(), &segments)?;
+            .process_group(0);
+        prepare(&mut command);
+        let child = command.spawn().map_err(|error| {
+            Error::new(
+                ErrorKind::Io,
+                format!("cannot start the worker interpreter {program:?}: {error}"),
+            )
+        })?;
         let process = Process::Child(child);
         Ok(Self { socket, process })
     }
@@ -150,33 +169,55 @@ impl Zygote {
                 participant: ParticipantId(u16::from_le_bytes([*low, *high])),
                 status: i32::from_le_bytes(status.try_into().unwrap_or_default()),
             }),
+            (b"R", Some(pidfd)) => Ok(ZygoteEvent::Ready { pidfd }),
             _ => bail!(Corrupt, "the zygote sent {bytes:?}"),
         }
     }
 
-    /// Ends the zygote and with it every worker, and waits until they are gone.
-    pub fn stop(self) {
-        // The end of the socket tells it to kill and reap its workers and to leave; that takes a few milliseconds.
+    /// Tells the zygote to end, and with it every worker. It takes a few milliseconds to kill and reap them.
+    pub(super) fn dismiss(&self) {
         socket::hang_up(&self.socket);
-        // One that hangs is killed: its workers die with it by their parent-death signal.
-        match self.process {
-            Process::Child(mut child) => {
-                let deadline = Instant::now() + PATIENCE;
-                while Instant::now() < deadline {
-                    if !matches!(child.try_wait(), Ok(None)) {
-                        return;
+    }
+
+    /// Whether its process has ended, and been reaped.
+    pub(super) fn has_ended(&mut self) -> bool {
+        match &mut self.process {
+            Process::Child(child) => !matches!(child.try_wait(), Ok(None)),
+            Process::Foreign { pidfd, .. } => process::has_ended(pidfd.as_fd()),
+        }
+    }
+
+    /// Waits until its process has ended, at most so long; then it is killed, and all that it started. Its wait status, if it is this
+    /// process's child.
+    pub(super) fn end_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        match &mut self.process {
+            Process::Child(child) => {
+                let deadline = Instant::now() + patience;
+                loop {
+                    match child.try_wait() {
+                        Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_micros(500)),
+                        Ok(None) => break,
+                        Ok(status) => return status,
+                        Err(_) => return None,
                     }
-                    std::thread::sleep(Duration::from_micros(500));
                 }
-                let _ = child.kill();
-                let _ = child.wait();
+                process::kill_group(child.id());
+                child.wait().ok()
             }
             Process::Foreign { pidfd, .. } => {
-                if !process::wait_ended(pidfd.as_fd(), PATIENCE) {
-                    process::kill(&pidfd);
+                if !process::wait_ended(pidfd.as_fd(), patience) {
+                    process::kill(&*pidfd);
                     process::wait_ended(pidfd.as_fd(), PATIENCE);
                 }
+                None
             }
         }
+    }
+
+    /// Ends the zygote and with it every worker, and waits until they are gone.
+    pub fn stop(mut self) {
+        self.dismiss();
+        // One that hangs is killed: its workers die with it by their parent-death signal.
+        let _ = self.end_within(PATIENCE);
     }
 }

@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::{ObjectId, ParticipantId};
 use crate::ipc::message::{ActorSpec, ToWorker, encode, frame};
 use crate::ipc::parcel::pack;
-use crate::proc::pool::Role;
+use crate::proc::pool::{Needs, Role};
 use crate::sched::node::{Demand, Outlook};
 use crate::sched::task::Interruption;
 use crate::store::{ObjectRef, Place};
@@ -130,9 +130,14 @@ impl State {
         let capture = actor.demand.place.as_deref().is_some_and(|place| place.capture);
         let create = frame(actor.restarts, &create);
         // An idle worker becomes the actor at once; another is forked only if there is none.
-        let worker = match self.pool.take_idle(gpu) {
+        let environment = actor.demand.environment().cloned();
+        let needs = Needs {
+            gpu,
+            environment: environment.as_ref(),
+        };
+        let worker = match self.pool.take_idle(needs) {
             Some(worker) => worker,
-            None => self.spawn(Role::Actor(id))?,
+            None => self.spawn(Role::Actor(id), environment)?,
         };
         if let Some(entry) = self.pool.get_mut(worker) {
             entry.role = Role::Actor(id);

@@ -18,6 +18,7 @@ use crate::store::{Orphan, Place};
 use crate::sys::process;
 
 use super::actors::GONE;
+use super::foreign::FRUITLESS_ZYGOTES;
 use super::head::State;
 use super::spawner::Spawner;
 
@@ -123,12 +124,19 @@ impl State {
         self.store.ring_everyone();
         self.notice_sealed();
         if self.fruitless >= FRUITLESS {
-            self.abandon(&Error::new(
-                ErrorKind::WorkerDied,
-                format!("workers end before they do anything; the last {what}"),
-            ));
+            let text = format!("workers end before they do anything; the last {what}");
+            match &worker.environment {
+                Some(environment) => {
+                    self.fruitless = 0;
+                    self.refuse_environment(environment, &Error::new(ErrorKind::EnvironmentSetup, text));
+                }
+                None => self.abandon(&Error::new(ErrorKind::WorkerDied, text)),
+            }
         }
         self.pump();
+        if let Some(environment) = &worker.environment {
+            self.let_environment_go(environment);
+        }
     }
 
     /// Where the streams end that a dead process was making. Of each, one link is open and without a maker.
@@ -363,7 +371,7 @@ impl State {
             }
         }
         self.fruitless += 1;
-        if self.fruitless >= 4 {
+        if self.fruitless >= FRUITLESS_ZYGOTES {
             self.abandon(&Error::new(
                 ErrorKind::WorkerDied,
                 "the worker interpreter ends at once; its error output says why",
@@ -390,7 +398,7 @@ impl State {
             &self.caller,
         )?);
         for _ in 0..prestart {
-            self.spawn(Role::Tasks)?;
+            self.spawn(Role::Tasks, None)?;
         }
         Ok(())
     }

@@ -109,6 +109,8 @@ pub(super) struct State {
     /// The head that this is the state of.
     pub(super) head: Weak<Head>,
     pub(super) spawner: Option<Spawner>,
+    /// Wakes the watcher, once there is one.
+    pub(super) watcher: Option<Arc<OwnedFd>>,
     pub(super) setup: Option<WorkerSetup>,
     pub(super) peers: HashMap<ParticipantId, Peer>,
     /// Actors whose last handle went in this process.
@@ -168,6 +170,7 @@ impl Head {
             actors: ActorRegistry::default(),
             head: Weak::new(),
             spawner: None,
+            watcher: None,
             setup,
             peers: HashMap::new(),
             released: Arc::default(),
@@ -334,6 +337,7 @@ impl Head {
                 }
                 state.notice_sealed();
                 state.pump();
+                state.tend_foreign();
             }
             let sleep = idle
                 .step(&self.store)

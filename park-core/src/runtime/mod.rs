@@ -17,6 +17,7 @@
 //! | `describe` | who is there, for people and tests |
 //! | `death` | what happens when a process ends |
 //! | `spawner` | where workers come from: processes, or threads and what those share |
+//! | `foreign` | zygotes of other interpreters: ready, ended, let go |
 //! | `watch` | the thread that hears of deaths and of strangers that want to join |
 
 mod actors;
@@ -24,6 +25,7 @@ mod audit;
 mod cancel;
 mod death;
 mod describe;
+mod foreign;
 mod head;
 mod history;
 mod lineage;

@@ -10,14 +10,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ParticipantId, TaskId};
 use crate::ipc::message::{Amounts, Span, Submission, ToWorker, encode, frame};
 use crate::ipc::parcel::pack;
-use crate::ipc::placement::Assignment;
-use crate::proc::pool::{Lease, Role};
+use crate::ipc::placement::{Assignment, Environment};
+use crate::proc::pool::{Lease, Needs, Role};
 use crate::sched::group;
 use crate::sched::node::{Demand, Outlook, PoolId, Spot};
 use crate::sched::queue::ShapeId;
 use crate::sched::task::{Interruption, Task};
 use crate::sync::atomic::Ordering;
 use crate::sync::ring::PushError;
+use crate::sys::socket;
 
 use super::head::{State, Work};
 
@@ -76,7 +77,13 @@ impl State {
             }
             for shape in shapes {
                 while let Some(task) = self.ready.pop(shape) {
-                    let worker = self.worker_for(shape, alone);
+                    let worker = match self.worker_for(shape, alone) {
+                        Ok(worker) => worker,
+                        Err(error) => {
+                            self.fail_task(task, &error);
+                            continue;
+                        }
+                    };
                     if worker.is_none_or(|worker| !self.send_task(task, worker)) {
                         self.ready.push_front(shape, task);
                         match worker {
@@ -135,26 +142,31 @@ impl State {
         }
     }
 
-    fn worker_for(&mut self, shape: ShapeId, ahead: bool) -> Option<ParticipantId> {
+    /// A worker for a task of this shape, if there is one now. Fails if there will be none, for want of an interpreter.
+    fn worker_for(&mut self, shape: ShapeId, ahead: bool) -> Result<Option<ParticipantId>> {
         let follows = self.ready.demand(shape).may_follow();
         if follows && let Some(hot) = self.hot.filter(|hot| self.is_just_done(*hot, shape)) {
-            return Some(hot);
+            return Ok(Some(hot));
         }
         if let Some(spot) = self.nodes.place(self.ready.demand(shape)) {
-            let gpu = has_gpu(&self.ready.demand(shape).amounts);
-            if let Some(worker) = self.pool.take_idle(gpu).or_else(|| self.hire(gpu)) {
+            let found = match self.pool.take_idle(needs_of(self.ready.demand(shape))) {
+                Some(worker) => Ok(Some(worker)),
+                None => self.hire(shape),
+            };
+            if let Ok(Some(worker)) = found {
                 if self.lease(worker, shape, spot) {
-                    return Some(worker);
+                    return Ok(Some(worker));
                 }
             } else {
                 self.nodes.leave(&spot, &self.ready.demand(shape).amounts);
+                found?;
             }
         }
-        if ahead && follows {
+        Ok(if ahead && follows {
             self.pool.least_loaded(shape)
         } else {
             None
-        }
+        })
     }
 
     /// Whether a worker with this lease has sealed all its results and only its report is under way. It still looks into its ring,
@@ -216,16 +228,21 @@ impl State {
     }
 
     /// Starts one more worker, unless as many are available as there are CPUs; tasks without CPUs may use four times as many.
-    fn hire(&mut self, with_gpu: bool) -> Option<ParticipantId> {
+    fn hire(&mut self, shape: ShapeId) -> Result<Option<ParticipantId>> {
         let cpus = crate::sys::cgroup::cpus().max(self.nodes.whole("CPU"));
         if self.pool.available() >= 4 * cpus.max(1) {
             // One that idles since it may not have this work makes room.
-            let idle = self.pool.take_surplus()?;
-            if !self.dismiss(idle) {
-                return None;
+            if !self.pool.take_surplus().is_some_and(|idle| self.dismiss(idle)) {
+                return Ok(None);
             }
         }
-        self.spawn(Role::Tasks).ok().and_then(|_| self.pool.take_idle(with_gpu))
+        let environment = self.ready.demand(shape).environment().cloned();
+        match self.spawn(Role::Tasks, environment) {
+            Ok(_) => Ok(self.pool.take_idle(needs_of(self.ready.demand(shape)))),
+            Err(error) if error.kind() == ErrorKind::EnvironmentSetup => Err(error),
+            // Room for one more may come.
+            Err(_) => Ok(None),
+        }
     }
 
     /// Tells a worker without work to end. If it cannot be told, it is idle, and this false.
@@ -240,18 +257,26 @@ impl State {
         told
     }
 
-    pub(super) fn spawn(&mut self, role: Role) -> Result<ParticipantId> {
+    pub(super) fn spawn(&mut self, role: Role, environment: Option<Environment>) -> Result<ParticipantId> {
         let id = self.store.admit()?;
-        let asked = match &self.spawner {
-            Some(spawner) => spawner.spawn(&self.store, id),
+        let asked = match &mut self.spawner {
+            Some(spawner) => spawner.spawn(&self.store, environment.as_ref(), id),
             None => Err(Error::new(ErrorKind::Unsupported, "this session has no workers")),
         };
-        if let Err(error) = asked {
-            self.store.declare_dead(id);
-            self.store.dismiss(id);
-            return Err(error);
+        match asked {
+            Ok(more) => {
+                if more && let Some(watcher) = &self.watcher {
+                    // It is gone only when the session closes.
+                    let _ = socket::send(&**watcher, b"w", &[]);
+                }
+            }
+            Err(error) => {
+                self.store.declare_dead(id);
+                self.store.dismiss(id);
+                return Err(error);
+            }
         }
-        self.pool.add(id, role);
+        self.pool.add(id, role, environment);
         Ok(id)
     }
 
@@ -313,10 +338,11 @@ impl State {
     /// The worker has nothing to do. Blocked tasks made the pool grow; it shrinks again to one idle worker a CPU.
     fn rest(&mut self, id: ParticipantId) {
         let enough = crate::sys::cgroup::cpus().max(self.nodes.whole("CPU"));
-        if self.pool.idle() < enough {
-            self.pool.put_idle(id);
-        } else {
-            self.dismiss(id);
+        self.pool.put_idle(id);
+        if self.pool.idle() > enough
+            && let Some(surplus) = self.pool.take_surplus()
+        {
+            self.dismiss(surplus);
         }
     }
 
@@ -398,15 +424,14 @@ impl State {
             let Some((loaded, shape)) = self.most_loaded() else {
                 return;
             };
-            let gpu = has_gpu(&self.ready.demand(shape).amounts);
-            if !self.pool.has_idle(gpu) {
+            if !self.pool.has_idle(needs_of(self.ready.demand(shape))) {
                 return;
             }
             let Some(spot) = self.nodes.place(self.ready.demand(shape)) else {
                 return;
             };
             let worker = if self.take_back(loaded, 1) > 0 {
-                self.pool.take_idle(gpu)
+                self.pool.take_idle(needs_of(self.ready.demand(shape)))
             } else {
                 None
             };
@@ -470,6 +495,14 @@ impl State {
             let amounts = cpus_of(&self.ready.demand(lease.shape).amounts);
             self.nodes.take(lease.spot.pool, &amounts);
         }
+    }
+}
+
+/// What tasks of this kind ask of the process that runs them.
+fn needs_of(demand: &Demand) -> Needs<'_> {
+    Needs {
+        gpu: has_gpu(&demand.amounts),
+        environment: demand.environment(),
     }
 }
 

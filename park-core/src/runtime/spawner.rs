@@ -1,4 +1,5 @@
-//! Where workers come from: a zygote forks them, or they are threads of the head's own process.
+//! Where workers come from: a zygote forks them (the session's, or that of another interpreter), or they are threads of the head's own
+//! process.
 //!
 //! With threads every protocol is that of worker processes; only what a worker *is* differs:
 //!
@@ -23,6 +24,8 @@ use std::sync::{Arc, Weak};
 use crate::actor::call::Caller;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ParticipantId;
+use crate::ipc::placement::Environment;
+use crate::proc::foreign::Foreigners;
 use crate::proc::pool::Hold;
 use crate::proc::zygote::{Zygote, ZygoteCommand};
 use crate::sched::task::Interruption;
@@ -74,7 +77,10 @@ const FAILED: i32 = 1 << 8;
 /// What the head starts workers by.
 #[derive(Debug)]
 pub(super) enum Spawner {
-    Zygote(Zygote),
+    Zygote {
+        own: Zygote,
+        foreign: Foreigners,
+    },
     Threads {
         host: Arc<dyn ThreadHost>,
         head: Weak<Head>,
@@ -90,7 +96,10 @@ impl Spawner {
         caller: &Arc<Caller>,
     ) -> Result<Self> {
         Ok(match source {
-            WorkerSource::Processes(command) => Self::Zygote(Zygote::start(command, store.fds())?),
+            WorkerSource::Processes(command) => Self::Zygote {
+                foreign: Foreigners::new(command),
+                own: Zygote::start(command, store.fds())?,
+            },
             WorkerSource::Threads(host) => Self::Threads {
                 host: host.clone(),
                 head: head.clone(),
@@ -99,11 +108,21 @@ impl Spawner {
         })
     }
 
-    /// Asks for one worker.
-    pub(super) fn spawn(&self, store: &Arc<Store>, participant: ParticipantId) -> Result<()> {
-        match self {
-            Self::Zygote(zygote) => zygote.spawn(participant),
-            Self::Threads { host, head, caller } => {
+    /// Asks for one worker, with another interpreter if there is an `environment`. True if the watcher has one more thing to watch.
+    pub(super) fn spawn(
+        &mut self,
+        store: &Arc<Store>,
+        environment: Option<&Environment>,
+        participant: ParticipantId,
+    ) -> Result<bool> {
+        match (self, environment) {
+            (Self::Zygote { own, .. }, None) => own.spawn(participant).map(|()| false),
+            (Self::Zygote { foreign, .. }, Some(environment)) => foreign.spawn(environment, store.fds(), participant),
+            (Self::Threads { .. }, Some(_)) => Err(Error::new(
+                ErrorKind::EnvironmentSetup,
+                "workers that are threads of one process have one interpreter",
+            )),
+            (Self::Threads { host, head, caller }, None) => {
                 let Some(head) = head.upgrade() else {
                     return Err(Error::new(ErrorKind::SessionClosed, "the park session is closed"));
                 };
@@ -115,7 +134,7 @@ impl Spawner {
                     caller: caller.clone(),
                     participant,
                 });
-                Ok(())
+                Ok(false)
             }
         }
     }
@@ -129,7 +148,21 @@ impl Spawner {
 
     pub(super) fn zygote(&self) -> Option<&Zygote> {
         match self {
-            Self::Zygote(zygote) => Some(zygote),
+            Self::Zygote { own, .. } => Some(own),
+            Self::Threads { .. } => None,
+        }
+    }
+
+    pub(super) fn foreign(&self) -> Option<&Foreigners> {
+        match self {
+            Self::Zygote { foreign, .. } => Some(foreign),
+            Self::Threads { .. } => None,
+        }
+    }
+
+    pub(super) fn foreign_mut(&mut self) -> Option<&mut Foreigners> {
+        match self {
+            Self::Zygote { foreign, .. } => Some(foreign),
             Self::Threads { .. } => None,
         }
     }
@@ -137,7 +170,10 @@ impl Spawner {
     /// Ends every worker.
     pub(super) fn stop(self) {
         match self {
-            Self::Zygote(zygote) => zygote.stop(),
+            Self::Zygote { own, foreign } => {
+                foreign.stop();
+                own.stop();
+            }
             Self::Threads { host, .. } => host.stop(),
         }
     }

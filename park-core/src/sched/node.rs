@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use crate::id::GroupId;
 use crate::ipc::message::Amounts;
-use crate::ipc::placement::{LabelTest, NodeReport, NodeSpec, Patience, Selector, Target, Where};
+use crate::ipc::placement::{Environment, LabelTest, NodeReport, NodeSpec, Patience, Selector, Target, Where};
 
 use super::device::Share;
 use super::label::{Labels, NODE, names_nodes, passes};
@@ -35,6 +35,11 @@ impl Demand {
             Target::Bundle { group, .. } => Some(group),
             Target::Pack | Target::Spread => None,
         }
+    }
+
+    /// The interpreter that it needs, if that is another one than the session's.
+    pub fn environment(&self) -> Option<&Environment> {
+        self.place.as_deref()?.environment.as_ref()
     }
 
     /// Whether the next of its kind belongs onto another node.

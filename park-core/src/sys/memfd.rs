@@ -23,6 +23,13 @@ pub fn create(name: &str, len: u64) -> Result<OwnedFd> {
     Ok(fd)
 }
 
+/// A file that nothing but its descriptors leads to, and that grows as it is written.
+pub fn scratch(name: &str) -> Result<std::fs::File> {
+    let fd = memfd_create(name, MemfdFlags::CLOEXEC);
+    fd.map(std::fs::File::from)
+        .map_err(|error| Error::new(ErrorKind::Io, format!("cannot create a file in memory: {error}")))
+}
+
 /// Checks that a descriptor received from a peer is a memfd that cannot shrink, and returns its length in bytes.
 pub fn verify(fd: impl AsFd) -> Result<u64> {
     let seals = match fcntl_get_seals(&fd) {
