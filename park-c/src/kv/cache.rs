@@ -4,6 +4,7 @@ use park_core::Result;
 use park_core::kv::{Cache, Changes, Filled, Namespace, Retention, SequenceId, Span};
 use parking_lot::Mutex;
 
+use super::call::{self, Handle};
 use super::options::{self, park_kv_cache_options};
 use super::plan::{Lists, park_kv_changes};
 use super::prompt::{self, park_kv_prompt};
@@ -21,10 +22,18 @@ pub struct park_kv_cache {
     state: Mutex<State>,
 }
 
-struct State {
+pub(super) struct State {
     cache: Cache,
     changes: Changes,
     lists: Lists,
+}
+
+impl Handle for park_kv_cache {
+    type State = State;
+    const NAME: &str = "cache";
+    fn state(&self) -> &Mutex<State> {
+        &self.state
+    }
 }
 
 /// Numbers about a cache. Set struct_size to sizeof(park_kv_cache_stats) before the call.
@@ -179,14 +188,9 @@ pub unsafe extern "C" fn park_kv_cache_add_tenant(
     out: *mut u32,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out(out, "out")?;
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
-        out.set(u32::from(state.cache.add_tenant(self::quota(quota))?.0));
-        Ok(())
-    };
+    let body = |_: &FromC, state: &mut State| Ok(u32::from(state.cache.add_tenant(self::quota(quota))?.0));
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::give(cache, out, err, body) }
 }
 
 /// A new sequence that knows the prompt's tokens, of which nothing is computed.
@@ -199,23 +203,20 @@ pub unsafe extern "C" fn park_kv_cache_add(
     out: *mut park_kv_sequence,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out(out, "out")?;
+    let body = |from_c: &FromC, state: &mut State| {
         let prompt = prompt::read(from_c, prompt)?;
         let namespace = Namespace {
             tenant: &prompt.tenant.0.to_le_bytes(),
             salt: prompt.salt,
             adapter: prompt.adapter,
         };
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
         let id = state
             .cache
             .add(prompt.tenant, &namespace, prompt.tokens, &prompt.media)?;
-        out.set(id.to_bits());
-        Ok(())
+        Ok(id.to_bits())
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::give(cache, out, err, body) }
 }
 
 /// The sequence has got further tokens.
@@ -228,13 +229,12 @@ pub unsafe extern "C" fn park_kv_cache_extend(
     num_tokens: usize,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
+    let body = |from_c: &FromC, state: &mut State| {
         let tokens = from_c.slice(tokens, num_tokens, "tokens")?;
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
         state.cache.append(SequenceId::from_bits(sequence), tokens)
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(cache, err, body) }
 }
 
 /// A sequence that goes on from where this one is, with the same blocks. Constant time.
@@ -246,14 +246,9 @@ pub unsafe extern "C" fn park_kv_cache_fork(
     out: *mut park_kv_sequence,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out(out, "out")?;
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
-        out.set(state.cache.fork(SequenceId::from_bits(sequence))?.to_bits());
-        Ok(())
-    };
+    let body = |_: &FromC, state: &mut State| Ok(state.cache.fork(SequenceId::from_bits(sequence))?.to_bits());
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::give(cache, out, err, body) }
 }
 
 /// The sequence has ended: its blocks are free unless others use them, and what was computed can still be found.
@@ -264,12 +259,9 @@ pub unsafe extern "C" fn park_kv_cache_finish(
     sequence: park_kv_sequence,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
-        state.cache.finish(SequenceId::from_bits(sequence))
-    };
+    let body = |_: &FromC, state: &mut State| state.cache.finish(SequenceId::from_bits(sequence));
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(cache, err, body) }
 }
 
 /// The sequence keeps its tokens and loses its blocks, as if nothing had been computed: what preemption does.
@@ -280,12 +272,9 @@ pub unsafe extern "C" fn park_kv_cache_detach(
     sequence: park_kv_sequence,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
-        state.cache.detach(SequenceId::from_bits(sequence))
-    };
+    let body = |_: &FromC, state: &mut State| state.cache.detach(SequenceId::from_bits(sequence));
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(cache, err, body) }
 }
 
 /// The sequence starts again in the present epoch: its tokens are known, and nothing of them is computed.
@@ -296,12 +285,9 @@ pub unsafe extern "C" fn park_kv_cache_renew(
     sequence: park_kv_sequence,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
-        state.cache.renew(SequenceId::from_bits(sequence))
-    };
+    let body = |_: &FromC, state: &mut State| state.cache.renew(SequenceId::from_bits(sequence));
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(cache, err, body) }
 }
 
 /// Gives back blocks past those that known tokens need: room for drafts that were not accepted.
@@ -312,12 +298,9 @@ pub unsafe extern "C" fn park_kv_cache_trim(
     sequence: park_kv_sequence,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
-        state.cache.trim(SequenceId::from_bits(sequence))
-    };
+    let body = |_: &FromC, state: &mut State| state.cache.trim(SequenceId::from_bits(sequence));
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(cache, err, body) }
 }
 
 /// How many tokens of a sequence without blocks are cached: at most `limit`, and short of its last one, which has to be computed.
@@ -331,14 +314,9 @@ pub unsafe extern "C" fn park_kv_cache_lookup(
     out: *mut u32,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out(out, "out")?;
-        let state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
-        out.set(state.cache.lookup(SequenceId::from_bits(sequence), limit)?.tokens);
-        Ok(())
-    };
+    let body = |_: &FromC, state: &mut State| Ok(state.cache.lookup(SequenceId::from_bits(sequence), limit)?.tokens);
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::give(cache, out, err, body) }
 }
 
 /// Gives a sequence without blocks its longest cached prefix, as park_kv_cache_lookup() finds it: so many tokens are computed
@@ -353,17 +331,14 @@ pub unsafe extern "C" fn park_kv_cache_attach(
     out: *mut u32,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out(out, "out")?;
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
+    let body = |_: &FromC, state: &mut State| {
         let id = SequenceId::from_bits(sequence);
         let hit = state.cache.lookup(id, limit)?;
         state.cache.attach(id, &hit)?;
-        out.set(hit.tokens);
-        Ok(())
+        Ok(hit.tokens)
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::give(cache, out, err, body) }
 }
 
 /// Computes the next tokens of each sequence, up to its first `ends[i]`, all of which it knows: makes room, writes the tables,
@@ -381,19 +356,16 @@ pub unsafe extern "C" fn park_kv_cache_prefill(
     out: *mut park_kv_changes,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out_sized(out, "out")?;
+    let body = |from_c: &FromC, state: &mut State| {
         let ends = from_c.slice(ends, count, "ends")?.to_vec();
         let ids = self::sequences(from_c, sequences, count)?;
         let mut tables = tables::read(from_c, tables)?;
-        let state = &mut *from_c.borrow(cache.cast_const(), "cache")?.state.lock();
         state.changes.clear();
         let filled = state.cache.prefill(&ids, &ends, &mut tables, &mut state.changes)?;
-        out(state.lists.changes(&state.changes, filled));
-        Ok(())
+        Ok(state.lists.changes(&state.changes, filled))
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::fill(cache, out, err, body) }
 }
 
 /// Computes one more token of each sequence, the one that was sampled from its last: as park_kv_cache_extend() by that token, and
@@ -411,19 +383,16 @@ pub unsafe extern "C" fn park_kv_cache_decode(
     out: *mut park_kv_changes,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out_sized(out, "out")?;
+    let body = |from_c: &FromC, state: &mut State| {
         let tokens = from_c.slice(tokens, count, "tokens")?.to_vec();
         let ids = self::sequences(from_c, sequences, count)?;
         let mut tables = tables::read(from_c, tables)?;
-        let state = &mut *from_c.borrow(cache.cast_const(), "cache")?.state.lock();
         state.changes.clear();
         let filled = state.cache.decode(&ids, &tokens, &mut tables, &mut state.changes)?;
-        out(state.lists.changes(&state.changes, filled));
-        Ok(())
+        Ok(state.lists.changes(&state.changes, filled))
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::fill(cache, out, err, body) }
 }
 
 /// Writes the tables of tokens `starts[i]` to `ends[i]` of each sequence, all of which have room, and changes nothing. NULL for
@@ -440,7 +409,7 @@ pub unsafe extern "C" fn park_kv_cache_fill(
     tables: *const park_kv_tables,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
+    let body = |from_c: &FromC, state: &mut State| {
         let ends = from_c.slice(ends, count, "ends")?;
         let starts = if starts.is_null() {
             vec![0; count]
@@ -455,23 +424,19 @@ pub unsafe extern "C" fn park_kv_cache_fill(
         };
         let spans: Vec<Span> = ids.into_iter().zip(starts.into_iter().zip(ends)).map(span).collect();
         let mut tables = tables::read(from_c, tables)?;
-        let state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
         state.cache.fill(&spans, &mut tables).map(|_| ())
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(cache, err, body) }
 }
 
 /// The step is over: its copies are done, its tokens are computed.
 /// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_kv_cache_settle(cache: *mut park_kv_cache, err: *mut *mut park_error) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
-        state.cache.settle()
-    };
+    let body = |_: &FromC, state: &mut State| state.cache.settle();
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(cache, err, body) }
 }
 
 /// Makes room for the first `tokens` tokens of a sequence, known or to come.
@@ -486,18 +451,15 @@ pub unsafe extern "C" fn park_kv_cache_grow(
     out: *mut park_kv_changes,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out_sized(out, "out")?;
-        let state = &mut *from_c.borrow(cache.cast_const(), "cache")?.state.lock();
+    let body = |_: &FromC, state: &mut State| {
         state.changes.clear();
         state
             .cache
             .require(SequenceId::from_bits(sequence), tokens, &mut state.changes)?;
-        out(state.lists.changes(&state.changes, Filled::default()));
-        Ok(())
+        Ok(state.lists.changes(&state.changes, Filled::default()))
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::fill(cache, out, err, body) }
 }
 
 /// The first `computed` tokens of a sequence are computed, or will be by work that is given out: they can be found from now on.
@@ -510,12 +472,9 @@ pub unsafe extern "C" fn park_kv_cache_advance(
     computed: u32,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
-        state.cache.advance(SequenceId::from_bits(sequence), computed)
-    };
+    let body = |_: &FromC, state: &mut State| state.cache.advance(SequenceId::from_bits(sequence), computed);
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(cache, err, body) }
 }
 
 /// Work that was given out has failed: only the first `computed` tokens are computed, and the others can no longer be found.
@@ -528,12 +487,9 @@ pub unsafe extern "C" fn park_kv_cache_rewind(
     computed: u32,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
-        state.cache.rewind(SequenceId::from_bits(sequence), computed)
-    };
+    let body = |_: &FromC, state: &mut State| state.cache.rewind(SequenceId::from_bits(sequence), computed);
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(cache, err, body) }
 }
 
 /// The model has got new weights: from now on no look-up finds what was computed before. Constant time.
@@ -545,12 +501,9 @@ pub unsafe extern "C" fn park_kv_cache_set_epoch(
     epoch: u32,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
-        state.cache.set_epoch(epoch)
-    };
+    let body = |_: &FromC, state: &mut State| state.cache.set_epoch(epoch);
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(cache, err, body) }
 }
 
 /// Nothing can be found any more. False, and nothing happens, while a sequence has blocks.
@@ -561,14 +514,9 @@ pub unsafe extern "C" fn park_kv_cache_reset(
     out: *mut bool,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out(out, "out")?;
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
-        out.set(state.cache.reset());
-        Ok(())
-    };
+    let body = |_: &FromC, state: &mut State| Ok(state.cache.reset());
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::give(cache, out, err, body) }
 }
 
 /// From now on, this is how long the computed blocks of a sequence are worth keeping after it: those of a lower priority go
@@ -582,14 +530,13 @@ pub unsafe extern "C" fn park_kv_cache_retain(
     until: u64,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
+    let body = |_: &FromC, state: &mut State| {
         state
             .cache
             .retain(SequenceId::from_bits(sequence), Retention { priority, until })
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(cache, err, body) }
 }
 
 /// The time, by which retention ends. Time that goes back changes nothing.
@@ -600,25 +547,21 @@ pub unsafe extern "C" fn park_kv_cache_set_time(
     now: u64,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
+    let body = |_: &FromC, state: &mut State| {
         state.cache.set_time(now);
         Ok(())
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(cache, err, body) }
 }
 
 /// Checks every invariant. Linear in blocks and sequences.
 /// Ownership: takes and gives nothing. Threads: movable. Errors: PARK_CORRUPT with the first thing that does not add up.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn park_kv_cache_audit(cache: *mut park_kv_cache, err: *mut *mut park_error) -> park_status {
-    let body = |from_c: &FromC| {
-        let state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
-        state.cache.audit()
-    };
+    let body = |_: &FromC, state: &mut State| state.cache.audit();
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(cache, err, body) }
 }
 
 /// What there is to know about one sequence.
@@ -630,14 +573,9 @@ pub unsafe extern "C" fn park_kv_cache_read_sequence(
     out: *mut park_kv_sequence_info,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out_sized(out, "out")?;
-        let state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
-        out(sequence_info(&state.cache, sequence)?);
-        Ok(())
-    };
+    let body = |_: &FromC, state: &mut State| sequence_info(&state.cache, sequence);
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::fill(cache, out, err, body) }
 }
 
 /// Numbers about the cache.
@@ -648,12 +586,7 @@ pub unsafe extern "C" fn park_kv_cache_read_stats(
     out: *mut park_kv_cache_stats,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out_sized(out, "out")?;
-        let state = from_c.borrow(cache.cast_const(), "cache")?.state.lock();
-        out(stats(&state.cache));
-        Ok(())
-    };
+    let body = |_: &FromC, state: &mut State| Ok(stats(&state.cache));
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::fill(cache, out, err, body) }
 }

@@ -8,8 +8,10 @@
 //! | `prompt` | what is asked of a model |
 //! | `tables` | arrays of the caller's that steps write their block tables to |
 //! | `plan` | what an engine is to do: lists that stay the handle's |
+//! | `call` | what every call on a handle does |
 
 pub mod cache;
+mod call;
 pub mod options;
 pub mod plan;
 pub mod prompt;

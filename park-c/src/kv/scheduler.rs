@@ -4,6 +4,7 @@ use park_core::kv::{Outcome, Request, Retention, Scheduler, SequenceId};
 use parking_lot::Mutex;
 
 use super::cache::{park_kv_cache_stats, park_kv_sequence_info, sequence_info, stats};
+use super::call::{self, Handle};
 use super::options::{self, park_kv_scheduler_options};
 use super::plan::{Lists, park_kv_plan};
 use super::prompt::{self, park_kv_prompt};
@@ -21,9 +22,17 @@ pub struct park_kv_scheduler {
     state: Mutex<State>,
 }
 
-struct State {
+pub(super) struct State {
     scheduler: Scheduler,
     lists: Lists,
+}
+
+impl Handle for park_kv_scheduler {
+    type State = State;
+    const NAME: &str = "scheduler";
+    fn state(&self) -> &Mutex<State> {
+        &self.state
+    }
 }
 
 /// What a scheduler has counted. Set struct_size to sizeof(park_kv_scheduler_stats) before the call.
@@ -120,14 +129,9 @@ pub unsafe extern "C" fn park_kv_scheduler_add_tenant(
     out: *mut u32,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out(out, "out")?;
-        let mut state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
-        out.set(u32::from(state.scheduler.add_tenant(self::quota(quota))?.0));
-        Ok(())
-    };
+    let body = |_: &FromC, state: &mut State| Ok(u32::from(state.scheduler.add_tenant(self::quota(quota))?.0));
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::give(scheduler, out, err, body) }
 }
 
 /// A new request, which waits. It ends after `prompt->max_new` tokens at the latest.
@@ -141,10 +145,8 @@ pub unsafe extern "C" fn park_kv_scheduler_add(
     out: *mut park_kv_sequence,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out(out, "out")?;
+    let body = |from_c: &FromC, state: &mut State| {
         let prompt = prompt::read(from_c, prompt)?;
-        let mut state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
         let id = state.scheduler.add(&Request {
             tokens: prompt.tokens,
             media: &prompt.media,
@@ -155,11 +157,10 @@ pub unsafe extern "C" fn park_kv_scheduler_add(
             priority: prompt.priority,
             on_epoch: prompt.on_epoch,
         })?;
-        out.set(id.to_bits());
-        Ok(())
+        Ok(id.to_bits())
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::give(scheduler, out, err, body) }
 }
 
 /// One more request that goes on from where this one is: another sample, another branch of a search.
@@ -172,14 +173,9 @@ pub unsafe extern "C" fn park_kv_scheduler_fork(
     out: *mut park_kv_sequence,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out(out, "out")?;
-        let mut state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
-        out.set(state.scheduler.fork(SequenceId::from_bits(sequence))?.to_bits());
-        Ok(())
-    };
+    let body = |_: &FromC, state: &mut State| Ok(state.scheduler.fork(SequenceId::from_bits(sequence))?.to_bits());
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::give(scheduler, out, err, body) }
 }
 
 /// The request ends now. What it computed can still be found.
@@ -191,12 +187,9 @@ pub unsafe extern "C" fn park_kv_scheduler_abort(
     sequence: park_kv_sequence,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
-        state.scheduler.abort(SequenceId::from_bits(sequence))
-    };
+    let body = |_: &FromC, state: &mut State| state.scheduler.abort(SequenceId::from_bits(sequence));
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(scheduler, err, body) }
 }
 
 /// Makes the plan of the next step, and writes its tables; NULL for `tables` is none. It is empty if there is nothing to do, or
@@ -211,18 +204,15 @@ pub unsafe extern "C" fn park_kv_scheduler_step(
     out: *mut park_kv_plan,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out_sized(out, "out")?;
+    let body = |from_c: &FromC, state: &mut State| {
         let mut tables = tables::read(from_c, tables)?;
-        let state = &mut *from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
         state.scheduler.step()?;
         let plan = state.scheduler.plan();
         let filled = state.scheduler.cache().fill(&plan.spans(), &mut tables)?;
-        out(state.lists.plan(plan, filled));
-        Ok(())
+        Ok(state.lists.plan(plan, filled))
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::fill(scheduler, out, err, body) }
 }
 
 /// Gives the plan in flight again, and writes its tables; those of another group, say.
@@ -235,17 +225,14 @@ pub unsafe extern "C" fn park_kv_scheduler_fill(
     out: *mut park_kv_plan,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out_sized(out, "out")?;
+    let body = |from_c: &FromC, state: &mut State| {
         let mut tables = tables::read(from_c, tables)?;
-        let state = &mut *from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
         let plan = state.scheduler.plan();
         let filled = state.scheduler.cache().fill(&plan.spans(), &mut tables)?;
-        out(state.lists.plan(plan, filled));
-        Ok(())
+        Ok(state.lists.plan(plan, filled))
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::fill(scheduler, out, err, body) }
 }
 
 /// The plan in flight is done. `counts[i]` says how many tokens were sampled for its i-th work: accepted drafts in order, and one
@@ -263,9 +250,8 @@ pub unsafe extern "C" fn park_kv_scheduler_commit(
     count: usize,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
+    let body = |from_c: &FromC, state: &mut State| {
         let tokens = from_c.slice(tokens, num_tokens, "tokens")?;
-        let mut state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
         let work = &state.scheduler.plan().work;
         let counts = if counts.is_null() {
             work.iter().map(|work| u32::from(work.samples)).collect()
@@ -298,7 +284,7 @@ pub unsafe extern "C" fn park_kv_scheduler_commit(
         state.scheduler.commit(&outcomes)
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(scheduler, err, body) }
 }
 
 /// The plan in flight failed: nothing of its work is computed. Whoever it admitted waits again.
@@ -308,12 +294,9 @@ pub unsafe extern "C" fn park_kv_scheduler_abandon(
     scheduler: *mut park_kv_scheduler,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
-        state.scheduler.abandon()
-    };
+    let body = |_: &FromC, state: &mut State| state.scheduler.abandon();
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(scheduler, err, body) }
 }
 
 /// Steps make empty plans until park_kv_scheduler_resume(); requests keep their blocks.
@@ -323,13 +306,12 @@ pub unsafe extern "C" fn park_kv_scheduler_pause(
     scheduler: *mut park_kv_scheduler,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
+    let body = |_: &FromC, state: &mut State| {
         state.scheduler.pause();
         Ok(())
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(scheduler, err, body) }
 }
 
 /// Steps make plans again.
@@ -339,13 +321,12 @@ pub unsafe extern "C" fn park_kv_scheduler_resume(
     scheduler: *mut park_kv_scheduler,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
+    let body = |_: &FromC, state: &mut State| {
         state.scheduler.resume();
         Ok(())
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(scheduler, err, body) }
 }
 
 /// Pauses and gives back every block, so that the engine can release its memory: what ran waits again, nothing is found any more.
@@ -355,12 +336,9 @@ pub unsafe extern "C" fn park_kv_scheduler_sleep(
     scheduler: *mut park_kv_scheduler,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
-        state.scheduler.sleep()
-    };
+    let body = |_: &FromC, state: &mut State| state.scheduler.sleep();
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(scheduler, err, body) }
 }
 
 /// The model has got new weights: from now on no look-up finds what was computed before. Constant time.
@@ -372,12 +350,9 @@ pub unsafe extern "C" fn park_kv_scheduler_set_epoch(
     epoch: u32,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
-        state.scheduler.set_epoch(epoch)
-    };
+    let body = |_: &FromC, state: &mut State| state.scheduler.set_epoch(epoch);
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(scheduler, err, body) }
 }
 
 /// Nothing can be found any more. False, and nothing happens, while a sequence has blocks.
@@ -388,14 +363,9 @@ pub unsafe extern "C" fn park_kv_scheduler_reset(
     out: *mut bool,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out(out, "out")?;
-        let mut state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
-        out.set(state.scheduler.reset());
-        Ok(())
-    };
+    let body = |_: &FromC, state: &mut State| Ok(state.scheduler.reset());
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::give(scheduler, out, err, body) }
 }
 
 /// From now on, this is how long the computed blocks of a sequence are worth keeping after it: those of a lower priority go
@@ -409,14 +379,13 @@ pub unsafe extern "C" fn park_kv_scheduler_retain(
     until: u64,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
+    let body = |_: &FromC, state: &mut State| {
         state
             .scheduler
             .retain(SequenceId::from_bits(sequence), Retention { priority, until })
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(scheduler, err, body) }
 }
 
 /// The time, by which retention ends. Time that goes back changes nothing.
@@ -427,13 +396,12 @@ pub unsafe extern "C" fn park_kv_scheduler_set_time(
     now: u64,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let mut state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
+    let body = |_: &FromC, state: &mut State| {
         state.scheduler.set_time(now);
         Ok(())
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(scheduler, err, body) }
 }
 
 /// Checks every invariant. Linear in blocks and sequences.
@@ -443,12 +411,9 @@ pub unsafe extern "C" fn park_kv_scheduler_audit(
     scheduler: *mut park_kv_scheduler,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
-        state.scheduler.audit()
-    };
+    let body = |_: &FromC, state: &mut State| state.scheduler.audit();
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::with(scheduler, err, body) }
 }
 
 /// What there is to know about one sequence.
@@ -460,14 +425,9 @@ pub unsafe extern "C" fn park_kv_scheduler_read_sequence(
     out: *mut park_kv_sequence_info,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out_sized(out, "out")?;
-        let state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
-        out(sequence_info(state.scheduler.cache(), sequence)?);
-        Ok(())
-    };
+    let body = |_: &FromC, state: &mut State| sequence_info(state.scheduler.cache(), sequence);
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::fill(scheduler, out, err, body) }
 }
 
 /// Numbers about the cache below.
@@ -478,14 +438,9 @@ pub unsafe extern "C" fn park_kv_scheduler_read_cache_stats(
     out: *mut park_kv_cache_stats,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out_sized(out, "out")?;
-        let state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
-        out(stats(state.scheduler.cache()));
-        Ok(())
-    };
+    let body = |_: &FromC, state: &mut State| Ok(stats(state.scheduler.cache()));
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::fill(scheduler, out, err, body) }
 }
 
 /// Numbers about the scheduler.
@@ -496,11 +451,9 @@ pub unsafe extern "C" fn park_kv_scheduler_read_stats(
     out: *mut park_kv_scheduler_stats,
     err: *mut *mut park_error,
 ) -> park_status {
-    let body = |from_c: &FromC| {
-        let out = from_c.out_sized(out, "out")?;
-        let state = from_c.borrow(scheduler.cast_const(), "scheduler")?.state.lock();
+    let body = |_: &FromC, state: &mut State| {
         let counted = state.scheduler.stats();
-        out(park_kv_scheduler_stats {
+        Ok(park_kv_scheduler_stats {
             struct_size: size_of::<park_kv_scheduler_stats>(),
             running: state.scheduler.running().len() as u64,
             waiting: state.scheduler.waiting() as u64,
@@ -514,9 +467,8 @@ pub unsafe extern "C" fn park_kv_scheduler_read_stats(
             dropped: counted.dropped,
             drafts: counted.drafts,
             drafts_accepted: counted.accepted,
-        });
-        Ok(())
+        })
     };
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
-    unsafe { guard(err, body) }
+    unsafe { call::fill(scheduler, out, err, body) }
 }

@@ -1,12 +1,13 @@
 //! `Cache`: sequences over a pool of blocks, for engines that schedule by themselves.
 
-use park_core::kv::{self, BlockId, Event, Group, Hashes, Key, Namespace, Retention, TenantId, Wire};
+use park_core::kv::{self, BlockId, Namespace, Retention, TenantId};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict};
 
 use super::config::{self, CacheOptions, GroupArgument, MediaArgument};
 use super::errors::{invalid, raise};
+use super::events;
 use super::numbers::{Whole, id_number, read_ids, read_u32};
 use super::plan::{self, Changes};
 use super::tables::Tables;
@@ -39,72 +40,6 @@ impl Cache {
 /// The namespace of a tenant, as schedulers have it.
 pub(super) fn tenant_bytes(tenant: TenantId) -> [u8; 2] {
     tenant.0.to_le_bytes()
-}
-
-pub(super) fn event<'py>(py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyDict>> {
-    let bytes = |key: Key| PyBytes::new(py, &key.raw().to_be_bytes());
-    let row = PyDict::new(py);
-    match event {
-        Event::Stored {
-            keys,
-            parent,
-            first,
-            tokens,
-            block_size,
-            group,
-            kind,
-            origin,
-        } => {
-            let window = match kind {
-                Group::Full => None,
-                Group::Window(tokens) => Some(tokens),
-            };
-            let media = origin.media.iter();
-            let media = media.map(|item| (item.start, item.length, PyBytes::new(py, &item.digest)));
-            row.set_item("type", "stored")?;
-            row.set_item("first", first)?;
-            row.set_item("window", window)?;
-            row.set_item("tenant", PyBytes::new(py, &origin.tenant))?;
-            row.set_item("salt", PyBytes::new(py, &origin.salt))?;
-            row.set_item("adapter", PyBytes::new(py, &origin.adapter))?;
-            row.set_item("media", media.collect::<Vec<_>>())?;
-            row.set_item("keys", keys.into_iter().map(bytes).collect::<Vec<_>>())?;
-            row.set_item("parent", parent.map(bytes))?;
-            row.set_item("tokens", tokens)?;
-            row.set_item("block_size", block_size)?;
-            row.set_item("group", group)?;
-        }
-        Event::Removed { key, group } => {
-            row.set_item("type", "removed")?;
-            row.set_item("key", bytes(key))?;
-            row.set_item("group", group)?;
-        }
-        Event::Cleared => row.set_item("type", "cleared")?,
-    }
-    Ok(row)
-}
-
-/// Who publishes events, checked before any is taken.
-pub(super) struct Publisher<'a>(Wire<'a>);
-
-impl<'a> Publisher<'a> {
-    pub(super) fn new(py: Python<'_>, medium: &'a str, rank: Option<u32>, hashes: &str) -> PyResult<Self> {
-        let hashes = match hashes {
-            "int" => Hashes::Int,
-            "bytes" => Hashes::Bytes,
-            other => {
-                return Err(invalid(
-                    py,
-                    format!("hashes are written as 'int' or 'bytes', not '{other}'"),
-                ));
-            }
-        };
-        Ok(Self(Wire { medium, rank, hashes }))
-    }
-
-    pub(super) fn batch<'py>(&self, py: Python<'py>, time: f64, events: &[Event]) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.0.encode(time, events))
-    }
 }
 
 /// Numbers about a cache, by name.
@@ -414,7 +349,7 @@ impl Cache {
     /// What happened to what can be found since the last call, with `events=True`: dicts with a "type" of "stored", "removed" or "cleared".
     fn take_events<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let events = self.cache.lock().take_events();
-        events.into_iter().map(|happened| event(py, happened)).collect()
+        events::rows(py, events)
     }
 
     /// The same as one batch in vLLM 0.33's wire format (MessagePack), as its routers read it. `time` is in seconds since 1970, `medium` is
@@ -431,8 +366,7 @@ impl Cache {
         rank: Option<u32>,
         hashes: &str,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let wire = Publisher::new(py, medium, rank, hashes)?;
-        Ok(wire.batch(py, time, &self.cache.lock().take_events()))
+        events::batch(py, time, medium, rank, hashes, || self.cache.lock().take_events())
     }
 
     // --- one sequence -----------------------------------------------------------------------------------------------------------------

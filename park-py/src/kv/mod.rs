@@ -12,6 +12,7 @@
 //! | `radix` | `RadixTree`: prefixes by their tokens |
 //! | `block_pool` | a pool whose blocks are found by hashes that the engine made: `park.interop.vllm` |
 //! | `plan` | `Plan` and `Changes`: what an engine is to do |
+//! | `events` | what can be found from now on, as dicts and in vLLM's wire format |
 //! | `config` | what both are made of, from keyword arguments |
 //! | `buffers` | memory of numpy, torch and others, checked before it is read or written |
 //! | `numbers` | numbers of Python's: one, or an array |
@@ -22,6 +23,7 @@ mod buffers;
 mod cache;
 mod config;
 mod errors;
+mod events;
 mod memory;
 mod numbers;
 mod offload;

@@ -6,9 +6,10 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict};
 
-use super::cache::{Publisher, event, numbers};
+use super::cache::numbers;
 use super::config::{self, CacheOptions, GroupArgument, MediaArgument};
 use super::errors::{invalid, out_of_range, raise};
+use super::events;
 use super::numbers::{Whole, id_number, read_flags, read_rows, read_u32};
 use super::plan::{self, Plan};
 use super::tables::Tables;
@@ -323,7 +324,7 @@ impl Scheduler {
     /// What happened to what can be found since the last call, with `events=True`; see `Cache.take_events`.
     fn take_events<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let events = self.scheduler.lock().take_events();
-        events.into_iter().map(|happened| event(py, happened)).collect()
+        events::rows(py, events)
     }
 
     /// The same as one batch in vLLM's wire format; see `Cache.take_event_batch`.
@@ -336,8 +337,7 @@ impl Scheduler {
         rank: Option<u32>,
         hashes: &str,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let wire = Publisher::new(py, medium, rank, hashes)?;
-        Ok(wire.batch(py, time, &self.scheduler.lock().take_events()))
+        events::batch(py, time, medium, rank, hashes, || self.scheduler.lock().take_events())
     }
 
     /// From now on, this is how long the computed blocks of a request are worth keeping after it; see `Cache.retain`.

@@ -22,21 +22,29 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `tree` | the tree: match, insert, lock, evict |
+//! | `tree` | what the tree is made of; locks; looking at it |
+//! | `lookup`, `insert`, `evict` | what its users do |
+//! | `audit` | whether it all adds up |
 //! | `nodes` | what is known of each node, one array a fact |
 //! | `order` | which leaf goes first |
 //! | `leaves` | the leaves that may go, in that order |
 //! | `spaces` | namespaces by number |
 
+mod audit;
+mod evict;
+mod insert;
 mod leaves;
+mod lookup;
 mod nodes;
 mod order;
 mod spaces;
 mod tree;
 
+pub use insert::{RadixInserted, RadixInsertion};
+pub use lookup::{RadixMatch, RadixSplit};
 pub use nodes::RadixNode;
 pub use order::RadixEviction;
-pub use tree::{RadixConfig, RadixInserted, RadixInsertion, RadixMatch, RadixSplit, RadixTree};
+pub use tree::{RadixConfig, RadixTree};
 
 #[cfg(test)]
 mod tests;
