@@ -44,7 +44,7 @@ SHUTTLE := RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test 
 # The core with its fail points compiled in, killed at each of them.
 CRASH := CARGO_TARGET_DIR=target/crash cargo test -p park-tests --features failpoints --test crash
 
-.PHONY: help setup extension demo test quick check crash soak fuzz bench bench-ray bench-store conformance-ray conformance-verl install header abi stubs clean bench-kv conformance-vllm FORCE
+.PHONY: help setup extension demo test quick check crash soak fuzz bench bench-ray bench-store conformance-ray conformance-ray-others conformance-verl install header abi stubs clean bench-kv conformance-vllm FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -141,6 +141,12 @@ conformance-ray: $(STAMPS)/extension benches/.venv-ray/.ready-for-tests ## Ray's
 	$(PY) tests/conformance/ray/run.py --tests "$(TESTS)" --module ray --again 2 --json $(CONFORMANCE)/on-ray.json $(CONFORMANCE_LIMITS) || [[ $$? == 1 ]]
 	$(PY) tests/conformance/ray/run.py --tests "$(TESTS)" --against $(CONFORMANCE)/on-ray.json --json $(CONFORMANCE)/on-park.json $(CONFORMANCE_LIMITS) || [[ $$? == 1 ]]
 	$(PY) tests/conformance/ray/results.py $(CONFORMANCE)/on-ray.json $(CONFORMANCE)/on-park.json
+
+conformance-ray-others: $(STAMPS)/extension benches/.venv-ray/.ready-for-tests ## the same for other files of Ray's suite, into tests/conformance/ray/OTHERS.md
+	@[[ -n "$(TESTS)" ]] || { echo "conformance-ray-others: say TESTS=DIR, the folder python/ray/tests of a checkout of Ray" >&2; exit 2; }
+	$(PY) tests/conformance/ray/run.py --others --tests "$(TESTS)" --module ray --again 2 --json $(CONFORMANCE)/others-on-ray.json $(CONFORMANCE_LIMITS) || [[ $$? == 1 ]]
+	$(PY) tests/conformance/ray/run.py --others --tests "$(TESTS)" --against $(CONFORMANCE)/others-on-ray.json --json $(CONFORMANCE)/others-on-park.json $(CONFORMANCE_LIMITS) || [[ $$? == 1 ]]
+	$(PY) tests/conformance/ray/results.py --others $(CONFORMANCE)/others-on-ray.json $(CONFORMANCE)/others-on-park.json
 
 bench-kv: $(STAMPS)/extension ## the KV cache beside vLLM's, SGLang's and kvbm-logical's (benches/peers/README.md says how they are found), into benches/KV.md
 	VLLM_PYTHON="$(VLLM_PYTHON)" VLLM_TREE="$(VLLM_TREE)" SGLANG_PYTHON="$(SGLANG_PYTHON)" SGLANG_TREE="$(SGLANG_TREE)" \

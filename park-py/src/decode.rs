@@ -38,6 +38,10 @@ pub(crate) fn decode(py: Python<'_>, object: &ObjectRef) -> PyResult<Py<PyAny>> 
             "object {} is an actor's handle, not a value",
             object.id()
         ))),
+        Format::Code => Err(PyValueError::new_err(format!(
+            "object {} is a function or class that work is made with, not a value",
+            object.id()
+        ))),
         Format::Channel => Err(PyValueError::new_err(format!(
             "object {} is a channel, not a value",
             object.id()

@@ -41,6 +41,7 @@ mod mapped;
 mod member;
 mod method;
 mod object;
+mod pairs;
 mod placement;
 mod session;
 mod stream;
@@ -82,13 +83,15 @@ mod _park {
     #[pymodule_export]
     use crate::object::{ObjectRef, export, fetch, fetch_view, get, load_ref, pickles_for_session, put, view, wait};
     #[pymodule_export]
+    use crate::pairs::{get_pair, pair_keys, put_pair, remove_pair};
+    #[pymodule_export]
     use crate::placement::{
         Placement, add_node, await_group, create_group, placement_report, remove_group, remove_node,
     };
     #[pymodule_export]
     use crate::session::{
         attach, audit, head_stats, init, init_threads, is_initialized, memory_report, reference_counts, role,
-        session_address, session_id, shutdown, store_stats, trim,
+        session_address, session_id, shutdown, store_stats, trim, values,
     };
     #[pymodule_export]
     use crate::stream::{StreamReader, wait_for_item};

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use park_core::{ErrorKind, ObjectId, Spec};
+use park_core::{ErrorKind, Format, ObjectId, Spec};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -628,6 +628,7 @@ pub(crate) fn export(pickled: &Bound<'_, PyAny>) -> PyResult<ObjectRef> {
     let nested: Vec<ObjectId> = nested.iter().map(park_core::ObjectRef::id).collect();
     let spec = Spec {
         nested: &nested,
+        format: Format::Code,
         ..Spec::raw(bytes.as_bytes().len() as u64)
     };
     let mut object = gate::block(py, |interrupt| store.create(spec, interrupt))?;

@@ -141,7 +141,7 @@ pub(crate) fn remove_node(py: Python<'_>, name: &str) -> PyResult<()> {
 
 /// Makes a placement group; returns its number. `layout` is one of Ray's strategies.
 #[pyfunction]
-#[pyo3(signature = (bundles, layout, *, selectors=Vec::new(), name=None, target=None, detached=false))]
+#[pyo3(signature = (bundles, layout, *, selectors=Vec::new(), name=None, target=None, domain=None, detached=false))]
 pub(crate) fn create_group(
     py: Python<'_>,
     bundles: Vec<PyRef<'_, Resources>>,
@@ -149,6 +149,7 @@ pub(crate) fn create_group(
     selectors: Vec<Tests>,
     name: Option<(String, String)>,
     target: Option<String>,
+    domain: Option<String>,
     detached: bool,
 ) -> PyResult<u64> {
     let session = gate::session(py)?;
@@ -164,6 +165,7 @@ pub(crate) fn create_group(
             _ => return Err(PyValueError::new_err(format!("no layout is named {layout:?}"))),
         },
         target,
+        domain,
         detached,
     };
     block(py, |interrupt| session.create_group(spec, interrupt)).map(|id| id.0)

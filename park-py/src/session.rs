@@ -275,7 +275,12 @@ pub(crate) fn memory_report(py: Python<'_>, most: usize) -> PyResult<Bound<'_, P
         Ok(row)
     });
     dict.set_item("holders", holders.collect::<PyResult<Vec<_>>>()?)?;
-    let largest = report.largest.into_iter().map(|object| {
+    dict.set_item("largest", rows(py, report.largest)?)?;
+    Ok(dict)
+}
+
+fn rows(py: Python<'_>, objects: Vec<park_core::store::ObjectRow>) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    let row = |object: park_core::store::ObjectRow| {
         let row = PyDict::new(py);
         row.set_item("id", object.id.to_string())?;
         row.set_item("bytes", object.bytes)?;
@@ -285,9 +290,15 @@ pub(crate) fn memory_report(py: Python<'_>, most: usize) -> PyResult<Bound<'_, P
         row.set_item("age_seconds", object.age.as_secs())?;
         row.set_item("made_by", object.creator)?;
         Ok(row)
-    });
-    dict.set_item("largest", largest.collect::<PyResult<Vec<_>>>()?)?;
-    Ok(dict)
+    };
+    objects.into_iter().map(row).collect()
+}
+
+/// Every value of the store, and every promise of one: not the handles of actors, nor functions and classes.
+#[pyfunction]
+pub(crate) fn values(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    let store = gate::store(py)?;
+    rows(py, py.detach(|| store.values()))
 }
 
 /// An object's id, references of this process, those of messages under way, whether it is an actor's handle, whether it is still to be made.
@@ -300,7 +311,7 @@ pub(crate) fn reference_counts(py: Python<'_>) -> PyResult<Vec<Counted<'_>>> {
     let rows = py.detach(|| store.reference_counts());
     let row = |row: park_core::store::CountRow| {
         let id = PyBytes::new(py, &row.id.to_bytes());
-        (id, row.here, row.under_way, row.is_actor, row.is_promised)
+        (id, row.here, row.under_way, row.is_internal, row.is_promised)
     };
     Ok(rows.into_iter().map(row).collect())
 }

@@ -231,6 +231,8 @@ pub(crate) fn describe_session(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         row.set_item("pid", actor.pid)?;
         row.set_item("node", actor.node)?;
         row.set_item("restarts", actor.restarts)?;
+        row.set_item("began", actor.span.began)?;
+        row.set_item("ended", actor.span.ended)?;
         row.set_item("holds", in_bytes(py, &actor.holds))?;
         Ok(row)
     });
@@ -257,7 +259,15 @@ pub(crate) fn describe_session(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         row.set_item("idle", worker.idle)?;
         Ok(row)
     });
+    let drivers = description.drivers.into_iter().map(|driver| {
+        let row = PyDict::new(py);
+        row.set_item("participant", driver.participant.0)?;
+        row.set_item("pid", driver.pid)?;
+        row.set_item("alive", driver.alive)?;
+        Ok(row)
+    });
     let dict = PyDict::new(py);
+    dict.set_item("drivers", drivers.collect::<PyResult<Vec<_>>>()?)?;
     dict.set_item("actors", actors.collect::<PyResult<Vec<_>>>()?)?;
     dict.set_item("tasks", tasks.collect::<PyResult<Vec<_>>>()?)?;
     dict.set_item("workers", workers.collect::<PyResult<Vec<_>>>()?)?;

@@ -60,6 +60,7 @@ __all__ = [
     "fetch_view",
     "find_actor",
     "get",
+    "get_pair",
     "head_stats",
     "init",
     "init_threads",
@@ -73,16 +74,19 @@ __all__ = [
     "membership",
     "memory_report",
     "open_calls",
+    "pair_keys",
     "pickles_for_session",
     "placement_report",
     "put",
     "put_arrow",
     "put_described",
     "put_dlpack",
+    "put_pair",
     "put_state",
     "reference_counts",
     "remove_group",
     "remove_node",
+    "remove_pair",
     "role",
     "runs_event_loop",
     "session_address",
@@ -95,6 +99,7 @@ __all__ = [
     "traced_calls",
     "trim",
     "value_of",
+    "values",
     "view",
     "wait",
     "wait_for_item",
@@ -1710,6 +1715,7 @@ def create_group(
     selectors: SupportsGetItem[int, SupportsGetItem[int, tuple[str, str, SupportsGetItem[int, str]]]] = ...,
     name: tuple[str, str] | None = None,
     target: str | None = None,
+    domain: str | None = None,
     detached: bool = False,
 ) -> int:
     """
@@ -1764,6 +1770,11 @@ def get(
     Waits for objects and returns their values. A list of references gives a list of values.
 
     Raises GetTimeoutError after `timeout` seconds, or the error of the first object that has one.
+    """
+
+def get_pair(key: bytes) -> bytes | None:
+    """
+    The value of this key; None if it has none.
     """
 
 def head_stats() -> dict:
@@ -1847,6 +1858,11 @@ def open_calls() -> list[dict]:
     Calls of actors that were sent and are not done.
     """
 
+def pair_keys(prefix: bytes) -> list[bytes]:
+    """
+    The keys that begin so, in order.
+    """
+
 def pickles_for_session() -> bool:
     """
     Whether this thread pickles a value for the session: what refers to an object then takes a reference along.
@@ -1880,6 +1896,11 @@ def put_dlpack(exporter: Any) -> ObjectRef:
     Stores a copy of a tensor of any library that speaks DLPack; `get` gives a `TensorView` of it.
     """
 
+def put_pair(key: bytes, value: bytes, overwrite: bool) -> bytes | None:
+    """
+    Gives this key a value; one that it has stays, unless it is to be overwritten. Returns what it had before.
+    """
+
 def put_state(pickled: Any) -> ObjectRef:
     """
     Stores a pickle whose tensors lie side by side in one region of the object. `pickled()` returns the pickle, the region's length
@@ -1899,6 +1920,11 @@ def remove_group(group: SupportsIndex) -> None:
 def remove_node(name: str) -> None:
     """
     Removes a node from the session that this process opened, and kills what runs there.
+    """
+
+def remove_pair(key: bytes) -> bool:
+    """
+    Forgets this key. Returns whether it was there.
     """
 
 def role() -> str:
@@ -1968,6 +1994,11 @@ def trim() -> int:
 def value_of(object: ObjectRef) -> Any:
     """
     The value of an object that is there, as `get` returns it.
+    """
+
+def values() -> list[dict]:
+    """
+    Every value of the store, and every promise of one: not the handles of actors, nor functions and classes.
     """
 
 def view(object_ref: ObjectRef, *, timeout: SupportsFloat | SupportsIndex | None = None) -> TensorView:

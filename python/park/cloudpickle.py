@@ -24,7 +24,7 @@ from park._park import ObjectRef
 __all__ = ["CloudPickler", "Pickler", "dump", "dump_debug", "dumps", "dumps_debug", "load", "loads"]
 
 load = _cloudpickle.load
-#: What pickles that this process has made refer to.
+#: What pickles that this process has made refer to: references of their own, which count as such.
 _kept: set[ObjectRef] = set()
 
 
@@ -34,7 +34,8 @@ class Pickler(serialization.Pickler):
     def reducer_override(self, value):
         if isinstance(value, ObjectRef):
             serialization.refuse_stray_reference(value)
-            _kept.add(value)
+            if value not in _kept:
+                _kept.add(ObjectRef(value.binary()))
             return ObjectRef, (value.binary(),)
         return super().reducer_override(value)
 

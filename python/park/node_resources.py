@@ -86,10 +86,23 @@ def _check(name: Any, amount: Any, total: dict[str, float]) -> None:
         raise ValueError(f"Resource quantities must all be whole numbers. Violated by resource '{name}' in {total}.")
 
 
+_STORE = "object_store_memory"
+#: What the environment says of a node, and the label that it becomes.
+_TOLD = {
+    "RAY_NODE_MARKET_TYPE": "ray.io/market-type",
+    "RAY_NODE_TYPE_NAME": "ray.io/node-group",
+    "RAY_NODE_REGION": "ray.io/availability-region",
+    "RAY_NODE_ZONE": "ray.io/availability-zone",
+}
+
+
 def default_labels(total: dict[str, float]) -> dict[str, str]:
     """Labels that a node has by what it is."""
+    found = {label: os.environ[name] for name, label in _TOLD.items() if os.environ.get(name)}
     kinds = [name.partition(":")[2] for name in total if name.startswith("accelerator_type:")]
-    return {"ray.io/accelerator-type": kinds[0]} if kinds else {}
+    if total.get("TPU") and (pod := os.environ.get("TPU_ACCELERATOR_TYPE")):  # such as v4-16: 16 cores of version 4
+        kinds.append(f"TPU-{pod.partition('-')[0].upper()}")
+    return {**found, "ray.io/accelerator-type": kinds[0]} if kinds else found
 
 
 # --- what there is ----------------------------------------------------------------------------------------------------------------
@@ -128,9 +141,14 @@ def totals(report: dict[str, Any]) -> dict[str, float]:
     return _amounts([node for node in report["nodes"] if node["alive"]], 1)
 
 
-def available(report: dict[str, Any]) -> dict[str, float]:
-    """What the living nodes have left of each resource; one that is used up is not listed."""
+def available(report: dict[str, Any], stored: int) -> dict[str, float]:
+    """What the living nodes have left of each resource; one that is used up is not listed.
+
+    `stored` is bytes that objects take. Of these whole MiB count: small objects are no load, and there are always some.
+    """
     found = _amounts([node for node in report["nodes"] if node["alive"]], 2)
+    if _STORE in found:
+        found[_STORE] -= stored >> 20 << 20
     return {name: free for name, free in found.items() if free > 0}
 
 

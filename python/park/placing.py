@@ -6,6 +6,7 @@ submitted, because a group's bundles may not be known earlier, and once for each
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +160,12 @@ def _check_fits(group: PlacementGroup, needs: dict[str, float], what: str, *, fi
     )
 
 
+def _edition() -> str:
+    """The edition of Ray's documentation that goes with the version that programs see under Ray's name."""
+    version = getattr(sys.modules.get("ray"), "__version__", None)
+    return f"releases-{version}" if version else "latest"
+
+
 def _warn_of_deprecated(chosen: dict[str, Any]) -> None:
     used = {
         "placement_group": chosen.get("placement_group", "default") != "default",
@@ -169,7 +176,7 @@ def _warn_of_deprecated(chosen: dict[str, Any]) -> None:
         if is_used:
             warnings.warn(
                 f"{name} parameter is deprecated. Use scheduling_strategy=PlacementGroupSchedulingStrategy(...) instead, see the usage "
-                "at https://docs.ray.io/en/latest/ray-core/package-ref.html#ray-remote.",
+                f"at https://docs.ray.io/en/{_edition()}/ray-core/package-ref.html#ray-remote.",
                 DeprecationWarning,
                 stacklevel=5,
             )

@@ -65,11 +65,6 @@ def definitions() -> list[tuple[bytes, Definition]]:
     return list(_definitions.items())
 
 
-def exported() -> set[bytes]:
-    """The objects that are definitions which this process has stored."""
-    return {export.ref.binary() for one in _definitions.values() for export in one.exports.values()}
-
-
 class RemoteFunction:
     """A function that runs as a task in a worker process: call it with `.remote(...)`."""
 

@@ -477,6 +477,11 @@ def _cluster_at(address: str | None) -> Any:
     return None
 
 
+def is_there(address: str | None) -> bool:
+    """Whether `init` with this address connects to what runs already, and makes no session of its own."""
+    return _session_at(address) is not None or _cluster_at(address) is not None
+
+
 def _session_at(address: str | None) -> str | None:
     """The address of another process's session that is meant; None if none is."""
     if address in (None, "", "auto"):
@@ -620,7 +625,7 @@ def cluster_resources() -> dict[str, float]:
 def available_resources() -> dict[str, float]:
     """What the session has left of each resource; one that is used up is not listed, as in Ray."""
     require()
-    return node_resources.available(_park.placement_report())
+    return node_resources.available(_park.placement_report(), _park.store_stats()["used"])
 
 
 def nodes() -> list[dict[str, Any]]:

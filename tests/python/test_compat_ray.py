@@ -453,7 +453,7 @@ def test_labels_as_rays_command_line_reads_them():
         "{'region': '', 'ray.io/zone': 'a'} {'a': 'b'}",
         "Label string is not a key-value pair: 'a",
         "Custom label keys `ray.io/zone` cannot s",
-        'The value of "a" is not string type',
+        'The value of the "a" is not string type',
         "Invalid label key value `_a`. Value must",
         "Invalid label key prefix `!a`. Prefix mu",
         "None True",

@@ -149,17 +149,19 @@ def test_the_report_keeps_what_ran_and_is_updated(tmp_path):
     assert done.returncode == 1 and "cannot be updated" in done.stderr
 
 
-def results(tmp_path, reasons, ours):
+def results(tmp_path, reasons, ours, *more, file="test_x"):
     """What results.py says of these reasons, where Ray passes a and b, and fails c."""
     theirs = {"a": ["passed", ""], "b": ["passed", ""], "c": ["failed", "call: x"]}
     reports = {"ray": theirs, "park": ours}
     for module, cases in reports.items():
-        report = {"module": module, "mode": "process", "files": {"test_x.py": cases}, "seconds": {"test_x.py": 2.5}}
+        report = {"module": module, "mode": "process", "files": {f"{file}.py": cases}, "seconds": {f"{file}.py": 2.5}}
         (tmp_path / f"{module}.json").write_text(json.dumps(report))
     (tmp_path / "reasons.toml").write_text(reasons)
     paths = [tmp_path / name for name in ("ray.json", "park.json")]
     options = ["--reasons", tmp_path / "reasons.toml", "--out", tmp_path / "RESULTS.md"]
-    done = subprocess.run([sys.executable, RESULTS, *paths, *options], capture_output=True, text=True, timeout=50)
+    done = subprocess.run(
+        [sys.executable, RESULTS, *paths, *options, *more], capture_output=True, text=True, timeout=50
+    )
     return done, (tmp_path / "RESULTS.md").read_text()
 
 
@@ -198,3 +200,15 @@ def test_a_reason_that_nobody_needs_is_an_error(tmp_path):
         "test_x.py: d has a reason and needs none: there is no such case",
         "test_y.py: has reasons, and Ray's report does not have it",
     ]
+
+
+def test_the_other_files_have_a_page_of_their_own(tmp_path):
+    """One file has the reasons for both sets: those of the other set are nobody's concern."""
+    ours = {"a": ["passed", ""], "b": ["failed", "call: broken"], "c": ["failed", "call: x"]}
+    reasons = '[test_generators]\nb = "it cannot"\n[test_basic]\na = "x"\n'
+    done, page = results(tmp_path, reasons, ours, "--others", file="test_generators")
+    assert done.returncode == 0 and page.startswith("# More of Ray's own tests") and "* `b`: it cannot" in page
+    done, page = results(tmp_path, reasons, {**ours, "b": ["passed", ""]}, "--others", file="test_generators")
+    assert done.stderr.strip() == "test_generators.py: b has a reason and needs none: it passes"
+    done, page = results(tmp_path, reasons, ours)
+    assert "test_generators" not in done.stderr and "test_basic.py: has reasons" in done.stderr

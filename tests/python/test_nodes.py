@@ -10,6 +10,7 @@ from helpers import SOON, wait_until
 from park.cluster_utils import Cluster
 from park.exceptions import ActorUnschedulableError, GetTimeoutError, TaskUnschedulableError
 from park.util import state
+from park.util.multiprocessing import Pool
 from park.util.scheduling_strategies import (
     DoesNotExist,
     Exists,
@@ -263,6 +264,36 @@ def test_a_cluster_can_be_connected_to_again(cluster):
         cluster.remove_node(cluster.head_node)
     with pytest.raises(ValueError, match="must not be provided"):
         ray.init(address=cluster.address, num_cpus=1)
+
+
+def test_a_pool_connects_to_what_is_there(cluster, monkeypatch):
+    cluster.add_node(num_cpus=1)
+    with Pool(ray_address=cluster.address) as pool:
+        assert pool.map(abs, [-2]) == [2] and ray.cluster_resources()["CPU"] == 1
+    pool.join()
+    ray.shutdown()
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    with pytest.raises(ValueError, match="only 1 CPUs"):
+        Pool(2)
+    assert ray.cluster_resources()["CPU"] == 1
+    ray.shutdown()
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    with Pool(2) as pool:
+        assert pool.map(abs, [-2]) == [2] and ray.cluster_resources()["CPU"] == 2
+    pool.join()
+
+
+def test_labels_that_the_environment_gives_a_node(fresh, monkeypatch):
+    monkeypatch.setenv("RAY_NODE_MARKET_TYPE", "spot")
+    monkeypatch.setenv("RAY_NODE_TYPE_NAME", "big")
+    monkeypatch.setenv("RAY_NODE_REGION", "north")
+    monkeypatch.setenv("RAY_NODE_ZONE", "north-b")
+    monkeypatch.setenv("TPU_ACCELERATOR_TYPE", "v4-16")
+    fresh(num_cpus=1, resources={"TPU": 4})
+    found = ray.nodes()[0]["Labels"]
+    assert found["ray.io/market-type"] == "spot" and found["ray.io/node-group"] == "big"
+    assert found["ray.io/availability-region"] == "north" and found["ray.io/availability-zone"] == "north-b"
+    assert found["ray.io/accelerator-type"] == "TPU-V4"
 
 
 def test_labels_of_the_one_node(fresh):

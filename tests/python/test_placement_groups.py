@@ -13,6 +13,7 @@ from park.exceptions import (
     GetTimeoutError,
     RaySystemError,
     TaskPlacementGroupRemoved,
+    WorkerCrashedError,
 )
 from park.util import (
     get_current_placement_group,
@@ -266,6 +267,65 @@ def test_removing_a_group_ends_what_is_in_it(fresh, tmp_path):
         ray.get(answer, timeout=SOON)
     wait_until(lambda: ray.available_resources().get("CPU") == 4)
     assert ray.get(where.options(num_cpus=4).remote(), timeout=SOON)
+
+
+def test_a_task_that_may_not_run_again_dies_with_its_group(fresh, tmp_path):
+    fresh(num_cpus=2)
+    group = placement_group([{"CPU": 1}])
+    running = tmp_path / "running"
+
+    @ray.remote(max_retries=0)
+    def sleeps():
+        running.touch()
+        time.sleep(60)
+
+    there = sleeps.options(scheduling_strategy=inside(group)).remote()
+    wait_until(running.exists)
+    queued = sleeps.options(scheduling_strategy=inside(group)).remote()
+    remove_placement_group(group)
+    with pytest.raises(WorkerCrashedError, match="its placement group was removed"):
+        ray.get(there, timeout=SOON)
+    with pytest.raises(TaskPlacementGroupRemoved):
+        ray.get(queued, timeout=SOON)
+
+
+def test_bundles_that_share_a_label(cluster):
+    """Of racks whose GPUs are linked, all bundles lie on one; what lost a node waits for that rack until nothing lies there any more."""
+    linked = {"ray.io/accelerator-type": "GB300"}
+    first, second = ({**linked, "ray.io/gpu-domain": rack} for rack in ("rack-1", "rack-2"))
+    cluster.add_node(num_cpus=0)
+    cluster.add_node(num_cpus=4)
+    ray.init(address=cluster.address)
+    old = [cluster.add_node(num_cpus=1, labels=first) for _ in range(2)]
+    group = placement_group([{"CPU": 1}] * 2, bundle_label_selector=[linked] * 2)
+    assert set(nodes_of(group)) == {node.node_id for node in old}
+    new = [cluster.add_node(num_cpus=1, labels=second) for _ in range(2)]
+    cluster.remove_node(old[0])
+    with pytest.raises(GetTimeoutError):
+        ray.get(group.ready(), timeout=IN_VAIN)
+    assert placement_group_table(group)["state"] == "RESCHEDULING"
+    cluster.remove_node(old[1])
+    assert set(nodes_of(group)) == {node.node_id for node in new}
+
+
+def test_a_topology_is_a_label_that_nodes_have_in_common(cluster):
+    for rack in ("a", "b", "b"):
+        cluster.add_node(num_cpus=1, labels={"rack": rack})
+    ray.init(address=cluster.address)
+    group = placement_group([{"CPU": 1}] * 2, topology_strategy={"rack": "STRICT_PACK", "ray.io/node-id": "SPREAD"})
+    labels = {node["NodeID"]: node["Labels"].get("rack") for node in ray.nodes()}
+    assert [labels[node] for node in nodes_of(group)] == ["b", "b"]
+    other = placement_group([{"CPU": 1}] * 2, topology_strategy={"no-such-label": "STRICT_PACK"})
+    assert not other.wait(IN_VAIN)
+    for wrong, text in (
+        ({"rack": "SPREAD"}, "only 'STRICT_PACK' is supported"),
+        ({"rack": "STRICT_PACK", "row": "STRICT_PACK"}, "at most one topology label"),
+        ({"": "STRICT_PACK"}, "non-empty strings"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            placement_group([{"CPU": 1}], topology_strategy=wrong)
+    with pytest.raises(ValueError, match="GPU-domain scheduling requires all bundles"):
+        placement_group([{"CPU": 1}] * 2, bundle_label_selector=[{"ray.io/accelerator-type": "GB200"}, {}])
 
 
 def test_a_pending_group_can_be_removed(fresh):

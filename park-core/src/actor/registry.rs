@@ -4,9 +4,10 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::error::{Result, bail};
 use crate::id::{ObjectId, ParticipantId};
-use crate::ipc::message::{ActorSpec, Amounts};
+use crate::ipc::message::{ActorSpec, Amounts, Span};
 use crate::sched::node::{Demand, Spot};
 use crate::store::ObjectRef;
+use crate::sys::clock;
 
 /// Where an actor is in its life, as the head sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub struct Actor {
     pub doomed: bool,
     /// Why it was killed, if that says more than how it died.
     pub verdict: Option<&'static str>,
+    /// When it answered calls for the first time, in microseconds of the machine's clock; 0: not yet.
+    pub began: u64,
     /// People were told that it waits for a node that is not there.
     pub told: bool,
 }
@@ -77,6 +80,8 @@ pub struct Dead {
     pub name: Option<(String, String)>,
     /// How often it was restarted.
     pub restarts: u32,
+    /// When it began and when it ended, in microseconds of the machine's clock. It may never have begun: 0.
+    pub span: Span,
 }
 
 /// How many dead actors are remembered.
@@ -149,6 +154,10 @@ impl ActorRegistry {
             class_name: actor.spec.class_name.clone(),
             name: actor.spec.name.clone(),
             restarts: actor.restarts,
+            span: Span {
+                began: actor.began,
+                ended: clock::now_us(),
+            },
         });
         Some(actor)
     }
@@ -156,6 +165,11 @@ impl ActorRegistry {
     /// Keeps the reason of a death readable as long as a handle exists.
     pub fn entomb(&mut self, id: ObjectId, cause: ObjectRef) {
         self.graves.insert(id, cause);
+    }
+
+    /// The object that says why this actor died, if it is kept.
+    pub fn cause_of(&self, id: ObjectId) -> Option<ObjectId> {
+        self.graves.get(&id).map(ObjectRef::id)
     }
 
     /// The last handle of an actor is gone.

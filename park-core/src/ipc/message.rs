@@ -208,6 +208,35 @@ pub struct Span {
     pub ended: u64,
 }
 
+/// About the session's table of keys and values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PairsRequest {
+    /// What has this key?
+    Get {
+        /// Which.
+        key: Vec<u8>,
+    },
+    /// Keep this.
+    Put {
+        /// Under which key.
+        key: Vec<u8>,
+        /// What.
+        value: Vec<u8>,
+        /// Also if the key has a value.
+        overwrite: bool,
+    },
+    /// Forget this key.
+    Remove {
+        /// Which.
+        key: Vec<u8>,
+    },
+    /// Which keys are there?
+    Keys {
+        /// What they begin with.
+        prefix: Vec<u8>,
+    },
+}
+
 /// To the head.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToHead {
@@ -310,6 +339,13 @@ pub enum ToHead {
         /// A promised object.
         reply: ObjectId,
     },
+    /// Something about the table of keys and values. Answered by sealing `reply` with the encoded list that it comes to.
+    Pairs {
+        /// What.
+        request: PairsRequest,
+        /// A promised object.
+        reply: ObjectId,
+    },
     /// The task that runs on this worker waits for an object.
     Blocked,
     /// It goes on.
@@ -336,7 +372,8 @@ impl ToHead {
             | Self::Stats { reply: id }
             | Self::Calls { reply: id }
             | Self::Ended { reply: id }
-            | Self::Describe { reply: id } => {
+            | Self::Describe { reply: id }
+            | Self::Pairs { reply: id, .. } => {
                 vec![*id]
             }
             Self::Placement { request, reply } => request.held().into_iter().chain([*reply]).collect(),

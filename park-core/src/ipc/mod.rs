@@ -11,7 +11,7 @@ pub mod parcel;
 pub mod placement;
 pub mod roster;
 
-pub use message::{Args, Payload, ToHead, ToWorker};
+pub use message::{Args, PairsRequest, Payload, ToHead, ToWorker};
 pub use outbox::Outbox;
 
 #[cfg(all(test, shuttle))]

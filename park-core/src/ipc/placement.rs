@@ -124,6 +124,8 @@ pub struct GroupSpec {
     pub layout: Layout,
     /// The node to prefer, by name; for `StrictPack`.
     pub target: Option<String>,
+    /// A label of which all nodes that it lies on have the same value.
+    pub domain: Option<String>,
     /// It outlives the actor that made it.
     pub detached: bool,
 }

@@ -9,6 +9,7 @@ use crate::proc::pool::{Needs, Role};
 use crate::sched::node::{Demand, Outlook};
 use crate::sched::task::Interruption;
 use crate::store::{ObjectRef, Place};
+use crate::sys::clock;
 
 use super::head::{State, Work};
 use super::place::{has_gpu, unschedulable};
@@ -74,6 +75,7 @@ impl State {
             doomed: false,
             parcels: Vec::new(),
             verdict: None,
+            began: 0,
             told: false,
         });
         if !open.is_empty() {
@@ -190,6 +192,9 @@ impl State {
         self.fruitless = 0;
         if actor.life == Life::Starting {
             actor.life = Life::Alive;
+            if actor.began == 0 {
+                actor.began = clock::now_us();
+            }
             if let Some(spot) = &actor.spot {
                 // Its GPUs are the same before and after.
                 self.nodes.give(spot.pool, &actor.demand.amounts);

@@ -25,6 +25,9 @@ use super::spawner::Spawner;
 /// So many workers in a row that ended before they finished anything mean that the worker program itself is broken.
 const FRUITLESS: u32 = 16;
 
+/// Processes that left and are still told of.
+const REMEMBERED: usize = 1000;
+
 /// Looks at the ring of a living process before it counts as empty.
 const LOOKS: u32 = 100;
 
@@ -330,6 +333,10 @@ impl State {
         if self.peers.remove(&id).is_none() {
             return;
         }
+        if self.left.len() == REMEMBERED {
+            self.left.pop_front();
+        }
+        self.left.push_back(self.driver(id, false));
         self.remove_groups_of(id);
         self.owner_ended(id, false);
         self.store.declare_dead(id);

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::actor::call::parse;
 use crate::actor::registry::Life;
 use crate::id::{ObjectId, ParticipantId};
-use crate::ipc::message::ToWorker;
+use crate::ipc::message::{Span, ToWorker};
 use crate::proc::pool::{Role, Worker};
 use crate::sched::node::Spot;
 use crate::sched::task::Task;
+use crate::sync::atomic::Ordering;
 
 use super::head::{State, Work};
 
@@ -35,6 +36,8 @@ pub struct ActorRow {
     pub node: String,
     /// How often it was restarted.
     pub restarts: u32,
+    /// When it first answered calls and when it ended, in microseconds of the machine's clock; 0: not yet.
+    pub span: Span,
     /// What the head refers to for it.
     pub holds: Vec<ObjectId>,
 }
@@ -106,6 +109,17 @@ pub struct CallRow {
     pub parent: Option<ObjectId>,
 }
 
+/// One program: that which opened the session, or one that joined it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriverRow {
+    /// Its entry in the session, which is another's after it has left.
+    pub participant: ParticipantId,
+    /// Its process.
+    pub pid: u32,
+    /// Whether it is still there.
+    pub alive: bool,
+}
+
 /// See the module's documentation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
@@ -115,6 +129,8 @@ pub struct Description {
     pub tasks: Vec<TaskRow>,
     /// Workers, by entry.
     pub workers: Vec<WorkerRow>,
+    /// Programs: the first, those that left lately, and those that joined and are there.
+    pub drivers: Vec<DriverRow>,
 }
 
 impl State {
@@ -123,6 +139,26 @@ impl State {
             actors: self.describe_actors(),
             tasks: self.describe_tasks(),
             workers: self.describe_workers(),
+            drivers: self.describe_drivers(),
+        }
+    }
+
+    fn describe_drivers(&self) -> Vec<DriverRow> {
+        let first = self.driver(ParticipantId::HEAD, true);
+        let joined = self.peers.keys().map(|id| self.driver(*id, true));
+        [first]
+            .into_iter()
+            .chain(self.left.iter().cloned())
+            .chain(joined)
+            .collect()
+    }
+
+    pub(super) fn driver(&self, participant: ParticipantId, alive: bool) -> DriverRow {
+        let pid = self.store.participant(participant).pid.load(Ordering::Relaxed);
+        DriverRow {
+            participant,
+            pid,
+            alive,
         }
     }
 
@@ -135,7 +171,8 @@ impl State {
             pid: 0,
             node: String::new(),
             restarts: dead.restarts,
-            holds: Vec::new(),
+            span: dead.span,
+            holds: self.actors.cause_of(dead.id).into_iter().collect(),
         });
         let living = self.actors.iter().map(|(id, actor)| {
             let has_process = matches!(actor.life, Life::Starting | Life::Alive | Life::Retiring);
@@ -155,6 +192,10 @@ impl State {
                 pid: if has_process { self.pid_of(actor.participant) } else { 0 },
                 node: self.node_at(actor.spot.as_ref()),
                 restarts: actor.restarts,
+                span: Span {
+                    began: actor.began,
+                    ended: 0,
+                },
                 holds: actor.spec.holds().chain(actor.parcels.iter().copied()).collect(),
             }
         });

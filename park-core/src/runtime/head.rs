@@ -1,6 +1,6 @@
 //! The head: scheduler, worker pool and actor registry of one session, under one mutex.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::actor::call::Caller;
 use crate::actor::registry::ActorRegistry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ObjectId, ParticipantId, TaskId};
-use crate::ipc::message::{ActorSpec, Envelope, Submission, ToHead, decode, encode};
+use crate::ipc::message::{ActorSpec, Envelope, PairsRequest, Submission, ToHead, decode, encode};
 use crate::ipc::parcel::unpack;
 use crate::ipc::placement::NodeSpec;
 use crate::proc::pool::WorkerPool;
@@ -29,7 +29,7 @@ use crate::sync::atomic::Ordering;
 
 use super::actors::KILLED;
 use super::cancel::Families;
-use super::describe::{CallRow, Description};
+use super::describe::{CallRow, Description, DriverRow};
 use super::history::{EndedRow, History};
 use super::lineage::Lineage;
 use super::spawner::{Spawner, WorkerSource};
@@ -113,6 +113,10 @@ pub(super) struct State {
     pub(super) watcher: Option<Arc<OwnedFd>>,
     pub(super) setup: Option<WorkerSetup>,
     pub(super) peers: HashMap<ParticipantId, Peer>,
+    /// The last of those that are not there any more.
+    pub(super) left: VecDeque<DriverRow>,
+    /// What the session's processes note for each other.
+    pub(super) pairs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Actors whose last handle went in this process.
     released: Arc<Mutex<Vec<ObjectId>>>,
     /// Objects whose bytes on disk are gone.
@@ -173,6 +177,8 @@ impl Head {
             watcher: None,
             setup,
             peers: HashMap::new(),
+            left: VecDeque::new(),
+            pairs: BTreeMap::new(),
             released: Arc::default(),
             lost: Arc::default(),
             history: History::default(),
@@ -309,6 +315,13 @@ impl Head {
         state.describe_calls()
     }
 
+    /// Reads or changes the table of keys and values.
+    pub fn pairs(&self, request: PairsRequest) -> Result<Vec<Vec<u8>>> {
+        let mut state = self.lock();
+        state.drain()?;
+        Ok(state.pairs(request))
+    }
+
     /// Actors, tasks and workers as they are now.
     pub fn describe(&self) -> Description {
         let mut state = self.lock();
@@ -431,6 +444,10 @@ impl State {
             ToHead::Describe { reply } => self.reply(reply, &encode(&self.describe()).unwrap_or_default(), &[]),
             ToHead::Calls { reply } => self.reply(reply, &encode(&self.describe_calls()).unwrap_or_default(), &[]),
             ToHead::Ended { reply } => self.reply(reply, &encode(&self.history.rows()).unwrap_or_default(), &[]),
+            ToHead::Pairs { request, reply } => {
+                let found = self.pairs(request);
+                self.reply(reply, &encode(&found).unwrap_or_default(), &[]);
+            }
             ToHead::Placement { request, reply } => self.placement_request(from, request, reply),
             ToHead::Cancel {
                 object,

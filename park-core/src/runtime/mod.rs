@@ -14,6 +14,7 @@
 //! | `cancel` | cancelling tasks, and what they submitted |
 //! | `lineage` | how objects were made, and making them again |
 //! | `history` | tasks that ended lately |
+//! | `pairs` | the table of keys and values |
 //! | `describe` | who is there, for people and tests |
 //! | `death` | what happens when a process ends |
 //! | `spawner` | where workers come from: processes, or threads and what those share |
@@ -29,13 +30,14 @@ mod foreign;
 mod head;
 mod history;
 mod lineage;
+mod pairs;
 mod place;
 mod placement;
 mod session;
 mod spawner;
 mod watch;
 
-pub use describe::{ActorRow, CallRow, Description, TaskRow, WorkerRow};
+pub use describe::{ActorRow, CallRow, Description, DriverRow, TaskRow, WorkerRow};
 pub use head::{Head, HeadStats, WorkerSetup};
 pub use history::EndedRow;
 pub use session::Session;

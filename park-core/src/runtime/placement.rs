@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use crate::actor::registry::Life;
-use crate::error::{Error, Result, bail};
-use crate::id::{GroupId, ObjectId, ParticipantId};
+use crate::error::{Error, ErrorKind, Result, bail};
+use crate::id::{GroupId, ObjectId, ParticipantId, TaskId};
 use crate::ipc::message::{Amounts, encode};
 use crate::ipc::placement::{GroupSpec, GroupState, NodeSpec, PlacementReport, PlacementRequest};
 use crate::sched::group;
-use crate::sched::layout::{Ask, plan};
+use crate::sched::layout::{Ask, Room, plan, plan_within};
 use crate::sched::node::PoolId;
 use crate::store::{Spec, never};
 
@@ -187,10 +187,14 @@ impl State {
         let asks: Vec<Ask<'_>> = missing.iter().map(ask).collect();
         let preferred = spec.target.as_deref().and_then(|name| self.nodes.room_of(name));
         let (numbers, rooms) = self.nodes.rooms(id);
-        let found = plan(spec.layout, &asks, &rooms, preferred);
+        let planned = |rooms: &[Room<'_>]| match &spec.domain {
+            Some(domain) => plan_within(domain, spec.layout, &asks, rooms, preferred),
+            None => plan(spec.layout, &asks, rooms, preferred),
+        };
+        let found = planned(&rooms);
         let Some(found) = found else {
             let empty = self.nodes.empty_rooms();
-            let feasible = plan(spec.layout, &asks, &empty, preferred).is_some();
+            let feasible = planned(&empty).is_some();
             let hopeful = asks.iter().all(|ask| empty.iter().any(|room| room.takes(ask)));
             if let Some(group) = self.groups.get_mut(id) {
                 group.feasible = feasible;
@@ -267,8 +271,7 @@ impl State {
                 .map(|worker| worker.sent.clone())
                 .unwrap_or_default();
             if self.kill_worker(worker) {
-                sent.into_iter()
-                    .for_each(|task| self.fail_task(task, &group::removed()));
+                sent.into_iter().for_each(|task| self.fail_removed(task));
             } else {
                 // It has not started: what it was sent is taken back, and fails when it is queued.
                 self.take_back(worker, usize::MAX);
@@ -278,6 +281,22 @@ impl State {
             self.kill_actor(actor, true, "its placement group was removed");
         }
         self.nodes.dissolve(id);
+    }
+
+    /// The group of this task is gone, and its worker with it: one that ran, and may not run again, died; any other lost its place.
+    fn fail_removed(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let begun = task.returns.first().is_some_and(|first| self.store.has_begun(*first));
+        let error = if begun && !task.use_retry() {
+            let text = format!(
+                "task {} failed: its worker was killed, for its placement group was removed",
+                task.name
+            );
+            Error::new(ErrorKind::WorkerDied, text)
+        } else {
+            group::removed()
+        };
+        self.fail_task(id, &error);
     }
 
     /// Groups end with the process that made them.

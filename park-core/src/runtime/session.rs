@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::{GroupId, ObjectId, ParticipantId};
 use crate::ipc::handshake;
-use crate::ipc::message::{ActorSpec, Submission, ToHead, ToWorker, decode};
+use crate::ipc::message::{ActorSpec, PairsRequest, Submission, ToHead, ToWorker, decode};
 use crate::ipc::placement::{GroupSpec, NodeSpec, PlacementReport, PlacementRequest};
 use crate::proc::inbox::Inbox;
 use crate::sched::native::NativePool;
@@ -434,6 +434,15 @@ impl Session {
             return Ok(head.ended_tasks());
         }
         decode(self.ask(|reply| ToHead::Ended { reply }, interrupt)?.bytes())
+    }
+
+    /// Reads or changes the session's table of keys and values: values for `Get` (one or none) and `Put` (what the key had before), and
+    /// keys for the others.
+    pub fn pairs(&self, request: PairsRequest, interrupt: Interrupt<'_>) -> Result<Vec<Vec<u8>>> {
+        if let Some(head) = self.own_head() {
+            return head.pairs(request);
+        }
+        decode(self.ask(|reply| ToHead::Pairs { request, reply }, interrupt)?.bytes())
     }
 
     // --- nodes and placement groups -------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 //! `StrictSpread` is a matching of bundles to nodes and is found whenever there is one. The others put several bundles on a node, which
 //! is bin packing: they try the large bundles first and settle for the first plan that works.
 
+use std::collections::BTreeSet;
+
 use crate::ipc::message::Amounts;
 use crate::ipc::placement::{Layout, Selector};
 
@@ -66,6 +68,28 @@ pub fn plan(layout: Layout, asks: &[Ask<'_>], rooms: &[Room<'_>], preferred: Opt
         Layout::Spread => apart(asks, &order, rooms).or_else(|| crowded(asks, &order, rooms)),
         Layout::StrictSpread => matched(asks, &order, rooms),
     }
+}
+
+/// As `plan`, on nodes that have one value of the label `domain` in common: that of the bundles which lie already, or any.
+pub fn plan_within(
+    domain: &str,
+    layout: Layout,
+    asks: &[Ask<'_>],
+    rooms: &[Room<'_>],
+    preferred: Option<usize>,
+) -> Option<Vec<usize>> {
+    let value_of = |at: usize| rooms[at].labels.get(domain);
+    let mut values: BTreeSet<&String> = (0..rooms.len()).filter_map(value_of).collect();
+    if let Some(settled) = rooms.iter().position(|room| room.used) {
+        values.retain(|value| value_of(settled) == Some(*value));
+    }
+    values.into_iter().find_map(|value| {
+        let inside = rooms.iter().enumerate().filter(|(at, _)| value_of(*at) == Some(value));
+        let (numbers, inside): (Vec<usize>, Vec<Room<'_>>) = inside.map(|(at, room)| (at, room.clone())).unzip();
+        let preferred = preferred.and_then(|wanted| numbers.iter().position(|at| *at == wanted));
+        let places = plan(layout, asks, &inside, preferred)?;
+        Some(places.into_iter().map(|at| numbers[at]).collect())
+    })
 }
 
 /// All on one node: the preferred one, or the one least in use.
@@ -222,6 +246,29 @@ mod tests {
         let rooms = [room.clone(), room];
         assert_eq!(plan(Layout::StrictPack, &asks, &rooms, Some(1)), Some(vec![1]));
         assert_eq!(plan(Layout::StrictPack, &asks, &rooms, None), Some(vec![0]));
+    }
+
+    #[test]
+    fn a_domain_takes_all_bundles_or_none() {
+        let labelled = |value: &str| Labels::from([("rack".to_owned(), value.to_owned())]);
+        let (a, b, none) = (labelled("a"), labelled("b"), Labels::new());
+        let one = cpus(1);
+        let asks = [Ask {
+            amounts: &one,
+            selector: None,
+        }; 2];
+        let room = |labels, used| Room::of(labels, Pool::of_node(&one), used);
+        let place = |rooms: &[Room<'_>]| plan_within("rack", Layout::Pack, &asks, rooms, None);
+        assert_eq!(place(&[room(&none, false), room(&none, false)]), None);
+        assert_eq!(place(&[room(&a, false), room(&b, false)]), None);
+        let rooms = [room(&a, false), room(&none, false), room(&b, false), room(&b, false)];
+        assert_eq!(place(&rooms), Some(vec![2, 3]));
+        let rooms = [room(&a, true), room(&b, false), room(&b, false)];
+        assert_eq!(
+            place(&rooms),
+            None,
+            "a bundle that lies on rack a keeps the others there"
+        );
     }
 
     /// Every way to put bundles on nodes that the layout allows and that over-commits nothing, tried out.

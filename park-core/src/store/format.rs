@@ -40,6 +40,8 @@ pub enum Format {
     Channel = 6,
     /// One dense tensor whose elements are a range of a file.
     Mapped = 7,
+    /// A function or class, as the language that wrote it stores such.
+    Code = 8,
 }
 
 impl Format {
@@ -54,6 +56,7 @@ impl Format {
             5 => Self::Actor,
             6 => Self::Channel,
             7 => Self::Mapped,
+            8 => Self::Code,
             _ => bail!(Corrupt, "object has format {number}"),
         })
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::slot::Phase;
+use super::slot::{Phase, Slot};
 use super::{Format, Store};
 use crate::error::{Error, ErrorKind};
 use crate::id::{ObjectId, ParticipantId};
@@ -79,8 +79,8 @@ pub struct CountRow {
     pub here: u32,
     /// Those of messages under way; of an object that is still to be made, one is its maker's.
     pub under_way: u32,
-    /// It is the handle of an actor.
-    pub is_actor: bool,
+    /// It is nobody's value: the handle of an actor, a function or a class.
+    pub is_internal: bool,
     /// It is still to be made.
     pub is_promised: bool,
 }
@@ -133,6 +133,14 @@ fn phase_name(phase: Phase) -> &'static str {
     }
 }
 
+/// Whether the object is nobody's value: the handle of an actor, a function or a class.
+fn is_internal(slot: &Slot) -> bool {
+    let format = slot.meta.load(Ordering::Relaxed) & 0xff;
+    [Format::Actor, Format::Code]
+        .into_iter()
+        .any(|internal| format == u32::from(internal as u8))
+}
+
 impl Store {
     /// Who holds the memory: by process, and the `most` largest objects.
     pub fn memory_report(&self, most: usize) -> MemoryReport {
@@ -165,6 +173,22 @@ impl Store {
         }
     }
 
+    /// Every value, also such as take no room of their own, and every promise of one.
+    pub fn values(&self) -> Vec<ObjectRow> {
+        let value = |index| {
+            let slot = self.slot(index);
+            let phase = slot.state().ok()?.phase;
+            let counts = (phase == Phase::Pending || self.is_whole(phase)) && !is_internal(slot);
+            let views = (0..self.participants_used()).map(|who| self.held_by(ParticipantId(who), index).1);
+            counts.then(|| Entry {
+                pins: views.sum(),
+                ..self.entry_of(index, phase)
+            })
+        };
+        let entries = (0..self.slots_used()).filter_map(value);
+        entries.filter_map(|entry| self.row(&entry)).collect()
+    }
+
     /// References to the objects that this process or a message refers to. Each number was true a moment ago.
     pub fn reference_counts(&self) -> Vec<CountRow> {
         let mut inside: HashMap<u32, u32> = HashMap::new();
@@ -188,7 +212,7 @@ impl Store {
                 },
                 here: self.held_by(self.me(), index).0,
                 under_way: self.count(index).get().saturating_sub(ledgers.sum()),
-                is_actor: slot.meta.load(Ordering::Relaxed) & 0xff == u32::from(Format::Actor as u8),
+                is_internal: is_internal(slot),
                 is_promised,
             });
         }
@@ -208,9 +232,14 @@ impl Store {
             // A warm block is no object's: whoever finds the store full takes it.
             return None;
         }
-        let on_disk = phase == Phase::Spilled;
         let in_memory = slot.offset.load(Ordering::Relaxed) != 0;
-        (on_disk || in_memory).then(|| Entry {
+        (phase == Phase::Spilled || in_memory).then(|| self.entry_of(index, phase))
+    }
+
+    fn entry_of(&self, index: u32, phase: Phase) -> Entry {
+        let slot = self.slot(index);
+        let on_disk = phase == Phase::Spilled;
+        Entry {
             index,
             bytes: if on_disk {
                 slot.len.load(Ordering::Relaxed)
@@ -221,7 +250,7 @@ impl Store {
             born: slot.born.load(Ordering::Relaxed),
             pins: 0,
             held: false,
-        })
+        }
     }
 
     fn holder(&self, participant: ParticipantId, entries: &mut [Entry]) -> Option<Holder> {

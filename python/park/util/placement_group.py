@@ -108,7 +108,9 @@ def placement_group(
     """Make a placement group. Returns at once; `ready()` and `wait()` say when its bundles are reserved.
 
     `strategy` says how bundles lie: "PACK" on few nodes and "SPREAD" on many, if possible; "STRICT_PACK" on one and "STRICT_SPREAD" each
-    on its own, or not at all. `bundle_label_selector` has a label selector for each bundle. A group ends with the actor or driver that
+    on its own, or not at all. `bundle_label_selector` has a label selector for each bundle. `topology_strategy` stands in for `strategy`:
+    what it has for "ray.io/node-id" is that, and `{label: "STRICT_PACK"}` puts all bundles on nodes with one value of this label in
+    common, which is how bundles that ask for GPUs of racks, "GB200" or "GB300", are put anyhow ("ray.io/gpu-domain"). A group ends with the actor or driver that
     made it, unless `lifetime` is "detached".
     """
     from park import exceptions, session
@@ -118,6 +120,9 @@ def placement_group(
         bundles, strategy, lifetime, _soft_target_node_id, bundle_label_selector, topology_strategy
     )
     strategy = strategy or (topology_strategy or {}).get(labels.NODE_ID, "PACK")
+    domains = [label for label in topology_strategy or () if label != labels.NODE_ID]
+    if _linked(bundle_label_selector or []):
+        domains.append(_GPU_DOMAIN)
     try:
         number = _park.create_group(
             [_park.Resources(bundle) for bundle in bundles],
@@ -125,6 +130,7 @@ def placement_group(
             selectors=[labels.tests_of(one) for one in bundle_label_selector or []],
             name=(session.namespace(), name) if name else None,
             target=_soft_target_node_id,
+            domain=domains[0] if domains else None,
             detached=lifetime == "detached",
         )
     except exceptions.ActorAlreadyExistsError as error:
@@ -260,14 +266,24 @@ def validate_placement_group(
 def _validate_topology_strategy(topology_strategy: dict[str, str]) -> None:
     if not isinstance(topology_strategy, dict):
         raise ValueError(f"`topology_strategy` must be a dict, got {type(topology_strategy).__name__}.")
+    others = [key for key in topology_strategy if key != labels.NODE_ID]
+    if len(others) > 1:
+        raise ValueError(
+            f"`topology_strategy` currently supports at most one topology label other than `{labels.NODE_ID}`. Got {others}."
+        )
     for key, value in topology_strategy.items():
+        if not isinstance(key, str) or not key:
+            raise ValueError(f"`topology_strategy` keys must be non-empty strings, got {key!r}.")
         if value not in VALID_PLACEMENT_GROUP_STRATEGIES:
             raise ValueError(
                 f"Invalid topology strategy {value!r} for label {key!r}. Supported strategies are: "
                 f"{VALID_PLACEMENT_GROUP_STRATEGIES}."
             )
-        if key != labels.NODE_ID:
-            raise NotImplementedError(f"park does not offer a topology strategy for {key!r} yet")
+        if key != labels.NODE_ID and value != "STRICT_PACK":
+            raise ValueError(
+                f"Topology strategy {value!r} for label {key!r} is not supported yet; only 'STRICT_PACK' is supported for topology "
+                f"labels other than `{labels.NODE_ID}` for now."
+            )
 
 
 _BUNDLES = 'Bundles must be a non-empty list of resource dictionaries. For example: `[{"CPU": 1.0}, {"GPU": 1.0}]`.'
@@ -311,3 +327,19 @@ def _validate_bundle_label_selector(bundle_label_selector: Any) -> None:
             )
         if text := labels.selector_wrong(selector):
             raise ValueError(f"Invalid label selector provided in bundle_label_selector list. Detailed error: '{text}'")
+    linked = _linked(bundle_label_selector)
+    for selector in bundle_label_selector if linked else ():
+        if selector.get(_ACCELERATOR) != linked:
+            raise ValueError(
+                f"Invalid bundle label selector {selector}. GPU-domain scheduling requires all bundles to have "
+                f"'{_ACCELERATOR}: {linked}' in their label selector."
+            )
+
+
+_ACCELERATOR, _GPU_DOMAIN = "ray.io/accelerator-type", "ray.io/gpu-domain"
+
+
+def _linked(selectors: list[dict[str, str]]) -> str | None:
+    """The kind of GPU that a selector asks for, if GPUs of that kind are linked by the rack."""
+    asked = (selector.get(_ACCELERATOR) for selector in selectors)
+    return next((kind for kind in asked if kind in ("GB200", "GB300")), None)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from park import _park, node_resources, remote_function, session
+from park import _park, node_resources, session
 from park.actor import TRACE
 from park.ids import ActorID, JobID, TaskID, WorkerID
 from park.util import timeline as timeline_of
@@ -91,7 +91,17 @@ def job_id() -> JobID:
     return JobID.named(f"job {_park.session_id()}")
 
 
+def _joined(pid: int, participant: int) -> JobID:
+    """The id of a program that joined the session. What it submits belongs to the session's job all the same."""
+    return JobID.named(f"job {_park.session_id()} {pid} {participant}")
+
+
 # --- tables -------------------------------------------------------------------------------------------------------------------------
+
+
+def _wall_ms(micros: int) -> int | None:
+    """A moment of the session, 0 if it has not come yet, as milliseconds since 1970."""
+    return timeline_of.wall(micros) // 1000 if micros else None
 
 
 def _actors() -> list[Row]:
@@ -106,6 +116,8 @@ def _actors() -> list[Row]:
             pid=row["pid"],
             ray_namespace=row["namespace"],
             num_restarts=row["restarts"],
+            start_time_ms=_wall_ms(row["began"]),
+            end_time_ms=_wall_ms(row["ended"]),
         )
         for row in _describe()["actors"]
     ]
@@ -149,8 +161,8 @@ def _ended(first: bytes, name: str, worker: tuple[int, int], attempt: int, faile
         worker_id=worker_id(*worker).hex() if pid else None,
         worker_pid=pid or None,
         error_type="TASK_EXECUTION_EXCEPTION" if failed else None,
-        start_time_ms=timeline_of.wall(began) // 1000 if began else None,
-        end_time_ms=timeline_of.wall(ended) // 1000 if ended else None,
+        start_time_ms=_wall_ms(began),
+        end_time_ms=_wall_ms(ended),
     )
 
 
@@ -210,8 +222,8 @@ def _ended_call(
         worker_id=None,
         worker_pid=pid,
         error_type="TASK_EXECUTION_EXCEPTION" if failed else None,
-        start_time_ms=timeline_of.wall(began) // 1000,
-        end_time_ms=timeline_of.wall(ended) // 1000,
+        start_time_ms=_wall_ms(began),
+        end_time_ms=_wall_ms(ended),
         parent_task_id=None,
     )
 
@@ -222,6 +234,8 @@ def _workers() -> list[Row]:
             worker_id=worker_id(row["pid"], row["participant"]).hex(),
             is_alive=True,
             worker_type="WORKER",
+            exit_type=None,
+            exit_detail=None,
             pid=row["pid"],
             ip=session.NODE_IP,
             node_id=row["node"] or session.node_id(),
@@ -250,6 +264,7 @@ def _nodes() -> list[Row]:
 
 
 def _objects() -> list[Row]:
+    """Values, and results that are still to be made; not the functions and classes that work is made with."""
     return [
         Row(
             object_id=row["id"],
@@ -260,12 +275,23 @@ def _objects() -> list[Row]:
             age_seconds=row["age_seconds"],
             made_by=row["made_by"],
         )
-        for row in _park.memory_report(10_000)["largest"]
+        for row in _park.values()
     ]
 
 
 def _jobs() -> list[Row]:
-    return [Row(job_id=job_id().hex(), status="RUNNING", type="DRIVER", entrypoint="", error_type=None)]
+    return [
+        Row(
+            job_id=driver.hex(),
+            status="RUNNING" if row["alive"] else "SUCCEEDED",
+            type="DRIVER",
+            entrypoint="",
+            error_type=None,
+            driver_pid=row["pid"],
+        )
+        for row in _describe()["drivers"]
+        for driver in [job_id() if row["participant"] == 0 else _joined(row["pid"], row["participant"])]
+    ]
 
 
 def _placement_groups() -> list[Row]:
@@ -306,7 +332,6 @@ def reference_counts() -> dict[bytes, tuple[int, int]]:
     Without what only park itself refers to: functions and classes, and actors' handles.
     """
     described = _describe()
-    own = remote_function.exported()
     kept: Counter[bytes] = Counter()
     taken: Counter[bytes] = Counter()
     if _park.role() == "head":
@@ -317,10 +342,10 @@ def reference_counts() -> dict[bytes, tuple[int, int]]:
         for actor in described["actors"]:
             kept.update(actor["holds"])
     found = {}
-    for id, here, under_way, is_actor, is_promised in _park.reference_counts():
+    for id, here, under_way, is_internal, is_promised in _park.reference_counts():
         # One reference of a promise is its maker's.
         counts = (max(here - kept[id], 0), taken[id] + max(under_way - is_promised, 0))
-        if any(counts) and not is_actor and id not in own:
+        if any(counts) and not is_internal:
             found[id] = counts
     return found
 

@@ -1,6 +1,7 @@
 """Writes RESULTS.md from two reports of run.py: what of the cases that pass on real Ray passes on park, and why the others do not.
 
     python tests/conformance/ray/results.py on-ray.json on-park.json
+    python tests/conformance/ray/results.py --others others-on-ray.json others-on-park.json         writes OTHERS.md
 
 Only cases that pass on real Ray count, and each of them counts: one that park's run skips is not passed. The reasons stand in
 reasons.toml, a table for each file, by case. A case without a reason, and a reason without such a case, are errors: they are named,
@@ -13,6 +14,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from run import OTHERS
+
 HERE = Path(__file__).resolve().parent
 #: How the reason of a case begins that passes in some runs.
 SOMETIMES = "sometimes: "
@@ -24,15 +27,19 @@ def main():
     parser.add_argument("ray", type=Path, help="the report of --module ray")
     parser.add_argument("park", type=Path, help="the report of --module park")
     parser.add_argument("--reasons", type=Path, default=HERE / "reasons.toml", help="why cases do not pass")
-    parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md", help="what to write")
+    parser.add_argument("--others", action="store_true", help="the reports are of `run.py --others`")
+    parser.add_argument("--out", type=Path, help="what to write, by default RESULTS.md or OTHERS.md")
     chosen = parser.parse_args()
+    out = chosen.out or HERE / ("OTHERS.md" if chosen.others else "RESULTS.md")
     on_ray, on_park = (json.loads(path.read_text()) for path in (chosen.ray, chosen.park))
     for path, report, module in ((chosen.ray, on_ray, "ray"), (chosen.park, on_park, "park")):
         if report["module"] != module:
             parser.error(f"{path} is a report of --module {report['module']}, not of --module {module}")
+    # One file has the reasons for both sets.
     reasons = tomllib.loads(chosen.reasons.read_text())
+    reasons = {file: said for file, said in reasons.items() if (file in OTHERS) == chosen.others}
     missed, wrong = compare(on_ray["files"], on_park["files"], reasons)
-    chosen.out.write_text(page(on_ray, on_park, missed))
+    out.write_text(page(on_ray, on_park, missed, chosen.others))
     for line in wrong:
         print(line, file=sys.stderr)
     return 1 if wrong else 0
@@ -74,12 +81,15 @@ def why_not(case, cases, ours):
     return "it passes" if ours.get(case, [""])[0] == "passed" else f"on Ray it is {cases[case][0]}"
 
 
-def page(on_ray, on_park, missed):
-    """The text of RESULTS.md."""
+def page(on_ray, on_park, missed, others):
+    """The text of RESULTS.md or OTHERS.md."""
+    title, target, files = "Ray's own tests on park", "conformance-ray", "files"
+    if others:
+        title, target, files = "More of Ray's own tests on park", "conformance-ray-others", "other files"
     lines = [
-        "# Ray's own tests on park",
+        f"# {title}",
         "",
-        f"Written by `make conformance-ray TESTS=DIR`: files of Ray's suite, unchanged, on Ray 2.60 and on park ({on_park['mode']} workers)",
+        f"Written by `make {target} TESTS=DIR`: {files} of Ray's suite, unchanged, on Ray 2.60 and on park ({on_park['mode']} workers)",
         "through the same runner on the same machine. A case counts if it passes on Ray; seconds are those of the file's whole pytest run, cases",
         "that fail included. Times of a shared machine: they compare, and mean nothing by themselves.",
         "",

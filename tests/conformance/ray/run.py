@@ -4,7 +4,8 @@
     python tests/conformance/ray/run.py --tests ... --module ray --json on-ray.json        the same glue on real Ray
     python tests/conformance/ray/run.py --tests ... --against on-ray.json                  counts what passes on real Ray
 
-`make conformance-ray TESTS=RAY/python/ray/tests` runs all of them on both, and writes RESULTS.md (results.py).
+`make conformance-ray TESTS=RAY/python/ray/tests` runs all of them on both, and writes RESULTS.md (results.py). `--others` stands for
+a second set of files, which the project was measured by afterwards: `make conformance-ray-others` does the same with OTHERS.md.
 
 Each file runs in a process of its own, copied away from Ray's own conftest. In its place `plugin.py` offers the fixtures, and
 `shims/` the modules that only Ray's tests import. A case passes, fails, or is not applicable: because it skips itself, because it
@@ -33,6 +34,17 @@ TARGETS = [
     *("test_basic", "test_actor", "test_actor_failures", "test_actor_retry_1", "test_async", "test_cancel"),
     *("test_streaming_generator_backpressure", "test_actor_pool", "test_queue", "test_wait", "test_concurrency_group"),
     *("test_serialization", "test_runtime_context"),
+]
+#: Others of the suite, about what park offers too: generators, asyncio, placement groups, labels, references, pools, scheduling.
+OTHERS = [
+    *("test_generators", "test_streaming_generator", "test_streaming_generator_2", "test_streaming_generator_3"),
+    *("test_streaming_generator_4", "test_streaming_generator_regression", "test_asyncio", "test_asyncio_cluster"),
+    *("test_placement_group", "test_placement_group_2", "test_placement_group_3", "test_placement_group_4"),
+    *("test_placement_group_5", "test_placement_group_mini_integration", "test_placement_group_failover"),
+    *("test_label_scheduling", "test_node_label_scheduling_strategy", "test_bundle_label_selector", "test_label_utils"),
+    *("test_node_labels", "test_reference_counting", "test_reference_counting_2", "test_reference_counting_standalone"),
+    *("test_multiprocessing", "test_multiprocessing_standalone", "test_actor_advanced", "test_actor_resources"),
+    *("test_scheduling_2", "test_memory_scheduling", "test_basic_5", "test_ray_get", "test_nested_task"),
 ]
 RAY_PYTHON = ROOT / "benches" / ".venv-ray" / "bin" / "python"
 
@@ -129,6 +141,7 @@ def main():
     parser.add_argument(
         "--again", type=int, default=0, metavar="N", help="with --module ray: a case that fails is tried so often again"
     )
+    parser.add_argument("--others", action="store_true", help="by default the other files, of which OTHERS.md tells")
     parser.add_argument("--verbose", action="store_true", help="print what the files print")
     parser.add_argument("files", nargs="*", metavar="FILE", help="by default the files that the project answers for")
     chosen = parser.parse_args()
@@ -136,7 +149,8 @@ def main():
         parser.error("Ray's workers are processes")
     if chosen.module == "park" and chosen.again:
         parser.error("--again is for Ray, of which each case counts that can pass; park's are to pass the first time")
-    files = [chosen.tests / (name if name.endswith(".py") else f"{name}.py") for name in chosen.files or TARGETS]
+    named = chosen.files or (OTHERS if chosen.others else TARGETS)
+    files = [chosen.tests / (name if name.endswith(".py") else f"{name}.py") for name in named]
     if missing := [str(file) for file in files if not file.is_file()]:
         parser.error(f"no such test files: {', '.join(missing)}")
     against = json.loads(chosen.against.read_text())["files"] if chosen.against else {}

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from park import _park
+from park import _park, session
 from park.util.debug import log_once
 from park.util.multiprocessing.results import AsyncResult, Failed, IMapIterator, UnorderedIMapIterator
 
@@ -203,7 +203,8 @@ def _checked_processes(processes, address):
 
     if not park.is_initialized():
         address = address or os.environ.get("RAY_ADDRESS")
-        park.init(address=address, num_cpus=processes)
+        joins = address != "local" and session.is_there(address)
+        park.init(address=address, num_cpus=None if joins else processes)
     cpus = int(park.cluster_resources().get("CPU", 0))
     if processes is None:
         processes = cpus

@@ -23,7 +23,6 @@ MODULES = {
     "ray.client_builder": "Ray Client",
     "ray.core.generated.common_pb2": "the protocol of Ray's servers",
     "ray.dashboard.utils": "Ray's dashboard",
-    "ray.experimental.internal_kv": "Ray's key-value store in its GCS server",
     "ray.job_submission": "Ray's job server",
     "ray.scripts.scripts": "Ray's command line",
     "ray.util.client.common": "Ray Client",

@@ -35,7 +35,7 @@ def parse_node_labels_json(labels_json):
     """Labels of a JSON object of strings, none of which may be the runtime's."""
     import json
 
-    labels = _strings(json.loads(labels_json), "the text after deserialization")
+    labels = _strings(json.loads(labels_json), "the text after deserialization", "the ")
     validate_node_labels(labels)
     return labels
 
@@ -48,14 +48,14 @@ def parse_node_labels_from_yaml_file(path):
         return _strings(yaml.safe_load(file), f"the content of {path}")
 
 
-def _strings(labels, what):
+def _strings(labels, what, article=""):
     if not isinstance(labels, dict):
         raise ValueError(f"{what} is not a key-value pair map: {labels!r}")
     for key, value in labels.items():
         if not isinstance(key, str):
             raise ValueError("The key is not string type.")
         if not isinstance(value, str):
-            raise ValueError(f'The value of "{key}" is not string type')
+            raise ValueError(f'The value of {article}"{key}" is not string type')
     return labels
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "available_resources_per_node",
     "cluster_resources",
     "current_node_id",
+    "jobs",
     "node_ids",
     "nodes",
     "timeline",
@@ -42,9 +43,41 @@ def node_ids():
 
 
 def actors(actor_id=None):
-    """The actors that live, by id; or the one that is asked for."""
-    table = {one.actor_id: one.asdict() for one in _state.list_actors(limit=10_000)}
+    """The actors, also those that died lately, by id; or the one that is asked for. Times are milliseconds since 1970, 0: not yet."""
+    from park.machine import NODE_IP
+
+    table = {
+        one.actor_id: {
+            "ActorID": one.actor_id,
+            "ActorClassName": one.class_name,
+            "Name": one.name,
+            "JobID": one.job_id,
+            "State": one.state,
+            "Address": {"IPAddress": NODE_IP, "NodeID": one.node_id},
+            "Pid": one.pid,
+            "NumRestarts": one.num_restarts,
+            "StartTime": one.start_time_ms or 0,
+            "EndTime": one.end_time_ms or 0,
+        }
+        for one in _state.list_actors(limit=10_000)
+    }
     return table if actor_id is None else table.get(actor_id, {})
+
+
+def jobs():
+    """The programs of the session: that which opened it, and those that joined it, also such as have left."""
+    from park.machine import NODE_IP
+
+    return [
+        {
+            "JobID": row["job_id"],
+            "DriverIPAddress": NODE_IP,
+            "DriverPid": row["driver_pid"],
+            "IsDead": row["status"] != "RUNNING",
+            "Entrypoint": row["entrypoint"],
+        }
+        for row in _state.list_jobs(limit=10_000)
+    ]
 
 
 class GlobalState:
@@ -65,6 +98,7 @@ class GlobalState:
         rows = placement_group_table()
         return rows if placement_group_id is None else rows.get(placement_group_id.hex(), {})
 
+    job_table = staticmethod(jobs)
     cluster_resources = staticmethod(cluster_resources)
     available_resources = staticmethod(available_resources)
     available_resources_per_node = staticmethod(available_resources_per_node)

@@ -10,6 +10,7 @@ from park.session import RayContext
 from park.util.state import task_id
 
 from ray._private import ray_constants
+from ray.experimental import internal_kv
 
 __all__ = [
     "SCRIPT_MODE",
@@ -85,6 +86,10 @@ class _CoreWorker:
             for id, (local, submitted) in reference_counts().items()
         }
 
+    def get_memory_store_size(self):
+        """How many objects this process refers to, or what it asked for does. Ray counts those that its worker holds by value."""
+        return len(self.get_all_reference_counts())
+
     def get_worker_id(self):
         return global_worker.worker_id
 
@@ -93,27 +98,39 @@ class _CoreWorker:
 
 
 class _GcsClient:
-    """Ray's servers keep tables of keys and values. Of these, programs read one here: which classes there are actors of."""
+    """The session's tables of keys and values. One of them is made up: which classes this process has made actors of."""
 
     @property
     def address(self):
         return _park.session_address()
 
     def internal_kv_keys(self, prefix, namespace=None, timeout=None):
-        """The keys with this prefix in the table of classes that this process has made actors of; there is no other table."""
-        return [key for key in _actor_classes(namespace) if key.startswith(prefix)]
+        """The keys with this prefix in a table."""
+        if namespace == ray_constants.KV_NAMESPACE_FUNCTION_TABLE:
+            return [key for key in _actor_classes() if key.startswith(prefix)]
+        return internal_kv._internal_kv_list(prefix, namespace=namespace)
 
     def internal_kv_get(self, key, namespace=None, timeout=None):
-        """What is known of the class with this key, pickled: its name and module; None if there is none."""
-        facts = _actor_classes(namespace).get(key)
+        """The value of this key; None if it has none. Of a class that is its name and module, pickled."""
+        if namespace != ray_constants.KV_NAMESPACE_FUNCTION_TABLE:
+            return internal_kv._internal_kv_get(key, namespace=namespace)
+        facts = _actor_classes().get(key)
         return None if facts is None else pickle.dumps({name: facts[name] for name in ("class_name", "module")})
 
+    def internal_kv_put(self, key, value, overwrite=True, namespace=None, timeout=None):
+        """Give the key a value, unless it has one and `overwrite` is false. Returns how many keys that added, as Ray does: 1 or 0."""
+        return int(not internal_kv._internal_kv_put(key, value, overwrite, namespace=namespace))
 
-def _actor_classes(namespace):
-    if namespace != ray_constants.KV_NAMESPACE_FUNCTION_TABLE:
-        raise NotImplementedError(
-            f"park keeps no table of keys and values {namespace!r}: a detached actor with a name can hold what programs share"
-        )
+    def internal_kv_exists(self, key, namespace=None, timeout=None):
+        """Whether the key has a value."""
+        return self.internal_kv_get(key, namespace) is not None
+
+    def internal_kv_del(self, key, del_by_prefix, namespace=None, timeout=None):
+        """Forget the key, or all keys that begin so. Returns how many there were."""
+        return internal_kv._internal_kv_del(key, del_by_prefix=del_by_prefix, namespace=namespace)
+
+
+def _actor_classes():
     job = global_worker.current_job_id.hex()
     return {f"ActorClass:{job}:{key.hex()}".encode(): facts for key, facts in exported_classes()}
 
