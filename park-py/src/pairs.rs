@@ -14,18 +14,18 @@ fn ask(py: Python<'_>, request: PairsRequest) -> PyResult<Vec<Bound<'_, PyBytes>
 
 /// The value of this key; None if it has none.
 #[pyfunction]
-pub(crate) fn get_pair(py: Python<'_>, key: &[u8]) -> PyResult<Option<Bound<'_, PyBytes>>> {
+pub(crate) fn get_pair<'py>(py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyBytes>>> {
     Ok(ask(py, PairsRequest::Get { key: key.to_vec() })?.pop())
 }
 
 /// Gives this key a value; one that it has stays, unless it is to be overwritten. Returns what it had before.
 #[pyfunction]
-pub(crate) fn put_pair(
-    py: Python<'_>,
+pub(crate) fn put_pair<'py>(
+    py: Python<'py>,
     key: &[u8],
     value: &[u8],
     overwrite: bool,
-) -> PyResult<Option<Bound<'_, PyBytes>>> {
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
     let (key, value) = (key.to_vec(), value.to_vec());
     Ok(ask(py, PairsRequest::Put { key, value, overwrite })?.pop())
 }
@@ -38,7 +38,7 @@ pub(crate) fn remove_pair(py: Python<'_>, key: &[u8]) -> PyResult<bool> {
 
 /// The keys that begin so, in order.
 #[pyfunction]
-pub(crate) fn pair_keys(py: Python<'_>, prefix: &[u8]) -> PyResult<Vec<Bound<'_, PyBytes>>> {
+pub(crate) fn pair_keys<'py>(py: Python<'py>, prefix: &[u8]) -> PyResult<Vec<Bound<'py, PyBytes>>> {
     ask(
         py,
         PairsRequest::Keys {

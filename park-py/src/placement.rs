@@ -140,6 +140,7 @@ pub(crate) fn remove_node(py: Python<'_>, name: &str) -> PyResult<()> {
 }
 
 /// Makes a placement group; returns its number. `layout` is one of Ray's strategies.
+#[allow(clippy::too_many_arguments, reason = "keywords, each of which has a default")]
 #[pyfunction]
 #[pyo3(signature = (bundles, layout, *, selectors=Vec::new(), name=None, target=None, domain=None, detached=false))]
 pub(crate) fn create_group(

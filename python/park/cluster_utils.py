@@ -53,7 +53,14 @@ class Node:
     @property
     def address_info(self) -> dict[str, str]:
         """Facts about the node."""
-        return {"address": self.address, "node_id": self.node_id, "node_ip_address": self.node_ip_address}
+        store, daemon = node_resources.sockets(self.node_id)
+        return {
+            "address": self.address,
+            "node_id": self.node_id,
+            "node_ip_address": self.node_ip_address,
+            "object_store_address": store,
+            "raylet_socket_name": daemon,
+        }
 
     def __repr__(self):
         return f"Node({self.node_id})"

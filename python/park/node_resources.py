@@ -108,6 +108,11 @@ def default_labels(total: dict[str, float]) -> dict[str, str]:
 # --- what there is ----------------------------------------------------------------------------------------------------------------
 
 
+def sockets(node: str) -> tuple[str, str]:
+    """What Ray would name the sockets of a node's store and daemon. No files: programs tell nodes, and find a folder, by them."""
+    return f"{_SOCKETS}/plasma_store.{node}", f"{_SOCKETS}/raylet.{node}"
+
+
 def rows(report: dict[str, Any]) -> list[dict[str, Any]]:
     """The nodes of a session as `ray.nodes()` shows them, removed ones too.
 
@@ -122,8 +127,7 @@ def rows(report: dict[str, Any]) -> list[dict[str, Any]]:
             "NodeManagerHostname": os.uname().nodename,
             "NodeManagerPort": 0,
             "ObjectManagerPort": 0,
-            "ObjectStoreSocketName": f"{_SOCKETS}/plasma_store",
-            "RayletSocketName": f"{_SOCKETS}/raylet",
+            **dict(zip(("ObjectStoreSocketName", "RayletSocketName"), sockets(node["name"]), strict=True)),
             "MetricsExportPort": 0,
             "RuntimeEnvAgentPort": 0,
             "DeathReason": 0 if node["alive"] else 1,

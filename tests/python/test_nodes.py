@@ -266,6 +266,17 @@ def test_a_cluster_can_be_connected_to_again(cluster):
         ray.init(address=cluster.address, num_cpus=1)
 
 
+def test_nodes_are_told_apart_by_their_sockets(cluster):
+    first, second = (cluster.add_node(num_cpus=1) for _ in range(2))
+    ray.init(address=cluster.address)
+    by_socket = {node["ObjectStoreSocketName"]: node["NodeID"] for node in ray.nodes()}
+    assert by_socket[first.address_info["object_store_address"]] == first.node_id
+    assert by_socket[second.address_info["object_store_address"]] == second.node_id
+    assert {node["RayletSocketName"] for node in ray.nodes()} == {
+        node.address_info["raylet_socket_name"] for node in (first, second)
+    }
+
+
 def test_a_pool_connects_to_what_is_there(cluster, monkeypatch):
     cluster.add_node(num_cpus=1)
     with Pool(ray_address=cluster.address) as pool:

@@ -152,6 +152,25 @@ def test_objects_are_values_and_promises():
     """) == ["0", "0", "pending", "sealed", "2", "{}"]
 
 
+def test_memory_is_that_of_values():
+    """Not of what functions and classes carry with them."""
+    assert told_by("""
+        from ray._private.internal_api import memory_summary
+        ray.init(num_cpus=1, object_store_memory=100 << 20)
+        captured = bytes(10 << 20)
+
+        @ray.remote
+        def make():
+            return captured[: 3 << 20]
+
+        kept = make.remote()
+        ray.wait([kept])
+        print(*memory_summary(stats_only=True).split(",")[:2])
+        print(memory_summary(num_entries=1).count(kept.hex()))
+        ray.shutdown()
+    """) == ["Plasma", "memory", "usage", "3", "MiB", "1", "objects", "1"]
+
+
 def test_a_pickle_of_a_reference_is_a_reference():
     assert told_by("""
         ray.init(num_cpus=1)

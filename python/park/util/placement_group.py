@@ -110,8 +110,8 @@ def placement_group(
     `strategy` says how bundles lie: "PACK" on few nodes and "SPREAD" on many, if possible; "STRICT_PACK" on one and "STRICT_SPREAD" each
     on its own, or not at all. `bundle_label_selector` has a label selector for each bundle. `topology_strategy` stands in for `strategy`:
     what it has for "ray.io/node-id" is that, and `{label: "STRICT_PACK"}` puts all bundles on nodes with one value of this label in
-    common, which is how bundles that ask for GPUs of racks, "GB200" or "GB300", are put anyhow ("ray.io/gpu-domain"). A group ends with the actor or driver that
-    made it, unless `lifetime` is "detached".
+    common, which is how bundles that ask for GPUs of racks, "GB200" or "GB300", are put anyhow ("ray.io/gpu-domain"). A group ends
+    with the actor or driver that made it, unless `lifetime` is "detached".
     """
     from park import exceptions, session
 

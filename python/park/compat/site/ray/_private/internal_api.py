@@ -30,11 +30,15 @@ def memory_summary(
     """
     from park import _park
 
-    report = _park.memory_report(10_000 if num_entries is None else num_entries)
-    used, capacity = report["used"], report["capacity"]
+    report = _park.memory_report(0)
+    capacity = report["capacity"]
+    # The functions and classes that work is made with lie there too; Ray keeps those elsewhere.
+    values = sorted(_park.values(), key=lambda row: row["bytes"], reverse=True)
+    there = [row for row in values if row["phase"] not in ("on disk", "pending")]
+    used = sum(row["bytes"] for row in there)
     lines = [
         (
-            f"Plasma memory usage {used >> 20} MiB, {report['objects']} objects, {100 * used / capacity:.2f}% full, "
+            f"Plasma memory usage {used >> 20} MiB, {len(there)} objects, {100 * used / capacity:.2f}% full, "
             f"{100 * report['pinned'] / capacity:.2f}% needed"
         )
     ]
@@ -43,6 +47,6 @@ def memory_summary(
     if not stats_only:
         lines += [
             f"{row['id']}  {row['bytes']} B  {row['phase']}  {row['references']} references, made by {row['made_by']}"
-            for row in report["largest"]
+            for row in values[:num_entries]
         ]
     return "\n".join(lines)
