@@ -1776,10 +1776,13 @@ def init(
     store: Incomplete,
     ready: tuple[SupportsIndex, SupportsIndex, SupportsIndex] | None,
     output: SupportsIndex | None,
+    memory: tuple[SupportsIndex, SupportsFloat | SupportsIndex, SupportsIndex],
 ) -> str:
     """
     Opens a session with worker processes and returns its address. `ready` is a zygote that waits to be used (park.nursery): the socket
     to it, its process and a pidfd of that, which are this call's from now on; so is `output`, a socket for what workers print.
+    `memory` is how often the use of memory is looked at, in milliseconds (0: never), above which share of it a worker is ended, and how
+    often a task is repeated that was (-1: without end).
     """
 
 def init_threads(
@@ -1839,6 +1842,12 @@ def memory_report(most: SupportsIndex) -> dict:
 def open_calls() -> list[dict]:
     """
     Calls of actors that were sent and are not done.
+    """
+
+def memory_use() -> tuple[int, int] | None:
+    """
+    Bytes of memory in use and bytes that there are: of the machine, or of the container that is nearer to its limit. None if the system
+    does not say.
     """
 
 def pickles_for_session() -> bool:

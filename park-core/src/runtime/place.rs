@@ -31,7 +31,10 @@ impl State {
             amounts: std::mem::take(&mut submission.resources),
             place: submission.place.take(),
         });
-        let (task, dependencies) = Task::new(&self.store, id, shape, submission)?;
+        let (mut task, dependencies) = Task::new(&self.store, id, shape, submission)?;
+        if task.retries_left != 0 {
+            task.memory_retries_left = self.setup.as_ref().map_or(0, |setup| setup.memory.retries);
+        }
         let open = self.open_among(&dependencies);
         self.ready.retain(shape);
         if let Some(first) = task.returns.first() {
