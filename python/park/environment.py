@@ -91,8 +91,8 @@ class InEnvironment:
 def for_hello(env: dict[str, Any]) -> dict[str, Any]:
     """The environment as the zygote is told of it, in JSON: a hook that is a function is pickled, and folders are those without what is
     left out of them."""
-    if excludes := env.get("excludes"):
-        env = _without_excluded(env, excludes)
+    if "working_dir" in env or "py_modules" in env:
+        env = _without_excluded(env, env.get("excludes", []))
     hook = env.get("worker_process_setup_hook")
     if hook is None or isinstance(
         hook, (str, dict)

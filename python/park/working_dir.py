@@ -1,4 +1,7 @@
-"""Folders of a runtime environment without what its `excludes` leaves out: views, of links, that last as long as the session.
+"""Folders of a runtime environment without what is left out of them: views, of links, that last as long as the session.
+
+What is left out is said by the environment's `excludes`, and by `.rayignore` and `.gitignore` files in the folder and below it, each about
+the folder that it lies in. With the environment variable RAY_RUNTIME_ENV_IGNORE_GITIGNORE=1 the `.gitignore` files say nothing.
 
 A folder of which nothing is left out is used where it lies. Of any other a *view* is made: folders of its own as far down as something is
 left out of them, and in these a link to each file and to each folder that is whole. All views of a session lie in one folder below that
@@ -26,14 +29,16 @@ _Kept = dict[str, Optional["_Kept"]]
 
 
 def without_excluded(folder: str, excludes: list[str], home: str) -> str:
-    """Where to find this folder without what the patterns leave out of it: itself if that is nothing, else a view in `home`."""
+    """Where to find this folder without what is left out of it, by these patterns too: itself if that is nothing, else a view in `home`."""
     import hashlib
     import shutil
     import tempfile
 
     from park.ignore import Patterns
 
-    kept = _walk(folder, "", Patterns(excludes))
+    if folder.startswith(home + os.sep):
+        return folder  # a view already, of whoever submitted the work that asks
+    kept = _walk(folder, "", [("", Patterns(excludes))])
     if kept is None:
         return folder
     digest = hashlib.sha256(repr((folder, kept)).encode()).hexdigest()[:32]
@@ -68,19 +73,37 @@ def remove_views(home: str) -> None:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _walk(folder: str, path: str, patterns: Patterns) -> _Kept | None:
-    """What stays of a folder, None if all of it does."""
+def _said_in(folder: str) -> list[Patterns]:
+    """What the files in a folder leave out of it."""
+    from park.ignore import Patterns
+
+    names = (
+        [".rayignore", ".gitignore"] if os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE") != "1" else [".rayignore"]
+    )
+    found = []
+    for name in names:
+        try:
+            with open(os.path.join(folder, name), errors="surrogateescape") as file:
+                found.append(Patterns(file))
+        except (FileNotFoundError, IsADirectoryError):
+            pass
+    return found
+
+
+def _walk(folder: str, path: str, rules: list[tuple[str, Patterns]]) -> _Kept | None:
+    """What stays of the folder at this path from the first one, None if all of it does. Each of the rules is about what lies below a path."""
     kept: _Kept = {}
+    rules = rules + [(path, patterns) for patterns in _said_in(folder)]
     whole = True
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             inside = f"{path}{entry.name}"
             # As for git, a link is a file, also to a folder: what it leads to lies elsewhere.
             is_folder = entry.is_dir(follow_symlinks=False)
-            if patterns.leaves_out(inside, is_folder):
+            if any(patterns.leaves_out(inside[len(base) :], is_folder) for base, patterns in rules):
                 whole = False
                 continue
-            below = _walk(entry.path, f"{inside}/", patterns) if is_folder else None
+            below = _walk(entry.path, f"{inside}/", rules) if is_folder else None
             whole = whole and below is None
             kept[entry.name] = below
     return None if whole else kept
