@@ -116,8 +116,10 @@ def is_own(command: str | None) -> bool:
     """
     if command is None:
         return True
-    from park import session
+    from park import _park, session
 
+    if _park.role() == "peer":
+        return False  # it does not know which that is
     words = shlex.split(command)
     found = shutil.which(words[0])
     own = session.executable()

@@ -402,12 +402,14 @@ def executable() -> str:
 
 
 def program_path() -> list[str]:
-    """Where this process's modules lie, without what comes with its interpreter or was installed into that."""
+    """Where this process's modules lie, without what comes with its interpreter or was installed into that, but for what is park's."""
     standard = os.path.dirname(os.__file__)
     archive = "python{}{}.zip".format(*sys.version_info[:2])
 
     def is_program(entry: str) -> bool:
         parts = entry.split(os.sep)
+        if entry.startswith(os.path.dirname(__file__)):
+            return True
         return not (entry.startswith(standard) or parts[-1] == archive or {"site-packages", "dist-packages"} & {*parts})
 
     return [entry for entry in (entry or os.getcwd() for entry in sys.path) if is_program(entry)]
