@@ -1726,7 +1726,7 @@ def dtypes() -> list[tuple[str, int, int]]:
     Every element type of the store: `(name, DLPack code, bits)`.
     """
 
-def ended_tasks() -> list[tuple[bytes, str, tuple[int, int], int, bool, int, int]]:
+def ended_tasks() -> list[tuple[bytes, str, tuple[int, int], int, bool, int, int, tuple[str, str] | None, bytes | None]]:
     """
     Tasks of the session that ended lately, oldest first.
     """
@@ -1958,7 +1958,7 @@ def title_of_actor(class_name: str) -> None:
     This process is an actor of this class from now on. Nothing in a process that is no worker.
     """
 
-def traced_calls() -> list[tuple[str, str | None, bytes, int, bool, int, int]]:
+def traced_calls() -> list[tuple[str, str | None, bytes, int, bool, int, int, tuple[str, str] | None, bytes | None]]:
     """
     The calls that this worker process finished last. Nothing elsewhere.
     """
