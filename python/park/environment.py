@@ -105,14 +105,17 @@ def for_hello(env: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_excluded(env: dict[str, Any], excludes: list[str]) -> dict[str, Any]:
-    from park.working_dir import without_excluded  # few have any
+    from park.working_dir import unpacked, without_excluded  # few have any
 
     def place(path: str) -> str:
         return without_excluded(path, excludes, session.views()) if os.path.isdir(path) else path
 
     changed = dict(env)
     if "working_dir" in env:
-        changed["working_dir"] = place(env["working_dir"])
+        folder = env["working_dir"]
+        changed["working_dir"] = (
+            place(folder) if os.path.isdir(folder) or not folder.endswith(".zip") else unpacked(folder, session.views())
+        )
     if "py_modules" in env:
         changed["py_modules"] = [place(path) for path in env["py_modules"]]
     return changed

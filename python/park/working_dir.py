@@ -11,15 +11,17 @@ for temporary files, whose name says which driver it is for:
 
 The driver removes it when the session ends, and so does the session's zygote, which outlives a driver that is killed. What is left when
 both are killed at once, the next session that makes a view removes. A view is named by what it holds: it is made anew when files came or
-went, and shared by all work that has it otherwise.
+went, and shared by all work that has it otherwise. A `working_dir` that is a zip archive is unpacked into such a view.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from park.ignore import Patterns
 
 # What is needed to make a view is imported by those who do: a zygote only asks whether there are any.
@@ -30,10 +32,6 @@ _Kept = dict[str, Optional["_Kept"]]
 
 def without_excluded(folder: str, excludes: list[str], home: str) -> str:
     """Where to find this folder without what is left out of it, by these patterns too: itself if that is nothing, else a view in `home`."""
-    import hashlib
-    import shutil
-    import tempfile
-
     from park.ignore import Patterns
 
     if folder.startswith(home + os.sep):
@@ -41,23 +39,55 @@ def without_excluded(folder: str, excludes: list[str], home: str) -> str:
     kept = _walk(folder, "", [("", Patterns(excludes))])
     if kept is None:
         return folder
-    digest = hashlib.sha256(repr((folder, kept)).encode()).hexdigest()[:32]
+    # By its own name, which is that of a module.
+    return _view(home, (folder, kept), os.path.basename(folder), lambda inside: _link(folder, inside, kept))
+
+
+def unpacked(archive: str, home: str) -> str:
+    """Where to find what this zip archive holds: a folder in `home`. RuntimeEnvSetupError if it is none."""
+    import zipfile
+
+    from park.exceptions import RuntimeEnvSetupError
+
+    def extract(inside: str) -> None:
+        with zipfile.ZipFile(archive) as file:
+            for info in file.infolist():
+                path = file.extract(info, inside)
+                # Programs stay programs.
+                if mode := info.external_attr >> 16 & 0o777:
+                    os.chmod(path, mode | 0o600 | (0o100 if info.is_dir() else 0))
+
+    there = os.stat(archive)
+    try:
+        # What lies there later under this name may be another one.
+        which = (archive, there.st_ino, there.st_mtime_ns, there.st_size)
+        return _view(home, which, os.path.basename(archive).removesuffix(".zip"), extract)
+    except zipfile.BadZipFile as error:
+        raise RuntimeEnvSetupError(f"working_dir {archive!r} cannot be unpacked: {error}") from None
+
+
+def _view(home: str, which: tuple[Any, ...], name: str, fill: Callable[[str], None]) -> str:
+    """The folder of this name in the view of `which` in `home`; if it is not there yet, one that is `fill`ed."""
+    import hashlib
+    import shutil
+    import tempfile
+
+    digest = hashlib.sha256(repr(which).encode()).hexdigest()[:32]
     view = os.path.join(home, digest)
     if not os.path.exists(view):
         _sweep()
         os.makedirs(home, mode=0o700, exist_ok=True)
         made = tempfile.mkdtemp(dir=home)
-        inside = os.path.join(made, os.path.basename(folder))
+        inside = os.path.join(made, name)
         os.mkdir(inside)
-        _link(folder, inside, kept)
         try:
+            fill(inside)
             os.rename(made, view)
-        except OSError:  # another process was quicker
+        except BaseException:  # another process was quicker, or it cannot be filled
             shutil.rmtree(made)
             if not os.path.isdir(view):
                 raise
-    # By its own name, which is that of a module.
-    return os.path.join(view, os.path.basename(folder))
+    return os.path.join(view, name)
 
 
 def home_of(driver: int) -> str:

@@ -1,7 +1,9 @@
 """`runtime_env`: variables, folders, modules and hooks of a session, a task or an actor."""
 
 import os
+import subprocess
 import sys
+import zipfile
 
 import park as ray
 import pytest
@@ -228,3 +230,39 @@ def test_what_ignore_files_name_is_not_there(fresh, tmp_path, monkeypatch, gitig
     by_git = ["by-git.log", "sub/by-git.txt", "sub/deep/by-git.txt"]
     expected = kept if gitignore else sorted(kept + by_git)
     assert ray.get(look.remote()) == expected and ray.get(outer.remote()) == expected
+
+
+@pytest.mark.process_only("an environment is put on a process")
+def test_an_archive_as_the_working_folder(fresh, tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    archive = tmp_path / "project.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("archived_module.py", "VALUE = 'archived'\n")
+        file.writestr("folder/data.txt", "data")
+        program = zipfile.ZipInfo("program")
+        program.external_attr = 0o755 << 16
+        file.writestr(program, "#!/bin/sh\necho ran\n")
+    fresh(num_cpus=1, runtime_env={"working_dir": str(archive)})
+    # The session has its own copy.
+    archive.unlink()
+
+    @ray.remote
+    def look():
+        import archived_module
+
+        ran = subprocess.run(["./program"], capture_output=True, text=True).stdout
+        return archived_module.VALUE, open("folder/data.txt").read(), ran
+
+    @ray.remote
+    def outer():
+        return ray.get(look.remote())
+
+    expected = ("archived", "data", "ran\n")
+    assert ray.get(look.remote()) == expected and ray.get(outer.remote()) == expected
+    archive.write_bytes(b"no archive")
+    with pytest.raises(ray.exceptions.RuntimeEnvSetupError, match="cannot be unpacked"):
+        look.options(runtime_env={"working_dir": str(archive)}).remote()
+    ray.shutdown()
+    assert list(temporary.iterdir()) == []
