@@ -90,8 +90,8 @@ mod _park {
     };
     #[pymodule_export]
     use crate::session::{
-        attach, audit, head_stats, init, init_threads, is_initialized, memory_report, reference_counts, role,
-        session_address, session_id, shutdown, store_stats, trim, values,
+        attach, audit, head_stats, init, init_threads, is_initialized, memory_report, memory_use, reference_counts,
+        role, session_address, session_id, shutdown, store_stats, trim, values,
     };
     #[pymodule_export]
     use crate::stream::{StreamReader, wait_for_item};

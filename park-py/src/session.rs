@@ -1,9 +1,10 @@
 //! Opening, attaching and closing the process's session, and numbers about it.
 
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use park_core::proc::zygote::{ReadyZygote, ZygoteCommand};
-use park_core::runtime::{WorkerSetup, WorkerSource};
+use park_core::runtime::{MemoryWatch, WorkerSetup, WorkerSource};
 use park_core::{Config, Session};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -74,6 +75,8 @@ impl StoreOptions {
 
 /// Opens a session with worker processes and returns its address. `ready` is a zygote that waits to be used (park.nursery): the socket
 /// to it, its process and a pidfd of that, which are this call's from now on; so is `output`, a socket for what workers print.
+/// `memory` is how often the use of memory is looked at, in milliseconds (0: never), above which share of it a worker is ended, and how
+/// often a task is repeated that was (-1: without end).
 #[pyfunction]
 #[allow(unsafe_code, reason = "takes over descriptors by number")]
 #[allow(
@@ -92,6 +95,7 @@ pub(crate) fn init(
     store: StoreOptions,
     ready: Option<(i32, u32, i32)>,
     output: Option<i32>,
+    memory: (u64, f64, i32),
 ) -> PyResult<String> {
     forget_fork();
     // SAFETY: session.py made this descriptor for this call to own.
@@ -114,6 +118,11 @@ pub(crate) fn init(
         }),
         node: node(node_name, labels, resources)?,
         prestart,
+        memory: MemoryWatch {
+            period: Duration::from_millis(memory.0),
+            threshold: memory.1,
+            retries: memory.2,
+        },
         warn: |text| eprintln!("{text}"),
     };
     open_with(py, &config, setup)
@@ -135,6 +144,8 @@ pub(crate) fn init_threads(
         node: node(node_name, labels, resources)?,
         // A thread is there soon enough when it is asked for.
         prestart: 0,
+        // Threads cannot be ended.
+        memory: MemoryWatch::default(),
         warn: |text| eprintln!("{text}"),
     };
     open_with(py, &config, setup)
@@ -343,4 +354,12 @@ pub(crate) fn head_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     dict.set_item("running", stats.running)?;
     dict.set_item("resources", stats.resources)?;
     Ok(dict)
+}
+
+/// Bytes of memory in use and bytes that there are: of the machine, or of the container that is nearer to its limit. None if the system
+/// does not say.
+#[pyfunction]
+pub(crate) fn memory_use() -> Option<(u64, u64)> {
+    let gauge = park_core::sys::cgroup::MemoryGauge::of_this_process();
+    gauge.read().map(|memory| (memory.used, memory.total))
 }

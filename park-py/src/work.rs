@@ -119,8 +119,22 @@ pub(crate) fn current_work(py: Python<'_>) -> Option<(Bound<'_, PyBytes>, String
     })
 }
 
-/// A row of the tasks that ended: first result, name, worker's process and entry, attempt, whether it failed, begin and end in microseconds.
-type Ended<'py> = (Bound<'py, PyBytes>, String, (u32, u16), u32, bool, u64, u64);
+/// Kind and text of an error.
+type Failed = Option<(String, String)>;
+
+/// A row of the tasks that ended: first result, name, worker's process and entry, attempt, whether it failed, begin and end in microseconds,
+/// how it failed if that is known, and the first result of what submitted it.
+type Ended<'py> = (
+    Bound<'py, PyBytes>,
+    String,
+    (u32, u16),
+    u32,
+    bool,
+    u64,
+    u64,
+    Failed,
+    Option<Bound<'py, PyBytes>>,
+);
 
 /// Tasks of the session that ended lately, oldest first.
 #[pyfunction]
@@ -138,13 +152,26 @@ pub(crate) fn ended_tasks(py: Python<'_>) -> PyResult<Vec<Ended<'_>>> {
             row.failed,
             began,
             ended,
+            row.failure.map(|failure| (failure.kind, failure.text)),
+            row.parent.map(|parent| PyBytes::new(py, &parent.to_bytes())),
         )
     };
     Ok(rows.into_iter().map(row).collect())
 }
 
-/// A call that ended: method, the name that somebody chose, first result, attempt, whether it failed, begin and end in microseconds.
-type Traced<'py> = (String, Option<String>, Bound<'py, PyBytes>, u32, bool, u64, u64);
+/// A call that ended: method, the name that somebody chose, first result, attempt, whether it failed, begin and end in microseconds, how
+/// it failed if that is known, and the first result of what made it.
+type Traced<'py> = (
+    String,
+    Option<String>,
+    Bound<'py, PyBytes>,
+    u32,
+    bool,
+    u64,
+    u64,
+    Failed,
+    Option<Bound<'py, PyBytes>>,
+);
 
 /// The calls that this worker process finished last. Nothing elsewhere.
 #[pyfunction]
@@ -164,6 +191,8 @@ pub(crate) fn traced_calls(py: Python<'_>) -> PyResult<Vec<Traced<'_>>> {
             call.failed,
             call.span.began,
             call.span.ended,
+            call.failure.map(|failure| (failure.kind, failure.text)),
+            call.parent.map(|parent| PyBytes::new(py, &parent.to_bytes())),
         ))
     };
     Ok(calls.into_iter().filter_map(row).collect())

@@ -1738,7 +1738,7 @@ def dtypes() -> list[tuple[str, int, int]]:
     Every element type of the store: `(name, DLPack code, bits)`.
     """
 
-def ended_tasks() -> list[tuple[bytes, str, tuple[int, int], int, bool, int, int]]:
+def ended_tasks() -> list[tuple[bytes, str, tuple[int, int], int, bool, int, int, tuple[str, str] | None, bytes | None]]:
     """
     Tasks of the session that ended lately, oldest first.
     """
@@ -1793,10 +1793,13 @@ def init(
     store: Incomplete,
     ready: tuple[SupportsIndex, SupportsIndex, SupportsIndex] | None,
     output: SupportsIndex | None,
+    memory: tuple[SupportsIndex, SupportsFloat | SupportsIndex, SupportsIndex],
 ) -> str:
     """
     Opens a session with worker processes and returns its address. `ready` is a zygote that waits to be used (park.nursery): the socket
     to it, its process and a pidfd of that, which are this call's from now on; so is `output`, a socket for what workers print.
+    `memory` is how often the use of memory is looked at, in milliseconds (0: never), above which share of it a worker is ended, and how
+    often a task is repeated that was (-1: without end).
     """
 
 def init_threads(
@@ -1856,6 +1859,12 @@ def memory_report(most: SupportsIndex) -> dict:
 def open_calls() -> list[dict]:
     """
     Calls of actors that were sent and are not done.
+    """
+
+def memory_use() -> tuple[int, int] | None:
+    """
+    Bytes of memory in use and bytes that there are: of the machine, or of the container that is nearer to its limit. None if the system
+    does not say.
     """
 
 def pair_keys(prefix: bytes) -> list[bytes]:
@@ -1981,7 +1990,7 @@ def title_of_actor(class_name: str) -> None:
     This process is an actor of this class from now on. Nothing in a process that is no worker.
     """
 
-def traced_calls() -> list[tuple[str, str | None, bytes, int, bool, int, int]]:
+def traced_calls() -> list[tuple[str, str | None, bytes, int, bool, int, int, tuple[str, str] | None, bytes | None]]:
     """
     The calls that this worker process finished last. Nothing elsewhere.
     """

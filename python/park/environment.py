@@ -91,8 +91,8 @@ class InEnvironment:
 def for_hello(env: dict[str, Any]) -> dict[str, Any]:
     """The environment as the zygote is told of it, in JSON: a hook that is a function is pickled, and folders are those without what is
     left out of them."""
-    if excludes := env.get("excludes"):
-        env = _without_excluded(env, excludes)
+    if "working_dir" in env or "py_modules" in env:
+        env = _without_excluded(env, env.get("excludes", []))
     hook = env.get("worker_process_setup_hook")
     if hook is None or isinstance(
         hook, (str, dict)
@@ -105,14 +105,17 @@ def for_hello(env: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_excluded(env: dict[str, Any], excludes: list[str]) -> dict[str, Any]:
-    from park.working_dir import without_excluded  # few have any
+    from park.working_dir import unpacked, without_excluded  # few have any
 
     def place(path: str) -> str:
         return without_excluded(path, excludes, session.views()) if os.path.isdir(path) else path
 
     changed = dict(env)
     if "working_dir" in env:
-        changed["working_dir"] = place(env["working_dir"])
+        folder = env["working_dir"]
+        changed["working_dir"] = (
+            place(folder) if os.path.isdir(folder) or not folder.endswith(".zip") else unpacked(folder, session.views())
+        )
     if "py_modules" in env:
         changed["py_modules"] = [place(path) for path in env["py_modules"]]
     return changed

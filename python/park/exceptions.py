@@ -288,7 +288,7 @@ class OutOfDiskError(RayError):
 
 
 class OutOfMemoryError(RayError):
-    """The machine is about to run out of memory."""
+    """The machine is about to run out of memory: the worker that ran this was ended, and its work is not repeated."""
 
 
 class ObjectLostError(RayError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
 #: The node's address. A session never reaches another machine, so this is where its processes find each other.
 NODE_IP = "127.0.0.1"
@@ -86,3 +87,31 @@ def memory(root: str = "") -> int:
         if limit.isdigit():
             total = min(total, int(limit))
     return total
+
+
+#: Ray's settings of its memory monitor, and what they are unless the environment variable RAY_<name> says otherwise.
+_MEMORY_SETTINGS = {"memory_monitor_refresh_ms": 250, "memory_usage_threshold": 0.95, "task_oom_retries": -1}
+
+
+def memory_watch(system_config: dict[str, Any] | None = None) -> tuple[int, float, int]:
+    """When a session ends workers for want of memory: how often it looks, in milliseconds (0: never), the share of memory in use above
+    which it does, from 0 to 1, and how often a task is repeated whose worker was ended so (-1: without end).
+
+    `system_config` is what `init` was told; it goes before environment variables. ValueError for what is no such number.
+    """
+
+    def setting(name: str, low: float, high: float) -> float:
+        chosen = (system_config or {}).get(name, os.environ.get(f"RAY_{name}"))
+        if chosen is None:
+            return _MEMORY_SETTINGS[name]
+        try:
+            value = type(_MEMORY_SETTINGS[name])(chosen)
+        except (TypeError, ValueError):
+            raise ValueError(f"RAY_{name} must be a number, got {chosen!r}") from None
+        if not low <= value <= high:
+            raise ValueError(f"RAY_{name} must be from {low} to {high}, got {chosen!r}")
+        return value
+
+    period = setting("memory_monitor_refresh_ms", 0, 2**31 - 1)
+    threshold = setting("memory_usage_threshold", 0.0, 1.0)
+    return int(period), threshold, int(setting("task_oom_retries", -1, 2**31 - 1))

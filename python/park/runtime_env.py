@@ -1,8 +1,9 @@
 """`runtime_env`: what the processes of a session, a task or an actor find around them. Which fields there are, and what they may be.
 
 A session is one machine, so nothing is uploaded: `working_dir` and `py_modules` are used where they lie. Where `excludes`, patterns as in
-a `.gitignore`, leaves something out of them, a view without that takes their place (`working_dir.py`). What would have to be installed first (`pip`, `conda`, a container) is refused
-with what to do instead. `py_executable`, another interpreter, may do such things itself (`uv run`). How an environment is put on is in `environment.py`.
+a `.gitignore`, or such a file in them leaves something out of them, a view without that takes their place (`working_dir.py`). What would
+have to be installed first (`pip`, `conda`, a container) is refused with what to do instead. `py_executable`, another interpreter, may do
+such things itself (`uv run`). How an environment is put on is in `environment.py`.
 """
 
 from __future__ import annotations
@@ -115,8 +116,10 @@ def is_own(command: str | None) -> bool:
     """
     if command is None:
         return True
-    from park import session
+    from park import _park, session
 
+    if _park.role() == "peer":
+        return False  # it does not know which that is
     words = shlex.split(command)
     found = shutil.which(words[0])
     own = session.executable()

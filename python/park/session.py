@@ -33,7 +33,7 @@ _WITHOUT_EFFECT = {
         "_driver_object_store_memory",
     ),
     *("_node_ip_address", "_node_name", "_redis_username", "_redis_password", "_metrics_export_port"),
-    *("_memory", "_temp_dir", "_system_config", "_tracing_startup_hook", "_skip_env_hook"),
+    *("_memory", "_temp_dir", "_tracing_startup_hook", "_skip_env_hook"),
 }
 #: Arguments that ask for what park does not have, unless they are empty.
 _NOT_OFFERED = {
@@ -120,6 +120,7 @@ def init(
     object_store_huge_pages: bool = False,
     _object_spilling_directory: str | None = None,
     _object_spilling_limit: int | None = None,
+    _system_config: dict[str, Any] | None = None,
     **ray_arguments: Any,
 ) -> RayContext:
     """Open a session: an object store and workers, which end with it.
@@ -141,6 +142,9 @@ def init(
     the system allows them. Objects that do not fit into memory wait on disk, in a directory of the session's own below
     `_object_spilling_directory` (by default the system's directory for temporary files), at most `_object_spilling_limit` bytes of
     them (0: none; by default 90 % of what is free).
+
+    Before the machine, or its container, runs out of memory a worker is ended, and its work repeated or raised as `OutOfMemoryError`: see
+    `park.machine.memory_watch` for the settings, which `_system_config` may hold as well. Its other settings have no effect.
 
     With the `address` of a session that another process of this user has opened (`init` returned it there), this process joins that session
     as one more driver: its tasks, actors and placement groups are that session's, and end with this driver unless they are detached. RAY_ADDRESS
@@ -196,11 +200,12 @@ def init(
         }
         env = _checked_runtime_env(runtime_env, threaded)
         lifetime = getattr(job_config, "default_actor_lifetime", "non_detached")
+        memory = machine.memory_watch(_system_config)
         name, show_output = namespace or _new_namespace(), _checked_bool("log_to_driver", log_to_driver)
         if threaded:
             _open_with_threads(first, name, modules, store, lifetime)
         else:
-            _open(first, name, modules, store, env, lifetime, show_output)
+            _open(first, name, modules, store, env, lifetime, show_output, memory)
         if cluster is not None:
             _clusters[OPEN] = cluster
             for node in cluster.worker_nodes:
@@ -216,6 +221,7 @@ def _open(
     env: dict[str, Any],
     lifetime: str,
     show_output: bool,
+    memory: tuple[int, float, int],
 ) -> None:
     """Start the session with this first node (id, labels, resources) and an object store made so."""
     global _namespace, _node_id, _output, _default_lifetime
@@ -253,7 +259,9 @@ def _open(
         if output is not None:
             hello["output"] = output.theirs.fileno()
         ready = None if NURSERY is None else NURSERY.fork(hello["output"])
-        _park.init(command, threads, dumps(hello), node_id, labels, total, prestart, store, ready, _shared(output))
+        _park.init(
+            command, threads, dumps(hello), node_id, labels, total, prestart, store, ready, _shared(output), memory
+        )
     except BaseException:
         if output is not None:
             output.stop()
@@ -394,12 +402,14 @@ def executable() -> str:
 
 
 def program_path() -> list[str]:
-    """Where this process's modules lie, without what comes with its interpreter or was installed into that."""
+    """Where this process's modules lie, without what comes with its interpreter or was installed into that, but for what is park's."""
     standard = os.path.dirname(os.__file__)
     archive = "python{}{}.zip".format(*sys.version_info[:2])
 
     def is_program(entry: str) -> bool:
         parts = entry.split(os.sep)
+        if entry.startswith(os.path.dirname(__file__)):
+            return True
         return not (entry.startswith(standard) or parts[-1] == archive or {"site-packages", "dist-packages"} & {*parts})
 
     return [entry for entry in (entry or os.getcwd() for entry in sys.path) if is_program(entry)]

@@ -49,7 +49,7 @@ def main(parent=None, output=None, foreign=False):
         hello["runtime_env"] = json.loads(link.recv(1 << 16))
         hello["preload"] = hello["needed"]
         hello["output"] = others[0] if others else None
-        sys.path += [path for path in hello["program_path"] if path not in sys.path]
+        _extend_path(hello["program_path"])
     if parent:
         hello["output"] = output
     import park.worker
@@ -68,6 +68,14 @@ def main(parent=None, output=None, foreign=False):
         socket.send_fds(link, [b"R"], [itself])
         os.close(itself)
     _Zygote(link, driver, control, arena, hello, park.worker).serve()
+
+
+def _extend_path(program_path):
+    """Where the driver's own modules lie comes last; what is park's (the package `ray` of `park.compat.ray`) first, as in the driver."""
+    own = os.path.dirname(__file__)
+    missing = [path for path in program_path if path not in sys.path]
+    sys.path[:0] = [path for path in missing if path.startswith(own)]
+    sys.path += [path for path in missing if not path.startswith(own)]
 
 
 def _receive_hello(link):

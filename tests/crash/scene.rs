@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use park_core::ipc::placement::NodeSpec;
 use park_core::proc::zygote::ZygoteCommand;
-use park_core::runtime::{WorkerSetup, WorkerSource};
+use park_core::runtime::{MemoryWatch, WorkerSetup, WorkerSource};
 use park_core::store::never;
 use park_core::sys::process;
 use park_core::{Config, ObjectRef, ParticipantId, Session};
@@ -57,12 +57,14 @@ impl Scene {
                 env: Vec::new(),
                 hello: folder.to_string_lossy().into_owned(),
                 ready: None,
+                output: None,
             }),
             node: NodeSpec {
                 amounts: vec![("CPU".to_owned(), 10_000)],
                 ..NodeSpec::default()
             },
             prestart: 0,
+            memory: MemoryWatch::default(),
             warn: |_| {},
         };
         let config = Config::default()

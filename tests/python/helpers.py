@@ -163,6 +163,13 @@ def fresh_python(program, **options):
     return done.stdout
 
 
+def memory_in_use():
+    """Bytes of memory in use and bytes that there are: where this process is nearest to a limit, as `park` finds it."""
+    from park import _park
+
+    return _park.memory_use()
+
+
 class CounterFile:
     """Counts attempts of tasks that may die at any moment: one appended byte each, with O_APPEND so that none is lost."""
 

@@ -427,6 +427,50 @@ def test_private_names_that_look_into_the_store():
     ]
 
 
+def test_the_table_of_actor_classes_and_no_other():
+    printed = fresh_python(
+        textwrap.dedent("""
+        import pickle
+        import park.compat.ray
+        park.compat.ray.install()
+        import ray
+        from ray._private import ray_constants
+        from ray._private.utils import get_system_memory, get_used_memory
+        from ray._private.worker import global_worker
+
+        print(0 < get_used_memory() < get_system_memory())
+        ray.init(num_cpus=1)
+        client, table = global_worker.gcs_client, ray_constants.KV_NAMESPACE_FUNCTION_TABLE
+        print(client.internal_kv_keys(b"ActorClass", namespace=table))
+
+        @ray.remote
+        class Counter:
+            pass
+
+        ray.remote(type("NeverMade", (), {}))
+        actor = Counter.remote()
+        job = global_worker.current_job_id.hex()
+        (key,) = client.internal_kv_keys(f"ActorClass:{job}:".encode(), namespace=table)
+        print(pickle.loads(client.internal_kv_get(key, namespace=table)))
+        print(client.internal_kv_keys(b"RemoteFunction", namespace=table), client.internal_kv_get(b"no such key", namespace=table))
+        for ask in (client.internal_kv_keys, client.internal_kv_get):
+            try:
+                ask(b"", namespace=b"another table")
+            except NotImplementedError as error:
+                print(error)
+        """)
+    )
+    refusal = "park keeps no table of keys and values b'another table': a detached actor with a name can hold what programs share"
+    assert printed.splitlines() == [
+        "True",
+        "[]",
+        "{'class_name': 'Counter', 'module': '__main__'}",
+        "[] None",
+        refusal,
+        refusal,
+    ]
+
+
 def test_labels_as_rays_command_line_reads_them():
     printed = fresh_python(
         textwrap.dedent("""

@@ -351,6 +351,33 @@ def test_a_hook_that_fails_fails_the_work_and_not_the_session(session, venv):
     assert ray.get(ray.remote(lambda: 5).remote()) == 5
 
 
+def test_ray_is_park_there_too(venv):
+    """Also beside an installed Ray, and without the path by which programs usually find it."""
+    version = "python{}.{}".format(*sys.version_info[:2])
+    package = os.path.join(os.path.dirname(os.path.dirname(venv)), "lib", version, "site-packages", "ray.py")
+    program = """
+import sys
+import park.compat.ray
+park.compat.ray.install()
+import ray
+ray.init(num_cpus=1)
+def main():
+    @ray.remote(runtime_env={"py_executable": sys.argv[1], "env_vars": {"PYTHONPATH": ""}})
+    def work():
+        import ray
+        return ray.__park__, ray.get(ray.put(5))
+    print(*ray.get(work.remote()))
+main()
+"""
+    with open(package, "w") as file:
+        file.write("raise RuntimeError('the installed one')\n")
+    try:
+        done = subprocess.run([sys.executable, "-c", program, venv], capture_output=True, text=True, timeout=60)
+    finally:
+        os.remove(package)
+    assert done.stdout.split() == ["True", "5"], done.stderr
+
+
 # --- who ends with whom -----------------------------------------------------------------------------------------------------------
 
 DRIVER = """

@@ -73,3 +73,15 @@ def test_no_quota_no_limit(tree, cgroup, files):
 )  # fmt: skip
 def test_the_smallest_memory_limit_binds(tree, cgroup, files, limit):
     assert machine.memory(tree(cgroup, **files)) == limit
+
+
+def test_settings_of_the_watch_over_memory(monkeypatch):
+    for name in ("memory_monitor_refresh_ms", "memory_usage_threshold", "task_oom_retries"):
+        monkeypatch.delenv(f"RAY_{name}", raising=False)
+    assert machine.memory_watch() == (250, 0.95, -1)
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
+    monkeypatch.setenv("RAY_task_oom_retries", "3")
+    assert machine.memory_watch({"memory_usage_threshold": 0.5, "task_oom_retries": 1}) == (0, 0.5, 1)
+    for wrong in ({"memory_usage_threshold": 1.5}, {"task_oom_retries": -2}, {"memory_monitor_refresh_ms": "soon"}):
+        with pytest.raises(ValueError, match=f"RAY_{next(iter(wrong))}"):
+            machine.memory_watch(wrong)

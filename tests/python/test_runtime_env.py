@@ -1,7 +1,9 @@
 """`runtime_env`: variables, folders, modules and hooks of a session, a task or an actor."""
 
 import os
+import subprocess
 import sys
+import zipfile
 
 import park as ray
 import pytest
@@ -190,3 +192,77 @@ def test_what_is_excluded_is_not_there(fresh, tmp_path, monkeypatch):
         look.options(runtime_env={"working_dir": str(folder), "excludes": [3]}).remote()
     ray.shutdown()
     assert list(temporary.iterdir()) == [] and (folder / "logs" / "a.log").exists()
+
+
+@pytest.mark.process_only("an environment is put on a process")
+@pytest.mark.parametrize("gitignore", [True, False])
+def test_what_ignore_files_name_is_not_there(fresh, tmp_path, monkeypatch, gitignore):
+    if not gitignore:
+        monkeypatch.setenv("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "1")
+    folder = tmp_path / "project"
+    for name in (
+        "kept.txt",
+        "by-git.log",
+        "by-ray.bin",
+        "sub/kept.log",
+        "sub/by-git.txt",
+        "sub/deep/by-git.txt",
+        "data/x",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+    (folder / ".gitignore").write_text("# logs\n/*.log\n__pycache__/\n")
+    (folder / ".rayignore").write_text("*.bin\ndata/\n")
+    # About this folder and what is below it.
+    (folder / "sub" / ".gitignore").write_text("by-git.txt\n!kept.log\n")
+    fresh(num_cpus=1, runtime_env={"working_dir": str(folder)})
+
+    @ray.remote
+    def look():
+        found = (os.path.join(at, name)[2:] for at, _, names in os.walk(".", followlinks=True) for name in names)
+        return sorted(name for name in found if not name.endswith("ignore"))
+
+    @ray.remote
+    def outer():
+        return ray.get(look.remote())
+
+    kept = ["kept.txt", "sub/kept.log"]
+    by_git = ["by-git.log", "sub/by-git.txt", "sub/deep/by-git.txt"]
+    expected = kept if gitignore else sorted(kept + by_git)
+    assert ray.get(look.remote()) == expected and ray.get(outer.remote()) == expected
+
+
+@pytest.mark.process_only("an environment is put on a process")
+def test_an_archive_as_the_working_folder(fresh, tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    archive = tmp_path / "project.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("archived_module.py", "VALUE = 'archived'\n")
+        file.writestr("folder/data.txt", "data")
+        program = zipfile.ZipInfo("program")
+        program.external_attr = 0o755 << 16
+        file.writestr(program, "#!/bin/sh\necho ran\n")
+    fresh(num_cpus=1, runtime_env={"working_dir": str(archive)})
+    # The session has its own copy.
+    archive.unlink()
+
+    @ray.remote
+    def look():
+        import archived_module
+
+        ran = subprocess.run(["./program"], capture_output=True, text=True).stdout
+        return archived_module.VALUE, open("folder/data.txt").read(), ran
+
+    @ray.remote
+    def outer():
+        return ray.get(look.remote())
+
+    expected = ("archived", "data", "ran\n")
+    assert ray.get(look.remote()) == expected and ray.get(outer.remote()) == expected
+    archive.write_bytes(b"no archive")
+    with pytest.raises(ray.exceptions.RuntimeEnvSetupError, match="cannot be unpacked"):
+        look.options(runtime_env={"working_dir": str(archive)}).remote()
+    ray.shutdown()
+    assert list(temporary.iterdir()) == []

@@ -1,5 +1,6 @@
 """The smaller parts of `park.util`: serializers, names, metrics, tables of what runs."""
 
+import contextlib
 import os
 import pathlib
 import threading
@@ -246,6 +247,77 @@ def test_tasks_are_listed_with_their_parents(session):
     pair = sleep.options(num_returns=2).remote()
     assert pair[0].task_id() == pair[1].task_id() != ref.task_id()
     ray.wait(pair, num_returns=2, timeout=SOON)
+
+
+def ended(**wanted):
+    """The only row of a task that ended which looks so, once it is there."""
+
+    def found():
+        return [row for row in state.list_tasks() if all(row[key] == value for key, value in wanted.items())]
+
+    (row,) = wait_until(found)
+    return row
+
+
+def test_tasks_that_ended_say_who_submitted_them_and_how_they_failed(session):
+    @ray.remote
+    def fails():
+        raise ValueError("it was " + "very " * 2000 + "wrong")
+
+    @ray.remote
+    def parent():
+        with contextlib.suppress(ValueError):
+            ray.get(fails.options(name="a child that fails").remote())
+        return ray.get_runtime_context().get_task_id()
+
+    own = ray.get(parent.options(name="its parent").remote(), timeout=SOON)
+    row = ended(name="a child that fails", state="FAILED")
+    assert (row.error_type, row.parent_task_id) == ("TASK_EXECUTION_EXCEPTION", own)
+    assert row.error_message.rstrip().endswith("wrong") and len(row.error_message) <= 2000
+    assert state.get_task(row.task_id).error_message == row.error_message
+    row = ended(name="its parent", state="FINISHED")
+    assert (row.task_id, row.error_type, row.error_message, row.parent_task_id) == (own, None, None, None)
+
+
+def test_calls_that_ended_say_who_made_them_and_how_they_failed(session):
+    asynchronous = Asynchronous.remote()
+
+    @ray.remote
+    def calls(actor):
+        with contextlib.suppress(ValueError):
+            ray.get(actor.fail.options(name="a call that fails").remote())
+        return ray.get_runtime_context().get_task_id()
+
+    own = ray.get(calls.remote(asynchronous), timeout=SOON)
+    row = ended(name="a call that fails", state="FAILED")
+    assert (row.error_type, row.parent_task_id) == ("TASK_EXECUTION_EXCEPTION", own)
+    assert "ValueError" in row.error_message
+
+
+@pytest.mark.process_only("a thread cannot be killed")
+def test_tasks_whose_worker_died_or_that_were_cancelled_say_so(session):
+    @ray.remote(max_retries=0)
+    def dies():
+        os._exit(27)
+
+    @ray.remote
+    def waits():
+        time.sleep(60)
+
+    with pytest.raises(ray.exceptions.WorkerCrashedError):
+        ray.get(dies.options(name="dies").remote(), timeout=SOON)
+    row = ended(name="dies", state="FAILED")
+    assert row.error_type == "WORKER_DIED" and "exited with code 27" in row.error_message
+    first = waits.options(name="waits for what never comes").remote()
+    second = ray.remote(lambda value: value).options(name="cancelled").remote(first)
+    ray.cancel(second)
+    with pytest.raises(ray.exceptions.TaskCancelledError):
+        ray.get(second, timeout=SOON)
+    assert ended(name="cancelled", state="FAILED").error_type == "TASK_CANCELLED"
+    ray.cancel(first, force=True)
+    with pytest.raises(ray.exceptions.TaskCancelledError):
+        ray.get(first, timeout=SOON)
+    assert ended(name="waits for what never comes", state="FAILED").error_type == "TASK_CANCELLED"
 
 
 def test_calls_of_actors_are_listed_before_and_after_their_end(session, tmp_path):

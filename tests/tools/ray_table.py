@@ -69,7 +69,6 @@ NO_EFFECT = {
     "logging_format": "park configures no logging",
     "logging_config": "park configures no logging",
     "enable_task_events": "each task is remembered for a while",
-    "config": "it is about Ray's agent, which sets environments up",
 }
 
 
@@ -154,6 +153,8 @@ def environment_rows(names):
                 SUPPORTED,
                 "a path or a command line; of the driver's minor version, with `park` taken from the driver",
             )
+        elif name == "config":
+            yield name, PARTLY, "`setup_timeout_seconds`, for another interpreter; the rest has no effect"
         elif name in runtime_env._OFFERED:
             yield name, SUPPORTED, ""
         else:

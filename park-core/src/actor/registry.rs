@@ -219,10 +219,15 @@ impl Actor {
         Some((spot, amounts.clone()))
     }
 
+    /// Whether it would be started again if its process died.
+    pub fn has_restart(&self) -> bool {
+        let left = self.spec.max_restarts < 0 || i64::from(self.restarts) < i64::from(self.spec.max_restarts);
+        left && !self.no_restart
+    }
+
     /// Whether a death of its process is followed by another incarnation; uses one restart up.
     pub fn use_restart(&mut self) -> bool {
-        let left = self.spec.max_restarts < 0 || i64::from(self.restarts) < i64::from(self.spec.max_restarts);
-        let again = left && !self.no_restart;
+        let again = self.has_restart();
         if again {
             self.restarts += 1;
         }

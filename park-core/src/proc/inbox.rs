@@ -21,7 +21,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::attendance::Attendance;
 use super::trace::Trace;
-pub use super::trace::Traced;
+pub use super::trace::{Failure, Traced};
 use crate::actor::call::{Caller, owned, parse};
 use crate::actor::cancel::cancelled;
 use crate::actor::order::CallOrder;
@@ -450,7 +450,11 @@ impl Inbox {
 
     fn end(&self, job: &Job, failed: bool) -> Result<()> {
         if let ToWorker::Call {
-            method, name, returns, ..
+            method,
+            name,
+            returns,
+            parent,
+            ..
         } = &job.message
         {
             let span = Span {
@@ -466,6 +470,11 @@ impl Inbox {
                     span,
                     attempt,
                     failed,
+                    failure: id
+                        .filter(|_| failed)
+                        .and_then(|id| Failure::of(&self.store, id))
+                        .map(Box::new),
+                    parent: *parent,
                 },
             );
         }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 
+use crate::error::Error;
 use crate::id::{ObjectId, ParticipantId, TaskId};
 use crate::ipc::placement::Environment;
 use crate::sched::node::Spot;
@@ -72,6 +73,10 @@ pub struct Worker {
     pub parcels: Vec<ObjectId>,
     /// Its task waits for an object and has given the resources back meanwhile.
     pub blocked: bool,
+    /// When it got what it does: more than that of all that got theirs before.
+    pub since: u64,
+    /// Why it was killed, if that says more than how it died.
+    pub verdict: Option<Error>,
     /// Tasks sent to it and not reported done, oldest first.
     pub sent: VecDeque<TaskId>,
 }
@@ -100,11 +105,14 @@ pub struct WorkerPool {
     idle: Vec<ParticipantId>,
     sent: usize,
     busy: usize,
+    /// How often work was given to a worker.
+    taken: u64,
 }
 
 impl WorkerPool {
     /// Adds a worker that was just asked for.
     pub fn add(&mut self, id: ParticipantId, role: Role, environment: Option<Environment>) {
+        self.taken += 1;
         self.workers.insert(
             id,
             Worker {
@@ -117,6 +125,8 @@ impl WorkerPool {
                 told: None,
                 parcels: Vec::new(),
                 blocked: false,
+                since: self.taken,
+                verdict: None,
                 sent: VecDeque::new(),
             },
         );
@@ -151,7 +161,9 @@ impl WorkerPool {
             .last_idle(running)
             .or_else(|| self.last_idle(|worker| worker.suits(needs)))?;
         let id = self.idle.remove(at);
+        self.taken += 1;
         if let Some(worker) = self.workers.get_mut(&id) {
+            worker.since = self.taken;
             worker.with_gpu = Some(needs.gpu);
         }
         Some(id)

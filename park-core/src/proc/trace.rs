@@ -1,15 +1,47 @@
 //! When the calls ran that this process finished last, for people who look; nothing decides by it. The oldest are forgotten.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::id::ObjectId;
 use crate::ipc::message::Span;
+use crate::store::{ObjectRef, Store};
 use crate::sys::clock;
 
+/// How much of an error's text is remembered: its end, where a traceback says what it is about.
+const TEXT: usize = 2000;
+
+/// How work failed, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The name of the error's kind.
+    pub kind: String,
+    /// The end of its text.
+    pub text: String,
+}
+
+impl Failure {
+    /// That of the work whose first result this is; None if it did not fail, or the error is not at hand.
+    pub fn of(store: &Arc<Store>, first: ObjectId) -> Option<Self> {
+        if !store.has_failed(first) {
+            return None;
+        }
+        let result = store.resolve(first).ok().filter(ObjectRef::is_resident)?;
+        let error = result.open().err()?;
+        let text = error.message();
+        let cut = text.ceil_char_boundary(text.len().saturating_sub(TEXT));
+        Some(Self {
+            kind: error.kind().name().to_owned(),
+            text: text[cut..].to_owned(),
+        })
+    }
+}
+
 /// One call that was finished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Traced {
     /// Its first result.
     pub id: Option<ObjectId>,
@@ -19,6 +51,10 @@ pub struct Traced {
     pub attempt: u32,
     /// It raised, or was cancelled.
     pub failed: bool,
+    /// What it raised.
+    pub failure: Option<Box<Failure>>,
+    /// First result of the task or call that made it.
+    pub parent: Option<ObjectId>,
 }
 
 /// How many calls are remembered.
@@ -58,7 +94,7 @@ impl Trace {
         let calls = self.0.lock();
         let told = |(method, name, call): &(usize, Option<Box<str>>, Traced)| {
             let name = name.as_deref().map(str::to_owned);
-            Some((calls.methods.get(*method)?.clone(), name, *call))
+            Some((calls.methods.get(*method)?.clone(), name, call.clone()))
         };
         calls.ended.iter().filter_map(told).collect()
     }

@@ -88,7 +88,10 @@ impl State {
         worker.parcels.iter().for_each(|id| self.store.drop_hold(*id));
         let orphans = self.store.recover(id);
         let tails = self.tails(&orphans);
-        let what = obituary(&worker, id, status);
+        let death = match &worker.verdict {
+            Some(verdict) => verdict.clone(),
+            None => Error::new(ErrorKind::WorkerDied, obituary(&worker, id, status)),
+        };
         let retiring = match role {
             // One that was told to end before its constructor returned never became `Retiring`.
             Role::Actor(actor) => self
@@ -104,13 +107,13 @@ impl State {
         let mut kept: HashSet<ObjectId> = HashSet::new();
         let mut claimed = false;
         for task in worker.sent.iter().rev() {
-            claimed |= self.task_lost_its_worker(*task, &what, &tails, &mut kept);
+            claimed |= self.task_lost_its_worker(*task, &death, &tails, &mut kept);
         }
         if role == Role::Tasks && !claimed && pid.is_some() {
             self.fruitless += 1;
         }
         if let Role::Actor(actor) = role {
-            self.actor_lost_its_process(actor, pid.is_some(), &what);
+            self.actor_lost_its_process(actor, pid.is_some(), &death);
             self.remove_groups_of(id);
         }
         self.owner_ended(id, !matches!(role, Role::Actor(_)) && status == 0);
@@ -119,7 +122,7 @@ impl State {
         }
         for orphan in self.without_heirs(orphans) {
             if self.store.producer_of(orphan.id) == Some(ParticipantId::HEAD) && !kept.contains(&orphan.id) {
-                self.raise(orphan.id, &Error::new(ErrorKind::WorkerDied, what.clone()));
+                self.raise(orphan.id, &death);
             }
         }
         self.store.dismiss(id);
@@ -127,7 +130,7 @@ impl State {
         self.store.ring_everyone();
         self.notice_sealed();
         if self.fruitless >= FRUITLESS {
-            let text = format!("workers end before they do anything; the last {what}");
+            let text = format!("workers end before they do anything; the last {death}");
             match &worker.environment {
                 Some(environment) => {
                     self.fruitless = 0;
@@ -152,7 +155,7 @@ impl State {
     }
 
     /// True if the worker had started it.
-    fn task_lost_its_worker(&mut self, id: TaskId, what: &str, tails: &Tails, kept: &mut HashSet<ObjectId>) -> bool {
+    fn task_lost_its_worker(&mut self, id: TaskId, death: &Error, tails: &Tails, kept: &mut HashSet<ObjectId>) -> bool {
         let Some(task) = self.tasks.get_mut(&id) else {
             return false;
         };
@@ -170,10 +173,17 @@ impl State {
             .returns
             .first()
             .is_some_and(|first| self.store.take_back(*first, task.attempt));
-        if started && !task.use_retry() {
+        let starved = death.kind() == ErrorKind::OutOfMemory;
+        let again = !started
+            || if starved {
+                task.use_memory_retry()
+            } else {
+                task.use_retry()
+            };
+        if !again {
             let error = match task.cancelled {
                 Some(_) => Error::new(ErrorKind::Cancelled, ""),
-                None => Error::new(ErrorKind::WorkerDied, format!("task {} failed: {what}", task.name)),
+                None => Error::new(death.kind(), format!("task {} failed: {death}", task.name)),
             };
             self.fail_task(id, &error);
             return true;
@@ -214,22 +224,25 @@ impl State {
         Ok(())
     }
 
-    fn actor_lost_its_process(&mut self, id: ObjectId, started: bool, what: &str) {
+    fn actor_lost_its_process(&mut self, id: ObjectId, started: bool, death: &Error) {
         let Some(actor) = self.actors.get_mut(id) else { return };
         let again = !started || actor.use_restart();
         if !again {
             let ended = actor.life == Life::Retiring;
             let class = &actor.spec.class_name;
-            let what = match actor.verdict {
-                Some(verdict) => verdict.to_owned(),
-                None => format!("The actor is dead because its worker process has died: {what}"),
+            let error = match actor.verdict {
+                _ if ended => Error::new(ErrorKind::ActorDied, format!("actor {class} ended: {GONE}")),
+                Some(verdict) => Error::new(ErrorKind::ActorDied, format!("actor {class} died: {verdict}")),
+                None if death.kind() == ErrorKind::OutOfMemory => {
+                    Error::new(ErrorKind::OutOfMemory, format!("actor {class} died: {death}"))
+                }
+                None => {
+                    let text =
+                        format!("actor {class} died: The actor is dead because its worker process has died: {death}");
+                    Error::new(ErrorKind::ActorDied, text)
+                }
             };
-            let text = if ended {
-                format!("actor {class} ended: {GONE}")
-            } else {
-                format!("actor {class} died: {what}")
-            };
-            self.bury(id, &Error::new(ErrorKind::ActorDied, text));
+            self.bury(id, &error);
             return;
         }
         if let Some((spot, amounts)) = actor.vacate() {

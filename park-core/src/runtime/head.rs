@@ -32,6 +32,7 @@ use super::cancel::Families;
 use super::describe::{CallRow, Description, DriverRow};
 use super::history::{EndedRow, History};
 use super::lineage::Lineage;
+use super::memory::MemoryWatch;
 use super::spawner::{Spawner, WorkerSource};
 
 /// What a session with workers needs to know.
@@ -43,6 +44,8 @@ pub struct WorkerSetup {
     pub node: NodeSpec,
     /// Workers started before the first task asks for one.
     pub prestart: usize,
+    /// When workers are ended for want of memory.
+    pub memory: MemoryWatch,
     /// Shows people a sentence. Called under the head's lock.
     pub warn: fn(&str),
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ObjectId, ParticipantId};
 use crate::ipc::message::Span;
+use crate::proc::inbox::Failure;
 use crate::sched::task::Task;
 
 /// How many are remembered: as many as Ray lists.
@@ -28,6 +29,10 @@ pub struct EndedRow {
     pub failed: bool,
     /// When it ran; zeros if no worker said so.
     pub span: Span,
+    /// What it raised, or what became of it.
+    pub failure: Option<Failure>,
+    /// First result of the task or call that submitted it.
+    pub parent: Option<ObjectId>,
 }
 
 /// See the module's documentation.
@@ -37,8 +42,14 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Remembers one.
-    pub(super) fn add(&mut self, task: &Task, (participant, pid): (ParticipantId, u32), failed: bool, span: Span) {
+    /// Remembers one, which `failed` for this reason if it is known.
+    pub(super) fn add(
+        &mut self,
+        task: &Task,
+        (participant, pid): (ParticipantId, u32),
+        failed: Option<Option<Failure>>,
+        span: Span,
+    ) {
         let Some(id) = task.returns.first().copied() else {
             return;
         };
@@ -51,8 +62,10 @@ impl History {
             pid,
             participant,
             attempt: task.attempt,
-            failed,
+            failed: failed.is_some(),
             span,
+            failure: failed.flatten(),
+            parent: task.parent,
         });
     }
 

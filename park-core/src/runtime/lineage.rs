@@ -130,6 +130,7 @@ mod tests {
             id: TaskId(number.into()),
             attempt: 0,
             retries_left: 3,
+            memory_retries_left: 0,
             body: vec![0; body],
             returns: vec![object(number)],
             holds: vec![],

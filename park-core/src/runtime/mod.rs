@@ -19,6 +19,7 @@
 //! | `death` | what happens when a process ends |
 //! | `spawner` | where workers come from: processes, or threads and what those share |
 //! | `foreign` | zygotes of other interpreters: ready, ended, let go |
+//! | `memory` | ending workers before the machine runs out of memory |
 //! | `watch` | the thread that hears of deaths and of strangers that want to join |
 
 mod actors;
@@ -30,6 +31,7 @@ mod foreign;
 mod head;
 mod history;
 mod lineage;
+mod memory;
 mod pairs;
 mod place;
 mod placement;
@@ -40,5 +42,6 @@ mod watch;
 pub use describe::{ActorRow, CallRow, Description, DriverRow, TaskRow, WorkerRow};
 pub use head::{Head, HeadStats, WorkerSetup};
 pub use history::EndedRow;
+pub use memory::MemoryWatch;
 pub use session::Session;
 pub use spawner::{Seat, ThreadHost, WorkerSource};

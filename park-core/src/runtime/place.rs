@@ -11,6 +11,7 @@ use crate::id::{ParticipantId, TaskId};
 use crate::ipc::message::{Amounts, Span, Submission, ToWorker, encode, frame};
 use crate::ipc::parcel::pack;
 use crate::ipc::placement::{Assignment, Environment};
+use crate::proc::inbox::Failure;
 use crate::proc::pool::{Lease, Needs, Role};
 use crate::sched::group;
 use crate::sched::node::{Demand, Outlook, PoolId, Spot};
@@ -31,7 +32,10 @@ impl State {
             amounts: std::mem::take(&mut submission.resources),
             place: submission.place.take(),
         });
-        let (task, dependencies) = Task::new(&self.store, id, shape, submission)?;
+        let (mut task, dependencies) = Task::new(&self.store, id, shape, submission)?;
+        if task.retries_left != 0 {
+            task.memory_retries_left = self.setup.as_ref().map_or(0, |setup| setup.memory.retries);
+        }
         let open = self.open_among(&dependencies);
         self.ready.retain(shape);
         if let Some(first) = task.returns.first() {
@@ -367,7 +371,12 @@ impl State {
         });
         // One that was told to end, and did, did as it was told.
         let obeyed = task.cancelled == Some(Interruption::Signal) && span.ended != 0;
-        let failed = !obeyed && task.returns.first().is_some_and(|first| self.store.has_failed(*first));
+        let failed = task
+            .returns
+            .first()
+            .copied()
+            .filter(|first| !obeyed && self.store.has_failed(*first));
+        let failed = failed.map(|first| Failure::of(&self.store, first));
         let worker = (task.worker.unwrap_or(ParticipantId::HEAD), pid);
         self.history.add(&task, worker, failed, span);
         self.families.remove(task.parent, id);

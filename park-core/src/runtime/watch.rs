@@ -1,4 +1,5 @@
 //! The thread that sleeps on descriptors: the zygotes' reports, strangers that want to join, attached processes that leave.
+//! Between them it looks at the use of memory (`memory`).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::store::Store;
 use crate::sys::{fork, process, socket};
 
 use super::head::{Head, Peer};
+use super::memory::Monitor;
 use super::spawner::Spawner;
 
 /// Ends the thread when dropped.
@@ -71,6 +73,7 @@ impl Drop for Watcher {
 }
 
 fn run(head: &Head, store: &Store, listener: &OwnedFd, stopped: &OwnedFd) {
+    let mut monitor = Monitor::new(head);
     loop {
         // Copies, so that no lock is held while sleeping: the zygote may be replaced and peers may go meanwhile.
         let mut watched: Vec<(Source, OwnedFd)> = Vec::new();
@@ -104,7 +107,15 @@ fn run(head: &Head, store: &Store, listener: &OwnedFd, stopped: &OwnedFd) {
             .chain(watched.iter().map(|(source, fd)| (*source, fd.as_fd())))
             .collect();
         let descriptors: Vec<_> = all.iter().map(|(_, fd)| *fd).collect();
-        let readable = process::poll_readable(&descriptors);
+        let readable = loop {
+            let readable = process::poll_readable(&descriptors, monitor.as_ref().map(Monitor::left));
+            match &mut monitor {
+                Some(monitor) if readable.is_empty() => monitor.look(head),
+                _ => break readable,
+            }
+        };
+        // Also where there is always something to hear.
+        monitor.iter_mut().for_each(|monitor| monitor.look(head));
         for (source, fd) in readable.into_iter().filter_map(|at| all.get(at).copied()) {
             match source {
                 Source::Stop => match socket::receive(fd) {

@@ -19,6 +19,8 @@ pub struct Task {
     pub attempt: u32,
     /// Repeats left after a death of its worker; negative: without end.
     pub retries_left: i32,
+    /// Repeats left after its worker was ended for want of memory; negative: without end.
+    pub memory_retries_left: i32,
     /// The encoded message for a worker.
     pub body: Vec<u8>,
     /// Promised results; the claim word lies in the first.
@@ -90,6 +92,7 @@ impl Task {
                 id,
                 attempt: 0,
                 retries_left: max_retries,
+                memory_retries_left: 0,
                 body,
                 returns,
                 holds,
@@ -114,5 +117,17 @@ impl Task {
             return true;
         }
         self.retries_left < 0
+    }
+
+    /// Whether it would be repeated after its worker was ended for want of memory.
+    pub fn has_memory_retry(&self) -> bool {
+        self.cancelled.is_none() && self.memory_retries_left != 0
+    }
+
+    /// As `use_retry`, after its worker was ended for want of memory.
+    pub fn use_memory_retry(&mut self) -> bool {
+        let again = self.has_memory_retry();
+        self.memory_retries_left -= i32::from(again && self.memory_retries_left > 0);
+        again
     }
 }

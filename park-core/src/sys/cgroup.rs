@@ -20,24 +20,91 @@ pub fn memory_available() -> u64 {
     memory_available_under(Path::new("/"))
 }
 
+/// Memory that is in use, of the memory that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Bytes in use, without pages of files that can go at once.
+    pub used: u64,
+    /// Bytes that there are.
+    pub total: u64,
+}
+
+impl MemoryUse {
+    /// From 0 to 1; a little more is possible.
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "a share, to be compared with one that people chose"
+    )]
+    pub fn share(self) -> f64 {
+        self.used as f64 / self.total.max(1) as f64
+    }
+}
+
+/// Reads the use of memory again and again, where it is nearest to what there is: in the machine, or in one of the cgroups that limit
+/// this process (v2 and v1). Which those are is found out once, so that a reading takes three files of each, or one without any.
+#[derive(Debug)]
+pub struct MemoryGauge {
+    root: PathBuf,
+    groups: Vec<(PathBuf, &'static Names)>,
+}
+
+impl MemoryGauge {
+    /// That of this process.
+    pub fn of_this_process() -> Self {
+        Self::under(Path::new("/"))
+    }
+
+    fn under(root: &Path) -> Self {
+        let total = meminfo(root, "MemTotal:").unwrap_or(u64::MAX);
+        // Without a limit version 1 names one that no machine reaches.
+        let binds =
+            |(dir, names): &(PathBuf, &Names)| number(&dir.join(names.limit)).is_some_and(|limit| limit < total);
+        Self {
+            root: root.to_owned(),
+            groups: groups(root).filter(binds).collect(),
+        }
+    }
+
+    /// The use now; None if the system does not say.
+    pub fn read(&self) -> Option<MemoryUse> {
+        let text = fs::read_to_string(self.root.join("proc/meminfo")).unwrap_or_default();
+        let bytes = |name| field(&text, name)?.checked_mul(1024);
+        let machine = bytes("MemTotal:").zip(bytes("MemAvailable:"));
+        let machine = machine.map(|(total, available)| MemoryUse {
+            used: total.saturating_sub(available),
+            total,
+        });
+        let groups = self.groups.iter().filter_map(|(dir, names)| in_group(dir, names));
+        groups.chain(machine).max_by(|a, b| a.share().total_cmp(&b.share()))
+    }
+}
+
+/// Of a cgroup that has a limit.
+fn in_group(dir: &Path, names: &Names) -> Option<MemoryUse> {
+    let total = number(&dir.join(names.limit))?;
+    let used = number(&dir.join(names.used))?;
+    // Pages of files that nobody has looked at lately are counted as used and go first.
+    let stat = fs::read_to_string(dir.join("memory.stat")).unwrap_or_default();
+    let cached = field(&stat, names.cached).unwrap_or(0);
+    Some(MemoryUse {
+        used: used.saturating_sub(cached),
+        total,
+    })
+}
+
 fn memory_limit_under(root: &Path) -> u64 {
     let limits = groups(root).filter_map(|(dir, names)| number(&dir.join(names.limit)));
     limits.fold(meminfo(root, "MemTotal:").unwrap_or(1 << 30), u64::min)
 }
 
 fn memory_available_under(root: &Path) -> u64 {
-    let left = groups(root).filter_map(|(dir, names)| {
-        let limit = number(&dir.join(names.limit))?;
-        let used = number(&dir.join(names.used))?;
-        // Pages of files that nobody has looked at lately are counted as used and go first.
-        let stat = fs::read_to_string(dir.join("memory.stat")).unwrap_or_default();
-        let cached = field(&stat, names.cached).unwrap_or(0);
-        Some(limit.saturating_sub(used.saturating_sub(cached)))
-    });
+    let all = groups(root).filter_map(|(dir, names)| in_group(&dir, names));
+    let left = all.map(|memory| memory.total.saturating_sub(memory.used));
     left.fold(meminfo(root, "MemAvailable:").unwrap_or(u64::MAX), u64::min)
 }
 
 /// File and field names of one version of the memory controller.
+#[derive(Debug)]
 struct Names {
     limit: &'static str,
     used: &'static str,
@@ -140,5 +207,41 @@ mod tests {
         assert_eq!(memory_available_under(dir.path()), 300_000);
         let free = tree(&[("proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 800 kB\n")]);
         assert_eq!(memory_available_under(free.path()), 819_200);
+    }
+
+    #[test]
+    fn the_use_is_that_of_whatever_is_nearest_to_its_limit() {
+        let of = |used, total| Some(MemoryUse { used, total });
+        let version_2 = |current| {
+            tree(&[
+                ("proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 500 kB\n"),
+                ("proc/self/cgroup", "0::/a/b\n"),
+                ("sys/fs/cgroup/a/memory.max", "500000\n"),
+                ("sys/fs/cgroup/a/memory.current", current),
+                ("sys/fs/cgroup/a/memory.stat", "inactive_file 100000\n"),
+                ("sys/fs/cgroup/a/b/memory.max", "max\n"),
+                ("sys/fs/cgroup/a/b/memory.current", "490000\n"),
+            ])
+        };
+        assert_eq!(
+            MemoryGauge::under(version_2("590000\n").path()).read(),
+            of(490_000, 500_000)
+        );
+        assert_eq!(
+            MemoryGauge::under(version_2("300000\n").path()).read(),
+            of(512_000, 1_024_000)
+        );
+        let version_1 = tree(&[
+            ("proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 500 kB\n"),
+            ("proc/self/cgroup", "5:cpu,memory:/x\n"),
+            ("sys/fs/cgroup/memory/x/memory.limit_in_bytes", "400000\n"),
+            ("sys/fs/cgroup/memory/x/memory.usage_in_bytes", "380000\n"),
+            (
+                "sys/fs/cgroup/memory/x/memory.stat",
+                "inactive_file 9\ntotal_inactive_file 80000\n",
+            ),
+        ]);
+        assert_eq!(MemoryGauge::under(version_1.path()).read(), of(300_000, 400_000));
+        assert_eq!(MemoryGauge::under(tree(&[]).path()).read(), None);
     }
 }

@@ -12,3 +12,4 @@ pub mod mmap;
 pub mod process;
 pub mod socket;
 pub mod title;
+pub mod usage;

@@ -77,14 +77,18 @@ pub fn kill_group(pid: u32) {
     }
 }
 
-/// Sleeps until at least one descriptor is readable or closed by its other end; returns which.
-pub fn poll_readable(fds: &[BorrowedFd<'_>]) -> Vec<usize> {
+/// Sleeps until at least one descriptor is readable or closed by its other end, or the time is up; returns which.
+pub fn poll_readable(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> Vec<usize> {
+    let timeout = timeout.map(|left| Timespec {
+        tv_sec: left.as_secs().cast_signed(),
+        tv_nsec: i64::from(left.subsec_nanos()),
+    });
     let mut polled: Vec<_> = fds
         .iter()
         .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
         .collect();
     loop {
-        match poll(&mut polled, None) {
+        match poll(&mut polled, timeout.as_ref()) {
             Ok(_) => break,
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => return Vec::new(),

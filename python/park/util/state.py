@@ -53,6 +53,19 @@ _TASK_STATES = {
     "running": "RUNNING",
     "blocked": "RUNNING",
 }
+#: Ray's names of how work fails, by the core's kinds of errors.
+_ERROR_TYPES = {
+    "WorkerDied": "WORKER_DIED",
+    "OutOfMemory": "OUT_OF_MEMORY",
+    "Cancelled": "TASK_CANCELLED",
+    "EnvironmentSetup": "RUNTIME_ENV_SETUP_FAILED",
+    "Unschedulable": "TASK_UNSCHEDULABLE_ERROR",
+    "GroupRemoved": "TASK_PLACEMENT_GROUP_REMOVED",
+    "ActorDied": "ACTOR_DIED",
+    "ActorUnavailable": "ACTOR_UNAVAILABLE",
+}
+#: Kind and text of an error; None if that is not known.
+Failure = tuple[str, str] | None
 
 
 #: The numbers of these states in Ray's protocol.
@@ -138,6 +151,7 @@ def _tasks() -> list[Row]:
             worker_id=worker_id(row["pid"], row["participant"]).hex() if row["pid"] else None,
             worker_pid=row["pid"] or None,
             error_type=None,
+            error_message=None,
             start_time_ms=None,
             end_time_ms=None,
             parent_task_id=task_id(row["parent"]).hex() if row["parent"] else None,
@@ -146,7 +160,17 @@ def _tasks() -> list[Row]:
     ] + [*(_ended(*row) for row in reversed(_park.ended_tasks())), *_calls()]
 
 
-def _ended(first: bytes, name: str, worker: tuple[int, int], attempt: int, failed: bool, began: int, ended: int) -> Row:
+def _ended(
+    first: bytes,
+    name: str,
+    worker: tuple[int, int],
+    attempt: int,
+    failed: bool,
+    began: int,
+    ended: int,
+    failure: Failure,
+    parent: bytes | None,
+) -> Row:
     pid, _ = worker
     return Row(
         task_id=task_id(first).hex(),
@@ -160,10 +184,18 @@ def _ended(first: bytes, name: str, worker: tuple[int, int], attempt: int, faile
         node_id=session.node_id() if pid else None,
         worker_id=worker_id(*worker).hex() if pid else None,
         worker_pid=pid or None,
-        error_type="TASK_EXECUTION_EXCEPTION" if failed else None,
+        **_error(failed, failure),
         start_time_ms=_wall_ms(began),
         end_time_ms=_wall_ms(ended),
+        parent_task_id=task_id(parent).hex() if parent else None,
     )
+
+
+def _error(failed: bool, failure: Failure) -> dict[str, Any]:
+    """The columns that say how work failed."""
+    kind, text = failure or ("TaskFailed", "")
+    error_type = _ERROR_TYPES.get(kind, "TASK_EXECUTION_EXCEPTION")
+    return {"error_type": error_type if failed else None, "error_message": text if failed else None}
 
 
 def _calls() -> list[Row]:
@@ -191,6 +223,7 @@ def _open_call(row: dict[str, Any]) -> Row:
         worker_id=worker_id(row["pid"], row["participant"]).hex() if row["pid"] else None,
         worker_pid=row["pid"] or None,
         error_type=None,
+        error_message=None,
         start_time_ms=None,
         end_time_ms=None,
         parent_task_id=task_id(row["parent"]).hex() if row["parent"] else None,
@@ -207,6 +240,8 @@ def _ended_call(
     failed: bool,
     began: int,
     ended: int,
+    failure: Failure,
+    parent: bytes | None,
 ) -> Row:
     whole = f"{actor['class_name']}.{method}"
     return Row(
@@ -221,10 +256,10 @@ def _ended_call(
         node_id=actor["node"] or None,
         worker_id=None,
         worker_pid=pid,
-        error_type="TASK_EXECUTION_EXCEPTION" if failed else None,
+        **_error(failed, failure),
         start_time_ms=_wall_ms(began),
         end_time_ms=_wall_ms(ended),
-        parent_task_id=None,
+        parent_task_id=task_id(parent).hex() if parent else None,
     )
 
 

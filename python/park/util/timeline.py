@@ -32,14 +32,14 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     session.require()
     events = [
         _event("task", name, pid, began, ended, {"task_id": first.hex(), "attempt": attempt, "failed": failed})
-        for first, name, (pid, _), attempt, failed, began, ended in _park.ended_tasks()
+        for first, name, (pid, _), attempt, failed, began, ended, *_ in _park.ended_tasks()
         if began
     ]
     for row, (pid, calls) in traces():
         class_name, actor = row["class_name"], {"actor_id": row["id"].hex()}
         events += [
             _event("actor_task", name or f"{class_name}.{method}", pid, began, ended, actor)
-            for method, name, _, _, _, began, ended in calls
+            for method, name, _, _, _, began, ended, *_ in calls
         ]
     events.sort(key=lambda event: event["ts"])
     if filename is None:
@@ -51,8 +51,9 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     return None
 
 
-#: A call that ended: method, the name that somebody chose, first result, attempt, whether it failed, begin and end in microseconds.
-Traced = tuple[str, str | None, bytes, int, bool, int, int]
+#: A call that ended: method, the name that somebody chose, first result, attempt, whether it failed, begin and end in microseconds, kind
+#: and text of its error if that is known, and the first result of what made it.
+Traced = tuple[str, str | None, bytes, int, bool, int, int, tuple[str, str] | None, bytes | None]
 
 
 def traces() -> list[tuple[dict[str, Any], tuple[int, list[Traced]]]]:

@@ -2,12 +2,27 @@
 
 import sys
 
+from park import _park
 from park.machine import cpus as get_num_cpus
 from park.machine import memory as get_system_memory
 
 from ray._private.defer_sigint import DeferSigint
 
-__all__ = ["DeferSigint", "binary_to_hex", "format_error_message", "get_num_cpus", "get_system_memory", "hex_to_binary"]
+__all__ = [
+    "DeferSigint",
+    "binary_to_hex",
+    "format_error_message",
+    "get_num_cpus",
+    "get_system_memory",
+    "get_used_memory",
+    "hex_to_binary",
+]
+
+
+def get_used_memory():
+    """Bytes of memory that are in use, as what ends workers for want of memory counts them."""
+    used, _ = _park.memory_use()
+    return used
 
 
 def binary_to_hex(identifier):
