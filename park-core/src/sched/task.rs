@@ -62,6 +62,7 @@ impl Task {
             returns,
             stream,
             parent,
+            depth,
             resources: _,
             place: _,
             max_retries,
@@ -81,6 +82,7 @@ impl Task {
                 returns: returns.clone(),
                 name: name.clone(),
                 stream,
+                depth,
             })?,
             &[],
         )?;
