@@ -187,7 +187,7 @@ impl State {
         kept.extend(&task.returns);
         let shape = task.shape;
         self.counts.retried += u64::from(started);
-        self.ready.push_front(shape, id);
+        self.put_back(shape, id);
         started
     }
 

@@ -138,6 +138,7 @@ mod tests {
             worker: None,
             stream: None,
             parent: None,
+            depth: 1,
             cancelled: None,
         }
     }
