@@ -59,6 +59,7 @@ pub(crate) fn create_actor(
         place: place.map(|place| place.get().place.clone()),
         max_restarts,
         in_order,
+        depth: work::asking(py)?.1 + 1,
         class_name: class_name.to_owned(),
         name,
         detached,
@@ -186,13 +187,15 @@ pub(crate) fn call_actor<'py>(
     if let (Some(pending), Some(first)) = (&options.pending, promised.ids.first()) {
         pending.get().open.lock().push(*first);
     }
+    let (parent, depth) = work::asking(py)?;
     let call = ToWorker::Call {
         actor,
         method: method.to_owned(),
         args,
         returns: promised.ids,
         stream: promised.stream,
-        parent: work::parent(py)?,
+        parent,
+        depth: depth + 1,
         caller: session.me(),
         group: options.group.clone(),
         retries: options.max_task_retries,

@@ -41,7 +41,7 @@ pub(crate) fn interruptible<T>(store: &Store, first: ObjectId, code: impl FnOnce
 #[pyfunction]
 pub(crate) fn is_cancelled(py: Python<'_>) -> PyResult<bool> {
     let store = gate::store(py)?;
-    Ok(work::parent(py)?.is_some_and(|first| store.is_cancelled(first)))
+    Ok(work::asking(py)?.0.is_some_and(|first| store.is_cancelled(first)))
 }
 
 /// Asked by the signal handler: whether the task that the main thread runs is to be interrupted.

@@ -106,7 +106,7 @@ mod _park {
     #[pymodule_export]
     use crate::weak_actor::WeakActor;
     #[pymodule_export]
-    use crate::work::{children_of, current_work, describe_session, ended_tasks, open_calls, traced_calls};
+    use crate::work::{children_of, current_work, describe_session, ended_tasks, open_calls, task_depth, traced_calls};
     #[pymodule_export]
     use crate::worker::{Call, LoopLane, Pool, Vacant, leave_actor, worker_main, worker_participant};
 

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::ffi::c_long;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::ThreadId;
 
 use park_core::{ObjectId, Session};
@@ -34,6 +34,8 @@ pub(crate) struct Member {
     pub(crate) interruptible: AtomicBool,
     /// First result of what its main thread runs: also the work of threads that user code starts.
     pub(crate) main_work: Mutex<Option<ObjectId>>,
+    /// The depth of that, or of the actor whose constructor runs.
+    pub(crate) main_depth: AtomicU32,
     /// The worker that it is.
     worker: Mutex<Option<Arc<Worker>>>,
     /// What there is besides if it is a thread.
@@ -105,6 +107,7 @@ impl Member {
             runs_loops: AtomicBool::new(false),
             interruptible: AtomicBool::new(false),
             main_work: Mutex::new(None),
+            main_depth: AtomicU32::new(0),
             worker: Mutex::new(None),
             thread,
         }

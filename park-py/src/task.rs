@@ -231,12 +231,14 @@ pub(crate) fn submit_task<'py>(
     holds.add(py, function)?;
     let promised = promise(py, store, (Work::Task, ParticipantId::HEAD), &num_returns, &mut holds)?;
     let resources = resources.get().amounts.clone();
+    let (parent, depth) = work::asking(py)?;
     let submission = Submission {
         function,
         args,
         returns: promised.ids,
         stream: promised.stream,
-        parent: work::parent(py)?,
+        parent,
+        depth: depth + 1,
         resources,
         place: place.map(|place| place.get().place.clone()),
         max_retries,

@@ -1,6 +1,7 @@
 //! What this thread runs now, and what the session runs: the facts behind `get_runtime_context()` and `park.util.state`.
 
 use std::cell::RefCell;
+use std::sync::atomic::Ordering;
 
 use park_core::ObjectId;
 use park_core::ipc::ToWorker;
@@ -22,6 +23,8 @@ struct Work {
     function: Option<Py<PyAny>>,
     /// The name that somebody chose for a call.
     chosen: Option<String>,
+    /// How many tasks and calls led to it, itself included.
+    depth: u32,
 }
 
 thread_local! {
@@ -39,10 +42,17 @@ pub(crate) fn current() -> Option<ObjectId> {
         .or_else(|| member::with(|member| *member.main_work.lock()))
 }
 
-/// As `current`, also for what a coroutine asks: an event loop serves many calls with one thread, and Python knows whose turn it is.
-pub(crate) fn parent(py: Python<'_>) -> PyResult<Option<ObjectId>> {
+/// How many tasks and calls led to what this thread works for, that included; 0 for a program.
+fn current_depth() -> u32 {
+    NOW.with_borrow(|now| now.as_ref().map(|work| work.depth))
+        .unwrap_or_else(|| member::with(|member| member.main_depth.load(Ordering::Relaxed)))
+}
+
+/// What asks, and its depth: as `current`, also for what a coroutine asks. An event loop serves many calls with one thread, and Python
+/// knows whose turn it is.
+pub(crate) fn asking(py: Python<'_>) -> PyResult<(Option<ObjectId>, u32)> {
     if !gate::runs_event_loop() {
-        return Ok(current());
+        return Ok((current(), current_depth()));
     }
     static CALL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let call = CALL.get_or_try_init(py, || {
@@ -52,37 +62,61 @@ pub(crate) fn parent(py: Python<'_>) -> PyResult<Option<ObjectId>> {
     match call.bind(py).call0()?.cast::<PyTuple>() {
         Ok(call) => {
             let id = call.get_item(0)?.cast_into::<PyBytes>()?;
-            Ok(id.as_bytes().try_into().ok().map(ObjectId::from_bytes))
+            let id = id.as_bytes().try_into().ok().map(ObjectId::from_bytes);
+            Ok((id, call.get_item(3)?.extract()?))
         }
-        Err(_) => Ok(current()),
+        Err(_) => Ok((current(), current_depth())),
     }
+}
+
+/// How many tasks and calls led to the one that asks, itself included: 0 in a program, 1 in what it asks for.
+#[pyfunction]
+pub(crate) fn task_depth(py: Python<'_>) -> PyResult<u32> {
+    asking(py).map(|(_, depth)| depth)
 }
 
 /// This thread begins with the work that this message asks for. `on_main`: it runs one job of the process after another.
 pub(crate) fn begin(message: &ToWorker, on_main: bool) -> Now {
     let work = match message {
-        ToWorker::Run { returns, name, .. } => returns.first().map(|id| (*id, name, "")),
+        ToWorker::Run {
+            returns, name, depth, ..
+        } => returns.first().map(|id| (*id, name, "", *depth)),
         ToWorker::Call {
-            returns, method, name, ..
-        } => returns.first().map(|id| (*id, method, name.as_str())),
+            returns,
+            method,
+            name,
+            depth,
+            ..
+        } => returns.first().map(|id| (*id, method, name.as_str(), *depth)),
         ToWorker::Create { .. } | ToWorker::Assign(_) | ToWorker::Cancel { .. } | ToWorker::Retire => None,
     };
-    let work = work.map(|(id, name, chosen)| Work {
+    let work = work.map(|(id, name, chosen, depth)| Work {
         id,
         name: name.clone(),
         function: None,
         chosen: (!chosen.is_empty()).then(|| chosen.to_owned()),
+        depth,
     });
     if on_main {
-        set_main_work(work.as_ref().map(|work| work.id));
+        set_main_work(work.as_ref().map(|work| (work.id, work.depth)));
         title::runs(message);
     }
     drop(NOW.replace(work));
     Now { on_main }
 }
 
-fn set_main_work(id: Option<ObjectId>) {
-    member::with(|member| *member.main_work.lock() = id);
+fn set_main_work(work: Option<(ObjectId, u32)>) {
+    member::with(|member| {
+        *member.main_work.lock() = work.map(|(id, _)| id);
+        member
+            .main_depth
+            .store(work.map_or(0, |(_, depth)| depth), Ordering::Relaxed);
+    });
+}
+
+/// The constructor of an actor of this depth runs, until that is 0 again.
+pub(crate) fn constructs(depth: u32) {
+    member::with(|member| member.main_depth.store(depth, Ordering::Relaxed));
 }
 
 /// The task that this thread has begun calls this function.

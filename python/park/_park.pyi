@@ -95,6 +95,7 @@ __all__ = [
     "store_stats",
     "stored_strides",
     "submit_task",
+    "task_depth",
     "title_of_actor",
     "traced_calls",
     "trim",
@@ -363,6 +364,11 @@ class Call:
     def succeed(self, /, value: Any) -> None:
         """
         Seals the results.
+        """
+    @property
+    def depth(self, /) -> int:
+        """
+        How many tasks and calls led to it, itself included.
         """
     @property
     def task_id(self, /) -> str:
@@ -1983,6 +1989,11 @@ def submit_task(
 ) -> list:
     """
     Submits a task; returns references to its results, or to the result and the first link of its stream.
+    """
+
+def task_depth() -> int:
+    """
+    How many tasks and calls led to the one that asks, itself included: 0 in a program, 1 in what it asks for.
     """
 
 def title_of_actor(class_name: str) -> None:

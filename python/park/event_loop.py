@@ -130,7 +130,7 @@ class ActorLoop:
             self.loop.call_soon(task.cancel)
 
     async def _serve(self, call) -> None:
-        CURRENT_CALL.set((bytes.fromhex(call.task_id), call.method, call.chosen_name))
+        CURRENT_CALL.set((bytes.fromhex(call.task_id), call.method, call.chosen_name, call.depth))
         try:
             value = call.begin()
             if type(value) is CoroutineType:

@@ -163,6 +163,13 @@ class ActorID(BaseID):
     __slots__ = ()
     _size = 16
 
+    @property
+    def job_id(self) -> JobID:
+        """The id of the session's one job."""
+        from park.util import state
+
+        return state.job_id()
+
 
 class TaskID(BaseID):
     """A task's id."""

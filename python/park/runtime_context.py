@@ -13,11 +13,14 @@ from park.assignment import Assigned
 from park.here import HERE
 from park.ids import ActorID, JobID, NodeID, PlacementGroupID, TaskID
 
-#: The call that a coroutine of an async actor belongs to, as `_park.current_work` gives it: there a thread serves many at a time.
-CURRENT_CALL: contextvars.ContextVar[tuple[bytes, str, Any] | None] = contextvars.ContextVar("park_call", default=None)
+#: The call that a coroutine of an async actor belongs to, as `_park.current_work` gives it, and its depth: there a thread serves many
+#: at a time.
+CURRENT_CALL: contextvars.ContextVar[tuple[bytes, str, Any, int] | None] = contextvars.ContextVar(
+    "park_call", default=None
+)
 
 
-def current_work() -> tuple[bytes, str, Any] | None:
+def current_work() -> tuple[Any, ...] | None:
     """The task or call that asks: the id of its first result, its name or method, and a task's function or a call's chosen name."""
     return CURRENT_CALL.get() or _park.current_work()
 

@@ -546,7 +546,11 @@ def _check_address(address: str | None) -> None:
 def _from_job_config(
     config: Any, namespace: str | None, env: dict[str, Any] | None
 ) -> tuple[str | None, dict[str, Any] | None]:
-    """The namespace and environment that a `JobConfig` and the arguments beside it give; the arguments go first."""
+    """The namespace and environment that a `JobConfig` and the arguments beside it give; the arguments go first.
+
+    Its search path goes onto that of this process, which workers are given.
+    """
+    sys.path += [path for path in config.code_search_path if path not in sys.path]
     return namespace or config.ray_namespace, env or config.runtime_env
 
 

@@ -81,6 +81,24 @@ def test_death_of_an_idle_actor():
         ray.get(actor.call.remote(), timeout=SOON)
 
 
+def test_a_call_waits_for_the_constructor_that_survives(tmp_path):
+    """It has not begun while constructors run: their deaths cost it no retry, of which it has none."""
+    log = tmp_path / "made"
+
+    @ray.remote(max_restarts=3)
+    class Stubborn:
+        def __init__(self):
+            with open(log, "a") as file:
+                file.write("i")
+            if os.path.getsize(log) < 3:
+                os._exit(0)
+
+        def made(self):
+            return os.path.getsize(log)
+
+    assert ray.get(Stubborn.remote().made.remote(), timeout=SOON) == 3
+
+
 def test_death_in_the_constructor():
     @ray.remote
     class StillBorn:

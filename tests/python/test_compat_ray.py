@@ -206,15 +206,24 @@ def test_a_job_config():
     assert in_python("""
         from park.compat import ray as compat
         compat.install()
-        import os, ray
+        import os, shutil, tempfile
+        import ray
         from ray.job_config import JobConfig
-        ray.init(num_cpus=1, job_config=JobConfig(ray_namespace="mine", runtime_env={"env_vars": {"A_VARIABLE": "x"}}))
+        folder = tempfile.mkdtemp()
+        with open(os.path.join(folder, "found_there.py"), "w") as file:
+            file.write("answer = 42")
+        config = JobConfig(
+            ray_namespace="mine", runtime_env={"env_vars": {"A_VARIABLE": "x"}}, code_search_path=[folder]
+        )
+        ray.init(num_cpus=1, job_config=config)
+        print(ray.get(ray.remote(lambda: __import__("found_there").answer).remote()))
+        shutil.rmtree(folder)
         print(ray.get_runtime_context().namespace, ray.get(ray.remote(lambda: os.environ["A_VARIABLE"]).remote()))
         try:
             JobConfig(default_actor_lifetime="eternal")
         except ValueError:
             print("refused")
-    """) == ["mine", "x", "refused"]
+    """) == ["42", "mine", "x", "refused"]
 
 
 def test_workers_start_with_what_was_preloaded(tmp_path):

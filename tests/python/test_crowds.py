@@ -150,3 +150,19 @@ def test_ten_thousand_queued_calls_are_repeated_where_they_may_be(fresh):
     assert ray.get(calls, timeout=60) == list(range(10_000))
     ray.get(block, timeout=SOON)
     assert ray.get(actor.pid.remote()) != pid
+
+
+@pytest.mark.process_only("counts processes")
+def test_what_somebody_waits_for_goes_first(fresh):
+    """A task that waits lends its CPU, and its process stays: if all began before what they wait for, each would need its own."""
+    fresh(num_cpus=1)
+
+    @ray.remote
+    def ask(depth):
+        return ray.get(ask.remote(depth - 1)) if depth else 0
+
+    waiting, most = [ask.remote(2) for _ in range(300)], 0
+    while waiting:
+        _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=0.01)
+        most = max(most, len(ray.runtime_stats()["workers_alive_pids"]))
+    assert most < 60

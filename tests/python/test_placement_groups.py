@@ -277,7 +277,8 @@ def test_a_task_that_may_not_run_again_dies_with_its_group(fresh, tmp_path):
     @ray.remote(max_retries=0)
     def sleeps():
         running.touch()
-        time.sleep(60)
+        for _ in range(600):
+            time.sleep(0.1)
 
     there = sleeps.options(scheduling_strategy=inside(group)).remote()
     wait_until(running.exists)

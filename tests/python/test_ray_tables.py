@@ -171,6 +171,47 @@ def test_memory_is_that_of_values():
     """) == ["Plasma", "memory", "usage", "3", "MiB", "1", "objects", "1"]
 
 
+def test_how_deep_work_is():
+    assert told_by("""
+        import asyncio, threading
+        ray.init(num_cpus=4)
+        depth = lambda: global_worker.task_depth
+
+        @ray.remote
+        class Home:
+            def __init__(self):
+                self.made = depth()
+
+            def depths(self):
+                return self.made, depth(), ray.get(leaf.remote())
+
+        @ray.remote
+        class Loop:
+            def __init__(self):
+                self.made = depth()
+
+            async def depths(self):
+                await asyncio.sleep(0)
+                return self.made, depth(), await leaf.remote()
+
+        @ray.remote
+        def leaf():
+            return depth()
+
+        @ray.remote
+        def asks():
+            found = []
+            thread = threading.Thread(target=lambda: found.append(ray.get(leaf.remote())))
+            thread.start()
+            thread.join()
+            home, loop = Home.remote(), Loop.remote()
+            return depth(), *found, *ray.get(home.depths.remote()), *ray.get(loop.depths.remote())
+
+        print(depth(), *ray.get(asks.remote()), *ray.get(Home.remote().depths.remote()), depth())
+        ray.shutdown()
+    """) == [*"0", *"12", *"223", *"223", *"112", *"0"]
+
+
 def test_a_pickle_of_a_reference_is_a_reference():
     assert told_by("""
         ray.init(num_cpus=1)

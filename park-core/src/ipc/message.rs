@@ -74,6 +74,8 @@ pub enum ToWorker {
         name: String,
         /// The stream that it makes.
         stream: Option<Stream>,
+        /// How many tasks and calls led to it, itself included.
+        depth: u32,
     },
     /// Become an actor. Its holds belong to the head.
     Create {
@@ -87,6 +89,8 @@ pub enum ToWorker {
         restarts: u32,
         /// Whether calls of one caller start in the order in which it made them, even if a later one could start sooner.
         in_order: bool,
+        /// How many tasks and calls led to it, itself included.
+        depth: u32,
     },
     /// Call a method. The message owns its holds, also one on the actor's handle: an actor outlives the calls made to it.
     Call {
@@ -102,6 +106,8 @@ pub enum ToWorker {
         stream: Option<Stream>,
         /// First result of the task or call that makes this call (no hold): cancelling that one cancels this one.
         parent: Option<ObjectId>,
+        /// How many tasks and calls led to it, itself included.
+        depth: u32,
         /// Calls of one caller run in the order in which it made them, unless the actor was made otherwise.
         caller: ParticipantId,
         /// The concurrency group that it runs in; empty: the actor's own.
@@ -152,6 +158,8 @@ pub struct Submission {
     pub stream: Option<Stream>,
     /// First result of the task or call that submits it (no hold): cancelling that one cancels this one.
     pub parent: Option<ObjectId>,
+    /// How many tasks and calls led to it, itself included: 1 for what a program submits.
+    pub depth: u32,
     /// What it needs while it runs.
     pub resources: Amounts,
     /// Where it may run, if not anywhere.
@@ -181,6 +189,8 @@ pub struct ActorSpec {
     pub max_restarts: i32,
     /// Whether calls of one caller start in the order in which it made them.
     pub in_order: bool,
+    /// How many tasks and calls led to it, its creation included.
+    pub depth: u32,
     /// Name for error texts.
     pub class_name: String,
     /// Namespace and name under which `get_actor` finds it.
@@ -457,6 +467,7 @@ mod tests {
                 group: 1,
             }),
             parent: Some(id),
+            depth: 3,
             caller: ParticipantId(9),
             group: "io".into(),
             retries: -1,

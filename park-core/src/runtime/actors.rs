@@ -125,6 +125,7 @@ impl State {
             args,
             restarts: actor.restarts,
             in_order: actor.spec.in_order,
+            depth: actor.spec.depth,
         })?;
         let (create, parcel) = pack(&self.store, &create, &[])?;
         actor.parcels.extend(parcel);

@@ -112,13 +112,16 @@ impl State {
         if role == Role::Tasks && !claimed && pid.is_some() {
             self.fruitless += 1;
         }
+        // While its constructor runs, no call has begun.
+        let mut took_calls = pid.is_some();
         if let Role::Actor(actor) = role {
+            took_calls &= self.actors.get(actor).is_none_or(|actor| actor.life != Life::Starting);
             self.actor_lost_its_process(actor, pid.is_some(), &death);
             self.remove_groups_of(id);
         }
         self.owner_ended(id, !matches!(role, Role::Actor(_)) && status == 0);
         for record in undone {
-            self.call_lost_its_actor(&record, pid.is_some(), &tails, &mut kept);
+            self.call_lost_its_actor(&record, took_calls, &tails, &mut kept);
         }
         for orphan in self.without_heirs(orphans) {
             if self.store.producer_of(orphan.id) == Some(ParticipantId::HEAD) && !kept.contains(&orphan.id) {
@@ -202,7 +205,7 @@ impl State {
         kept.extend(&task.returns);
         let shape = task.shape;
         self.counts.retried += u64::from(started);
-        self.ready.push_front(shape, id);
+        self.put_back(shape, id);
         started
     }
 
@@ -256,8 +259,8 @@ impl State {
     }
 
     /// A call that was queued or running. Callers are told by the rule of the actor's place; retries apply if it comes back. A call to
-    /// a process that never `started` costs none, unless it began after all, in one that was not announced any more.
-    fn call_lost_its_actor(&mut self, record: &[u8], started: bool, tails: &Tails, kept: &mut HashSet<ObjectId>) {
+    /// a process that never `took_calls` costs none, unless it began after all, in one that was not announced any more.
+    fn call_lost_its_actor(&mut self, record: &[u8], took_calls: bool, tails: &Tails, kept: &mut HashSet<ObjectId>) {
         let Ok((attempt, mut message, parcel)) = parse(&self.store, record) else {
             return;
         };
@@ -292,7 +295,7 @@ impl State {
             self.fail_lost(record, tail, &cancelled(first));
             return;
         }
-        let begun = started || first.is_some_and(|first| self.store.has_begun(first));
+        let begun = took_calls || first.is_some_and(|first| self.store.has_begun(first));
         if begun && self.actors.get_mut(actor).is_some() {
             if *retries == 0 {
                 let text = "the actor's process died during the call, or before it began; the actor is being restarted";

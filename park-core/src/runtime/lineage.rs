@@ -139,6 +139,7 @@ mod tests {
             worker: None,
             stream: None,
             parent: None,
+            depth: 1,
             cancelled: None,
         }
     }

@@ -60,7 +60,7 @@ impl State {
             self.ready.end_group(group);
             return;
         }
-        self.ready.push(task.shape, id);
+        self.ready.push(task.shape, task.depth, id);
     }
 
     /// Sends every task that can go to a worker, places actors, evens out, and tells workers how things stand.
@@ -89,7 +89,7 @@ impl State {
                         }
                     };
                     if worker.is_none_or(|worker| !self.send_task(task, worker)) {
-                        self.ready.push_front(shape, task);
+                        self.put_back(shape, task);
                         match worker {
                             Some(worker) => self.settle_lease(worker),
                             None => self.look_ahead(shape),
@@ -103,6 +103,12 @@ impl State {
             self.even_out();
         }
         self.publish_hint();
+    }
+
+    /// A task is ready again that was before.
+    pub(super) fn put_back(&mut self, shape: ShapeId, id: TaskId) {
+        let depth = self.tasks.get(&id).map_or(1, |task| task.depth);
+        self.ready.push_front(shape, depth, id);
     }
 
     /// Whether tasks of several shapes, actors or placement groups wait for resources. What can never be placed does not count.
@@ -420,7 +426,7 @@ impl State {
             task.worker = None;
             let shape = task.shape;
             self.pool.returned(worker, id);
-            self.ready.push_front(shape, id);
+            self.put_back(shape, id);
             taken += 1;
         }
         self.settle_lease(worker);
@@ -449,7 +455,7 @@ impl State {
                 return;
             };
             if !self.lease(worker, shape, spot) || !self.send_task(task, worker) {
-                self.ready.push_front(shape, task);
+                self.put_back(shape, task);
                 self.settle_lease(worker);
                 return;
             }

@@ -37,6 +37,8 @@ pub struct Task {
     pub stream: Option<ObjectId>,
     /// First result of the task or call that submitted it.
     pub parent: Option<ObjectId>,
+    /// How many tasks and calls led to it, itself included.
+    pub depth: u32,
     /// It is not wanted any more: not to be repeated, and its process to be told.
     pub cancelled: Option<Interruption>,
 }
@@ -64,6 +66,7 @@ impl Task {
             returns,
             stream,
             parent,
+            depth,
             resources: _,
             place: _,
             max_retries,
@@ -83,6 +86,7 @@ impl Task {
                 returns: returns.clone(),
                 name: name.clone(),
                 stream,
+                depth,
             })?,
             &[],
         )?;
@@ -101,6 +105,7 @@ impl Task {
                 worker: None,
                 stream: stream.and_then(|stream| stream.link),
                 parent,
+                depth,
                 cancelled: None,
             },
             dependencies,

@@ -230,13 +230,15 @@ impl Worker {
 
     /// Becomes the actor. False if its constructor raised, and the process is to end.
     pub(super) fn become_actor(self: &Arc<Self>, py: Python<'_>, job: &Job) -> PyResult<bool> {
-        let ToWorker::Create { actor: id, .. } = &job.message else {
+        let ToWorker::Create { actor: id, depth, .. } = &job.message else {
             return Ok(true);
         };
         let mut constructor = "__init__".to_owned();
         // A process is told to become an actor once.
         let _ = self.becomes.set(*id);
+        work::constructs(*depth);
         let made = self.instantiate(py, job, &mut constructor);
+        work::constructs(0);
         match made {
             Ok(actor) => {
                 let _ = self.actor.set(actor);

@@ -393,6 +393,15 @@ impl Call {
         }
     }
 
+    /// How many tasks and calls led to it, itself included.
+    #[getter]
+    fn depth(&self) -> u32 {
+        match &self.job.message {
+            ToWorker::Call { depth, .. } => *depth,
+            _ => 0,
+        }
+    }
+
     /// Which call it is, among all calls of the session.
     #[getter]
     fn task_id(&self) -> String {

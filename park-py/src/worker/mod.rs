@@ -106,7 +106,7 @@ pub(crate) fn leave_actor(py: Python<'_>) -> PyResult<bool> {
     let Some(worker) = worker.filter(|worker| worker.becomes.get().is_some()) else {
         return Ok(false);
     };
-    let call = work::parent(py)?;
+    let (call, _) = work::asking(py)?;
     {
         let mut ending = worker.ending.lock();
         ending.by_itself = true;

@@ -15,12 +15,15 @@ class JobConfig:
         default_actor_lifetime="non_detached",
         code_search_path=None,
     ):
-        if code_search_path:
-            raise NotImplementedError("park has no code_search_path: workers import from the driver's sys.path")
+        paths = list(code_search_path or ())
+        if isinstance(code_search_path, str) or not all(isinstance(path, str) for path in paths):
+            raise TypeError(f"code_search_path must be a list of folders, got {code_search_path!r}")
         if default_actor_lifetime not in ("detached", "non_detached"):
             raise ValueError(
                 f"The default_actor_lifetime must be 'detached' or 'non_detached', got {default_actor_lifetime!r}"
             )
+        #: Folders that workers, and the program itself, import from when nothing else has the module.
+        self.code_search_path = paths
         self.runtime_env = runtime_env or {}
         self.metadata = metadata or {}
         self.ray_namespace = ray_namespace

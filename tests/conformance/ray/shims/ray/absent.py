@@ -10,7 +10,6 @@ MODULES = {
     "ray._private.accelerators.tpu": "Ray's detection of TPUs",
     "ray._private.async_compat": "what Ray makes of methods of async actors",
     "ray._private.function_manager": "Ray's table of functions in its GCS server",
-    "ray._private.gcs_utils": "the protocol of Ray's GCS server",
     "ray._private.grpc_utils": "the protocol of Ray's servers",
     "ray._private.runtime_env.context": "Ray's agent, which sets environments up",
     "ray._private.profiling": "Ray's profile of its own servers",

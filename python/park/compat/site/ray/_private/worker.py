@@ -166,6 +166,11 @@ class Worker:
         return self.core_worker.get_current_task_id()
 
     @property
+    def task_depth(self):
+        """How many tasks and calls led to the one that asks, itself included; 0 in a program."""
+        return _park.task_depth() if connected() else 0
+
+    @property
     def actor_id(self):
         return self.core_worker.get_actor_id()
 
