@@ -6,15 +6,17 @@ mod disk;
 mod host;
 mod layout;
 mod mover;
+mod shape;
 mod tiers;
 mod transfer;
 
 pub use arena::{Arena, Place, Sleep};
 pub use device::{CopyIn, CopyOut, CopyWithin, CpuDevice, Device};
 pub use disk::{DiskConfig, DiskStats, DiskTier};
-pub use host::{HostBlock, HostConfig, HostStats, HostTier};
+pub use host::{Chunks, HostBlock, HostConfig, HostStats, HostTier};
 pub use layout::{Half, Layout, LayoutConfig, PageOrder, Run};
 pub use mover::Mover;
+use shape::Shape;
 pub use tiers::{Lead, Tiers, TiersConfig};
 pub use transfer::Ticket;
 
