@@ -19,6 +19,8 @@ TESTS ?=
 # Peers of bench-kv that pip cannot install whole here: an interpreter with what their modules import, and the unpacked package.
 VLLM_PYTHON ?= benches/.venv-vllm/bin/python
 VLLM_TREE ?=
+# The environment of conformance-vllm: made in tests/conformance/vllm/.venv unless one is named.
+VLLM_VENV ?=
 SGLANG_PYTHON ?= benches/.venv-sglang/bin/python
 SGLANG_TREE ?=
 VENV := .venv
@@ -155,12 +157,17 @@ bench-kv: $(STAMPS)/extension ## the KV cache beside vLLM's, SGLang's and kvbm-l
 conformance-verl: $(STAMPS)/extension benches/.venv-ray/.ready ## verl's own tests of worker groups on park and on real Ray, with both times
 	$(PY) tests/conformance/verl/run.py --plain
 
-conformance-vllm: $(STAMPS)/extension ## vLLM's own tests of its KV cache on its pool and on park's, then random traces on both (TREE=DIR, its source package)
+VLLM := tests/conformance/vllm
+VLLM_AT = --tree "$(TREE)" $(if $(VLLM_VENV),--venv "$(VLLM_VENV)")
+conformance-vllm: $(STAMPS)/extension ## vLLM's own tests of its KV cache and its offloading on its classes and on park's, then random traces on both (TREE=DIR, its source package)
 	@[[ -n "$(TREE)" ]] || { echo "conformance-vllm: TREE=DIR is missing: vLLM's source package, unpacked" >&2; exit 2; }
-	$(PY) tests/conformance/vllm/run.py --tree "$(TREE)" --results tests/conformance/vllm/RESULTS.md
-	$(PY) tests/conformance/vllm/differential.py --tree "$(TREE)" --seed 1 --seeds 10
-	$(PY) tests/conformance/vllm/differential.py --tree "$(TREE)" --seed 1 --seeds 10 --groups full,window:48 --hash-size 8
-	$(PY) tests/conformance/vllm/run_offload.py --tree "$(TREE)"
+	$(PY) $(VLLM)/run.py $(VLLM_AT) --results $(VLLM)/RESULTS.md
+	$(PY) $(VLLM)/differential.py $(VLLM_AT) --seed 1 --seeds 10
+	$(PY) $(VLLM)/differential.py $(VLLM_AT) --seed 1 --seeds 10 --groups full,window:48 --hash-size 8
+	$(PY) $(VLLM)/differential.py $(VLLM_AT) --side cache --seed 1 --seeds 20 --blocks 24
+	$(PY) $(VLLM)/differential.py $(VLLM_AT) --side cache --seed 1 --seeds 20 --blocks 40 --groups full,window:48
+	$(PY) $(VLLM)/differential.py $(VLLM_AT) --side cache --seed 1 --seeds 4 --mutations
+	$(PY) $(VLLM)/run_offload.py $(VLLM_AT)
 
 # Real Ray has an environment of its own: nothing of it can reach the project's requirements.
 benches/.venv-ray/.ready: benches/peers/requirements-ray.txt

@@ -73,8 +73,8 @@ mod _park {
     use crate::gate::runs_event_loop;
     #[pymodule_export]
     use crate::kv::{
-        Cache, Changes, KvDevice, KvMemory, KvTicket, NamedBlock, NamedPool, OffloadTable, Plan, RadixTree, Scheduler,
-        Tables,
+        Cache, Changes, KvChunks, KvDevice, KvMemory, KvTicket, NamedBlock, NamedPool, OffloadTable, Plan, RadixTree,
+        Scheduler, Tables,
     };
     #[pymodule_export]
     use crate::mapped::{MappedFile, map_file};

@@ -17,6 +17,7 @@ __all__ = [
     "ChannelMessage",
     "ChannelReader",
     "ChannelWriter",
+    "KvChunks",
     "KvDevice",
     "KvMemory",
     "KvTicket",
@@ -478,6 +479,58 @@ class ChannelWriter:
         """
 
 @final
+class KvChunks:
+    """
+    Chunks by keys of 16 bytes, which must say everything that a chunk's content depends on. Nothing is given up here: what `put`, `find`
+    and `fetch` return keeps the chunk in memory, for every process; when nobody has it any more it is gone from there.
+    """
+    def __new__(
+        cls,
+        /,
+        *,
+        room: SupportsIndex = 0,
+        directory: ObjectRef | None = None,
+        disk: str | PathLike[str] | None = None,
+        disk_bytes: SupportsIndex = 0,
+    ) -> KvChunks:
+        """
+        In a directory with room for `room` chunks that is made, or in the one that another process made; and on `disk`, a directory of at
+        most `disk_bytes` bytes that a restart finds again.
+        """
+    def directory(self, /) -> ObjectRef:
+        """
+        The object by which other processes open the directory.
+        """
+    def fetch(self, /, key: bytes) -> Buffer | None:
+        """
+        The same, or brought from disk; None too for one that was damaged there.
+        """
+    def find(self, /, key: bytes) -> Buffer | None:
+        """
+        A chunk that any process has in memory, in place and read-only; None if none has.
+        """
+    def flush(self, /) -> None:
+        """
+        Waits until everything that was written is on the disk itself.
+        """
+    def on_disk(self, /, key: bytes) -> bool:
+        """
+        Whether the disk has a chunk. Its content is checked when it is fetched.
+        """
+    def persist(self, /, key: bytes) -> None:
+        """
+        Writes a chunk of memory to disk, unless it is there.
+        """
+    def put(self, /, key: bytes, parts: SupportsGetItem[int, Any]) -> Buffer:
+        """
+        Stores the bytes of `parts` one behind the other, unless the key is there, and returns the chunk. Nobody may write to them meanwhile.
+        """
+    def stats(self, /) -> dict:
+        """
+        What the disk has counted.
+        """
+
+@final
 class KvDevice:
     """
     Device memory of a paged KV cache as a Python buffer. Its blocks are written to by whoever has them from a cache.
@@ -932,10 +985,19 @@ class ObjectRef:
 @final
 class OffloadTable:
     """
-    Which chunks of keys and values lie in which of a tier's slots, who reads them, and whose slot is used next. A rank is a pair of
-    numbers; the least goes first.
+    Which chunks of keys and values lie in which of a tier's slots, who reads them, and whose slot is used next: by `policy`, "lru" or
+    "arc". A rank is a pair of numbers; the least goes first.
     """
-    def __new__(cls, /, slots: SupportsIndex) -> OffloadTable: ...
+    def __new__(cls, /, slots: SupportsIndex, policy: str = "lru") -> OffloadTable: ...
+    def arc_lists(self, /) -> tuple[list[bytes], list[bytes], list[bytes], list[bytes]] | None:
+        """
+        What the policy "arc" knows: chunks that were wanted once, and again, then the names that either list gave up, each in the order in
+        which it goes; `None` with another policy.
+        """
+    def arc_target(self, /) -> float | None:
+        """
+        How many chunks that were wanted once the policy "arc" means to keep; `None` with another policy.
+        """
     def audit(self, /) -> None:
         """
         Raises if an invariant of the table does not hold.
@@ -958,6 +1020,10 @@ class OffloadTable:
         """
         The transfers that write these chunks are over; returns which of the list were being written, by index.
         """
+    def forget(self, /, name: bytes) -> bool:
+        """
+        Forgets a chunk whose content is lost; `False` if it is not there, or is being read or written.
+        """
     def free(self, /) -> int:
         """
         How many slots nothing is in.
@@ -965,6 +1031,10 @@ class OffloadTable:
     def freed(self, /) -> list[int]:
         """
         The free slots among those, the next to be used last.
+        """
+    def missed(self, /, names: SupportsGetItem[int, bytes | bytearray]) -> None:
+        """
+        These chunks are missed, in order, as far as they are not there.
         """
     def pin(self, /, names: SupportsGetItem[int, bytes | bytearray]) -> list[int]:
         """
@@ -991,6 +1061,10 @@ class OffloadTable:
         """
         The same for each of several.
         """
+    def set_arc_target(self, /, target: SupportsFloat | SupportsIndex) -> None:
+        """
+        From now on it means to keep so many.
+        """
     def slot(self, /, name: bytes) -> int | None:
         """
         The slot of a chunk.
@@ -1011,7 +1085,8 @@ class OffloadTable:
         """
     def touch(self, /, names: SupportsGetItem[int, bytes | bytearray]) -> None:
         """
-        Each chunk that is there gets a time of its own, in order: the last one is the last to go.
+        The chunks are wanted now, in order: the last one is the last to go. Each that is ready counts as wanted once more, and of one that
+        is not there it is known that it is missed.
         """
     def unpin(self, /, names: SupportsGetItem[int, bytes | bytearray]) -> None:
         """
@@ -1020,6 +1095,10 @@ class OffloadTable:
     def used(self, /) -> int:
         """
         How many slots were ever used since the table was made or cleared.
+        """
+    def wanted(self, /, names: SupportsGetItem[int, bytes | bytearray], again: SupportsGetItem[int, bool]) -> None:
+        """
+        The same for those that are there, which count as wanted once more where `again` says so.
         """
     def writing(self, /) -> int:
         """

@@ -5,7 +5,7 @@ import hashlib
 import park
 import pytest
 import torch
-from park.kv.memory import Lead, Memory
+from park.kv.memory import Chunks, Lead, Memory
 
 pytestmark = pytest.mark.usefixtures("session")
 
@@ -134,3 +134,60 @@ def test_pages_on_a_gpu_travel_like_any():
     memory.write_back([key(1)], [1]).wait(60)
     memory.load([key(1)], [2]).wait(60)
     assert all(torch.equal(memory.tensor(layer)[2].cpu(), page.cpu()) for layer, page in enumerate(pages))
+
+
+@park.remote
+def from_elsewhere(directory, name):
+    found = Chunks(directory=directory[0]).find(name)
+    return None if found is None else bytes(found)
+
+
+def test_chunks_are_found_by_other_processes_as_long_as_somebody_keeps_them():
+    chunks = Chunks(room=16)
+    page = torch.arange(6, dtype=torch.int8)
+    kept = chunks.put(key(1), [page.numpy(), b"rest", memoryview(page.numpy())[2:4]])
+    content = b"\0\1\2\3\4\5rest\2\3"
+    assert bytes(kept) == bytes(chunks.find(key(1))) == content
+    assert bytes(chunks.put(key(1), [b"other"])) == content, "it was there"
+    ask = [[chunks.directory()], key(1)]
+    assert park.get(from_elsewhere.remote(*ask), timeout=120) == content
+    del kept
+    assert chunks.find(key(1)) is None
+    assert park.get(from_elsewhere.remote(*ask), timeout=120) is None
+    large = bytes(range(256)) * 1024
+    kept = chunks.put(key(2), [large])
+    assert bytes(chunks.find(key(2))) == large
+
+
+def test_chunks_come_back_from_disk(tmp_path):
+    disk = {"disk": tmp_path / "kv", "disk_bytes": 1 << 20}
+    chunks = Chunks(room=16, **disk)
+    kept = chunks.put(key(1), [b"one"])
+    chunks.persist(key(1))
+    chunks.flush()
+    with pytest.raises(LookupError):
+        chunks.persist(key(2))
+    del kept
+    assert chunks.find(key(1)) is None
+    assert chunks.on_disk(key(1))
+    del chunks
+    chunks = Chunks(room=16, **disk)
+    assert chunks.fetch(key(2)) is None
+    assert bytes(chunks.fetch(key(1))) == b"one"
+    assert chunks.stats()["disk_reloaded"] == 1
+
+
+def test_chunks_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="0 were asked for"):
+        Chunks()
+    chunks = Chunks(room=1)
+    with pytest.raises(ValueError, match="16 bytes"):
+        chunks.put(b"short", [b""])
+    with pytest.raises(ValueError, match="lends no memory"):
+        chunks.put(key(1), [3])
+    with pytest.raises(ValueError, match="int32, not bytes"):
+        chunks.put(key(1), [torch.zeros(2, dtype=torch.int32).numpy()])
+    with pytest.raises(ValueError, match="no disk"):
+        chunks.persist(key(1))
+    with pytest.raises(park.exceptions.RayError, match="is Pickle5"):
+        Chunks(directory=park.put(b"x" * 200))

@@ -52,7 +52,7 @@ pub use group::Group;
 pub use key::{Algorithm, Key, Keyer, Media, Namespace};
 pub use metrics::{CacheMetrics, Histogram, SchedulerMetrics, TenantMetrics};
 pub use named::{Name, NamedPool};
-pub use offload::{OffloadRank, OffloadState, OffloadTable, Stored};
+pub use offload::{ArcLists, OffloadPolicy, OffloadRank, OffloadState, OffloadTable, Stored};
 pub use pool::{Pool, PoolConfig, PoolStats, TenantId};
 pub use radix::{
     RadixConfig, RadixEviction, RadixInserted, RadixInsertion, RadixMatch, RadixNode, RadixSplit, RadixTree,

@@ -31,13 +31,13 @@ const BYTES: &CStr = c"B";
 /// How long a wait goes on before it looks whether a signal came.
 const TICK: Duration = Duration::from_millis(50);
 /// Where a host block's pages begin in its object.
-const HEAD: usize = 64;
+pub(super) const HEAD: usize = 64;
 
 fn invalid(text: String) -> Error {
     Error::new(ErrorKind::InvalidArgument, text)
 }
 
-fn key_of(bytes: &[u8]) -> park_core::Result<Key> {
+pub(super) fn key_of(bytes: &[u8]) -> park_core::Result<Key> {
     match bytes.as_array() {
         Some(key) => Ok(Key::new(u128::from_le_bytes(*key))),
         None => Err(invalid(format!("a key has 16 bytes, not {}", bytes.len()))),

@@ -8,6 +8,7 @@
 //! | `cache`, `scheduler` | the classes of these names |
 //! | `tables` | `Tables`: arrays of the caller's that steps write to |
 //! | `memory` | pages on the device, blocks in host memory and on disk |
+//! | `chunks` | bytes by key in host memory and on disk, without an order |
 //! | `offload` | `OffloadTable`: which chunks lie in a tier below the device |
 //! | `radix` | `RadixTree`: prefixes by their tokens |
 //! | `block_pool` | a pool whose blocks are found by hashes that the engine made: `park.interop.vllm` |
@@ -21,6 +22,7 @@
 mod block_pool;
 mod buffers;
 mod cache;
+mod chunks;
 mod config;
 mod errors;
 mod events;
@@ -34,6 +36,7 @@ mod tables;
 
 pub(crate) use block_pool::{NamedBlock, NamedPool};
 pub(crate) use cache::Cache;
+pub(crate) use chunks::KvChunks;
 pub(crate) use memory::{KvDevice, KvMemory, KvTicket};
 pub(crate) use offload::OffloadTable;
 pub(crate) use plan::{Changes, Plan};

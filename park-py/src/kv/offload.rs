@@ -1,7 +1,8 @@
 //! `OffloadTable`: the core's table of offloaded chunks ([`kv::OffloadTable`]) for engines written in Python. Names are `bytes`; a call
 //! takes a list of them. The lock is never held while Python runs.
 
-use park_core::kv::{self, OffloadRank, OffloadState};
+use park_core::kv::{self, OffloadPolicy, OffloadRank, OffloadState};
+use park_core::{Error, ErrorKind};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -12,8 +13,11 @@ use crate::gate::OrRaise;
 /// A slot for each name, and the names that gave theirs up.
 type Placed<'py> = (Vec<u32>, Vec<Bound<'py, PyBytes>>);
 
-/// Which chunks of keys and values lie in which of a tier's slots, who reads them, and whose slot is used next. A rank is a pair of
-/// numbers; the least goes first.
+/// Names in order.
+type Names<'py> = Vec<Bound<'py, PyBytes>>;
+
+/// Which chunks of keys and values lie in which of a tier's slots, who reads them, and whose slot is used next: by `policy`, "lru" or
+/// "arc". A rank is a pair of numbers; the least goes first.
 #[pyclass(frozen, module = "park._park")]
 pub(crate) struct OffloadTable {
     table: Mutex<kv::OffloadTable>,
@@ -22,10 +26,19 @@ pub(crate) struct OffloadTable {
 #[pymethods]
 impl OffloadTable {
     #[new]
-    fn new(slots: u32) -> Self {
-        Self {
-            table: Mutex::new(kv::OffloadTable::new(slots)),
-        }
+    #[pyo3(signature = (slots, policy="lru"))]
+    fn new(py: Python<'_>, slots: u32, policy: &str) -> PyResult<Self> {
+        let policy = match policy {
+            "lru" => Ok(OffloadPolicy::Lru),
+            "arc" => Ok(OffloadPolicy::Arc),
+            other => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("a policy is 'lru' or 'arc', not '{other}'"),
+            )),
+        };
+        Ok(Self {
+            table: Mutex::new(kv::OffloadTable::new(slots, policy.or_raise(py)?)),
+        })
     }
 
     /// How many slots nothing is in.
@@ -82,15 +95,58 @@ impl OffloadTable {
         self.table.lock().tick()
     }
 
-    /// Each chunk that is there gets a time of its own, in order: the last one is the last to go.
+    /// The chunks are wanted now, in order: the last one is the last to go. Each that is ready counts as wanted once more, and of one that
+    /// is not there it is known that it is missed.
     fn touch(&self, names: Vec<PyBackedBytes>) {
         let mut table = self.table.lock();
         for name in names {
-            if table.find(&name).is_some() {
-                let rank = (table.tick(), 0);
-                table.rank(&name, rank);
+            match table.find(&name) {
+                None => table.missed(&name),
+                Some((state, _)) => {
+                    table.wanted(&name, state != OffloadState::Writing);
+                }
             }
         }
+    }
+
+    /// The same for those that are there, which count as wanted once more where `again` says so.
+    fn wanted(&self, names: Vec<PyBackedBytes>, again: Vec<bool>) {
+        let mut table = self.table.lock();
+        for (name, again) in names.iter().zip(again) {
+            table.wanted(name, again);
+        }
+    }
+
+    /// These chunks are missed, in order, as far as they are not there.
+    fn missed(&self, names: Vec<PyBackedBytes>) {
+        let mut table = self.table.lock();
+        for name in names {
+            table.missed(&name);
+        }
+    }
+
+    /// What the policy "arc" knows: chunks that were wanted once, and again, then the names that either list gave up, each in the order in
+    /// which it goes; `None` with another policy.
+    #[allow(clippy::type_complexity, reason = "four lists")]
+    fn arc_lists<'py>(&self, py: Python<'py>) -> Option<(Names<'py>, Names<'py>, Names<'py>, Names<'py>)> {
+        let lists = self.table.lock().arc_lists()?;
+        let of = |list: Vec<std::sync::Arc<[u8]>>| list.iter().map(|name| PyBytes::new(py, name)).collect();
+        Some((
+            of(lists.recent),
+            of(lists.frequent),
+            of(lists.recent_ghosts),
+            of(lists.frequent_ghosts),
+        ))
+    }
+
+    /// How many chunks that were wanted once the policy "arc" means to keep; `None` with another policy.
+    fn arc_target(&self) -> Option<f64> {
+        self.table.lock().arc_lists().map(|lists| lists.target)
+    }
+
+    /// From now on it means to keep so many.
+    fn set_arc_target(&self, py: Python<'_>, target: f64) -> PyResult<()> {
+        self.table.lock().set_arc_target(target).or_raise(py)
     }
 
     /// Each chunk that is there gets its rank, unless the one that it has is not less.
@@ -152,6 +208,11 @@ impl OffloadTable {
         let mut done = Vec::with_capacity(names.len());
         self.table.lock().finish(&slices(&names), succeeded, &mut done);
         done
+    }
+
+    /// Forgets a chunk whose content is lost; `False` if it is not there, or is being read or written.
+    fn forget(&self, name: &[u8]) -> bool {
+        self.table.lock().forget(name)
     }
 
     /// Forgets everything, transfers included.

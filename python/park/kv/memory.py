@@ -11,6 +11,8 @@ end, tenant, adapter. Copies are made by one thread in the order in which they w
 Blocks must not be written to while they are written back, nor used at all while they are loaded. park-core/src/kv/physical/README.md has
 the rest: what a killed process leaves, what is on disk, what sleeps.
 
+`Chunks` is for an engine that has pages and a table of its own: bytes of any length by key, in the store and on disk.
+
 The device is plain memory, or that of a GPU. Kernels that use its blocks must run on the default stream, which copies wait for and
 which waits for them, or be waited for by the program itself.
 """
@@ -24,8 +26,9 @@ from typing import Any, NamedTuple
 
 from park import ObjectRef, _park
 
-__all__ = ["Lead", "Memory", "Ticket"]
+__all__ = ["Chunks", "Lead", "Memory", "Ticket"]
 
+Chunks = _park.KvChunks
 Ticket = _park.KvTicket
 ORDERS = ("layer_first", "block_first")
 

@@ -1,6 +1,7 @@
 """vLLM's KV cache manager on its own pool and on park's, through the same random trace, compared after every call.
 
     differential.py --tree vllm-0.33.0 --seed 7 --steps 2000 --blocks 96
+    differential.py --tree vllm-0.33.0 --side cache ...        and beside park.kv.Cache, which is a manager of its own: trace_cache.py
 
 A trace is an engine's day: requests with shared prefixes, salts and images come in, are admitted if they fit, are computed in chunks, sample,
 fork (another request with what one has so far), finish, are aborted and preempted; blocks are pinned, unpinned for whoever still reads
@@ -38,15 +39,18 @@ def main():
             cache = pathlib.Path(python).parents[1] / "cache"
             env = run.variables(options.tree.resolve(), pathlib.Path(work), cache) | {"PARK_VLLM_INSIDE": "1"}
             sys.exit(subprocess.run([python, __file__, *sys.argv[1:]], env=env).returncode)
-    import trace_pair
+    if options.side == "cache":
+        import trace_cache as traces
+    else:
+        import trace_pair as traces
 
     found = 0
     if options.mutations:
-        missed = [name for name in trace_pair.MUTATIONS if not trace_pair.noticed(options, name)]
-        print(f"mutations: {len(trace_pair.MUTATIONS)}, not noticed: {', '.join(missed) or 'none'}")
+        missed = [name for name in traces.MUTATIONS if not traces.noticed(options, name)]
+        print(f"mutations: {len(traces.MUTATIONS)}, not noticed: {', '.join(missed) or 'none'}")
         sys.exit(bool(missed))
     for seed in range(options.seed, options.seed + options.seeds):
-        pair = trace_pair.Trace(options, seed, options.mutate)
+        pair = traces.Trace(options, seed, options.mutate)
         pair.run()
         found += len(pair.mismatches)
         print(f"seed {seed}: {pair.summary()}", flush=True)
@@ -62,6 +66,9 @@ def parser():
         description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     made.add_argument("--tree", type=pathlib.Path, required=True, help="vLLM's source package, unpacked")
+    made.add_argument(
+        "--side", choices=["pool", "cache"], default="pool", help="what of park's is beside vLLM's manager"
+    )
     made.add_argument("--venv", type=pathlib.Path, help="the environment, made if absent (default: as run.py)")
     made.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="of the first trace")
     made.add_argument("--seeds", type=int, default=1, help="so many traces, with this seed and the ones after it")
@@ -100,7 +107,7 @@ def parser():
     for name, (rate, what) in rates.items():
         made.add_argument(f"--{name}", type=float, default=rate, help=f"how often {what}")
     made.add_argument("--go-on", action="store_true", help="do not stop at the first mismatch")
-    made.add_argument("--mutate", help="with this defect in park's pool; see trace_pair.MUTATIONS")
+    made.add_argument("--mutate", help="with this defect in park's pool; see MUTATIONS of the trace")
     made.add_argument("--mutations", action="store_true", help="with every defect in turn: all must be noticed")
     return made
 

@@ -1,9 +1,10 @@
-"""Loaded by pytest (`-p offload_plugin`) before vLLM's tests are: swaps the offloading manager, and writes down how each case ended.
+"""Loaded by pytest (`-p offload_plugin`) before vLLM's tests are: swaps a class of offloading, and writes down how each case ended.
 
-`PARK_VLLM_MANAGER` says whose manager is used, `PARK_VLLM_REPORT` where the report goes. The report counts the managers of either kind, so
-that a run that was meant for park's and used vLLM's cannot pass for one.
+`PARK_VLLM_SWAP` says which ("manager" or "connector"), `PARK_VLLM_WHOSE` whose is used, `PARK_VLLM_REPORT` where the report goes. The report
+counts what was made of either kind, so that a run that was meant for park's and used vLLM's cannot pass for one.
 """
 
+import importlib
 import json
 import os
 import pathlib
@@ -11,30 +12,48 @@ import sys
 
 import pytest
 
+#: Where vLLM's class is, and park's.
+CLASSES = {
+    "manager": (
+        "vllm.v1.kv_offload.cpu.manager:CPUOffloadingManager",
+        "park.interop.vllm.offloading:OffloadingManager",
+    ),
+    "connector": (
+        "vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector:OffloadingConnector",
+        "park.interop.vllm.connector:ParkConnector",
+    ),
+}
 MADE = {"park": 0, "vllm": 0}
 CASES = {}
 
 
-def pytest_configure():
-    from vllm.v1.kv_offload.cpu import manager
-
-    theirs = manager.CPUOffloadingManager
-    if os.environ["PARK_VLLM_MANAGER"] == "park":
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests():
+    # Not later: vLLM's conftest imports the connector.
+    theirs, ours = CLASSES[os.environ["PARK_VLLM_SWAP"]]
+    name = theirs.partition(":")[2]
+    theirs = _get(theirs)
+    if os.environ["PARK_VLLM_WHOSE"] == "park":
         # Before anything is counted: it compares signatures.
-        from park.interop.vllm.offloading import OffloadingManager
+        ours = _get(ours)
+        _count(ours, "park", ours)
+        for module_name, module in list(sys.modules.items()):
+            if module_name.partition(".")[0] == "vllm" and getattr(module, name, None) is theirs:
+                setattr(module, name, ours)
+    _count(theirs, "vllm", theirs)
 
-        _count(OffloadingManager, "park")
-        for name, module in list(sys.modules.items()):
-            if name.partition(".")[0] == "vllm" and getattr(module, "CPUOffloadingManager", None) is theirs:
-                module.CPUOffloadingManager = OffloadingManager
-    _count(theirs, "vllm")
+
+def _get(path):
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
-def _count(cls, whose):
+def _count(cls, whose, counted_class):
     init = cls.__init__
 
     def counted(self, *args, **kwargs):
-        MADE[whose] += 1
+        # One of park's is made by vLLM's, too.
+        MADE[whose] += type(self) is counted_class
         init(self, *args, **kwargs)
 
     cls.__init__ = counted
@@ -56,5 +75,5 @@ def pytest_collectreport(report):
 
 
 def pytest_sessionfinish():
-    report = {"managers": MADE, "cases": CASES}
+    report = {"made": MADE, "cases": CASES}
     pathlib.Path(os.environ["PARK_VLLM_REPORT"]).write_text(json.dumps(report, indent=1))

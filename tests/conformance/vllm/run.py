@@ -114,7 +114,7 @@ def variables(tree, work, cache):
 
 
 def own_tests(python, tree):
-    """Runs test_plug_in.py beside this vLLM."""
+    """Runs test_plug_in.py and test_connector.py beside this vLLM."""
     with tempfile.TemporaryDirectory(prefix="park-vllm-") as work:
         command = [
             python,
@@ -125,7 +125,7 @@ def own_tests(python, tree):
             "no:cacheprovider",
             "-c",
             os.devnull,
-            str(HERE / "test_plug_in.py"),
+            *(str(HERE / name) for name in ("test_plug_in.py", "test_connector.py")),
         ]
         env = variables(tree, pathlib.Path(work), pathlib.Path(python).parents[1] / "cache")
         if subprocess.run(command, env=env, cwd=work).returncode:

@@ -1,9 +1,10 @@
-"""vLLM's own tests of offloading, unchanged, on vLLM's manager and on park's: into OFFLOAD.md.
+"""vLLM's own tests of offloading, unchanged, on vLLM's classes and on park's: into OFFLOAD.md.
 
     python tests/conformance/vllm/run_offload.py --tree vllm-0.33.0 --venv VENV
 
-The environment and the tree are those of `run.py`. What passes on vLLM's manager is what park's is measured by: at least 95 % of it must
-pass, every other case is in OFFLOAD.md with its reason, and a case that fails for no reason known here fails the run.
+Two suites: those of the manager, with the manager swapped, and those of the offloading connector, with the connector swapped. The environment
+and the tree are those of `run.py`. What passes on vLLM's class is what park's is measured by: at least 95 % of it must pass, every other
+case is in OFFLOAD.md with its reason, and a case that fails for no reason known here fails the run.
 """
 
 import argparse
@@ -16,21 +17,32 @@ import subprocess
 import sys
 import tempfile
 
+import models
 import run
 
 HERE = pathlib.Path(__file__).resolve().parent
-FILES = ("cpu/test_manager.py", "tiering")
+#: By what is swapped: the folder, what is run in it, and how OFFLOAD.md says it.
+SUITES = {
+    "manager": (
+        "tests/v1/kv_offload",
+        ("cpu/test_manager.py", "tiering"),
+        "the tiers above it are vLLM's and the primary tier is park's",
+    ),
+    "connector": (
+        "tests/v1/kv_connector/unit/offloading_connector",
+        (".",),
+        "its manager and its worker are the tests' own mocks or vLLM's; park's are what test_connector.py is about",
+    ),
+}
 BAR = 0.95
 
-_ARC = "the case is about ARC, which park's manager refuses by name"
+_WALK = "the case puts lists of its own into vLLM's policy and counts how often they are walked"
 _OWN = "the case looks into the object that vLLM keeps its order in"
 _HOOK = "the case replaces a private step of vLLM's manager or policy; the table does allocation and misses in one call, without it"
-#: A pattern of the case, below tests/v1/kv_offload, to why it cannot pass. One that matches no failing case fails the run.
+#: A pattern of the case, below the suite's folder, to why it cannot pass. One that matches no failing case fails the run.
 REASONS: dict[str, str] = {
-    "cpu/test_manager.py::TestARCPolicy::*": _ARC,
-    "cpu/test_manager.py::test_arc_*": _ARC,
-    "cpu/test_manager.py::test_already_stored_chunk_not_evicted_during_prepare_store[[]arc[]]": _ARC,
-    "cpu/test_manager.py::test_reset_discards_stale_request_access_classification": _ARC,
+    "cpu/test_manager.py::TestARCPolicy::test_batch_eviction_*": _WALK,
+    "cpu/test_manager.py::TestARCPolicy::test_store_falls_back_to_t1_when_t2_cannot_satisfy_eviction*": _WALK,
     "cpu/test_manager.py::test_lru_batch_eviction_failure_is_atomic": _OWN,
     "cpu/test_manager.py::test_lru_repeated_pin_cycles_compact_lazy_heap_entries": _OWN,
     "tiering/test_tiering_offloading.py::TestTieringOffloadingManager::test_touch_propagates_to_all_tiers": _OWN,
@@ -44,18 +56,23 @@ def main():
     options, pytest_arguments = parser().parse_known_args()
     tree = options.tree.resolve()
     python = run.environment(options.venv, options.packages)
-    both = {whose: one(python, tree, whose, pytest_arguments, options.timeout) for whose in ("vllm", "park")}
-    text, failed = compare(both["vllm"], both["park"])
-    print(text)
-    if not pytest_arguments:
-        options.results.write_text(text)
-    sys.exit(failed)
+    texts, failures = [], []
+    for suite in options.suite or SUITES:
+        both = {whose: one(python, tree, suite, whose, pytest_arguments, options.timeout) for whose in ("vllm", "park")}
+        text, failed = compare(suite, both["vllm"], both["park"])
+        print(text)
+        texts.append(text)
+        failures += [f"{suite}: {failed}"] if failed else []
+    if not pytest_arguments and not options.suite:
+        options.results.write_text("\n".join(["# vLLM's tests of offloading on park's classes\n", *texts]))
+    sys.exit("; ".join(failures) or None)
 
 
 def parser():
     """The command line; what is left over goes to pytest."""
     made = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     made.add_argument("--tree", type=pathlib.Path, required=True, help="vLLM's source package, unpacked")
+    made.add_argument("--suite", choices=list(SUITES), action="append", help="only this one, and nothing is written")
     made.add_argument("--venv", type=pathlib.Path, default=HERE / ".venv", help="the environment, made if absent")
     made.add_argument(
         "--packages", default=run.sysconfig.get_path("purelib"), help="the site-packages with torch and pytest"
@@ -65,12 +82,14 @@ def parser():
     return made
 
 
-def one(python, tree, whose, pytest_arguments, timeout):
+def one(python, tree, suite, whose, pytest_arguments, timeout):
     """The report of one pytest run: see offload_plugin."""
     with tempfile.TemporaryDirectory(prefix="park-vllm-") as name:
         work = pathlib.Path(name)
         out = work / "report.json"
-        folder = tree / "tests/v1/kv_offload"
+        models.write(work)
+        folder, files, _ = SUITES[suite]
+        folder = tree / folder
         command = [
             python,
             "-m",
@@ -83,16 +102,16 @@ def one(python, tree, whose, pytest_arguments, timeout):
             f"--confcutdir={folder}",
         ]
         command += ["--rootdir", str(tree), "-c", os.devnull, "-W", "ignore", "--tb=short", "-rN", "--no-header"]
-        command += [*pytest_arguments, *(str(folder / file) for file in FILES)]
+        command += [*pytest_arguments, *(str(folder / file) for file in files)]
         env = run.variables(tree, work, pathlib.Path(python).parents[1] / "cache")
-        env |= {"PARK_VLLM_MANAGER": whose, "PARK_VLLM_REPORT": str(out)}
+        env |= {"PARK_VLLM_SWAP": suite, "PARK_VLLM_WHOSE": whose, "PARK_VLLM_REPORT": str(out)}
         done = subprocess.run(command, env=env, cwd=work, timeout=timeout, stdout=sys.stderr)
         if not out.exists():
             sys.exit(f"pytest wrote no report and ended with {done.returncode}")
         return json.loads(out.read_text())
 
 
-def compare(base, park):
+def compare(suite, base, park):
     """The comparison as Markdown, and why it fails as a check (`None` if it does not)."""
     passing = [name for name, case in base["cases"].items() if case["outcome"] == "passed"]
     lost = {
@@ -101,22 +120,21 @@ def compare(base, park):
         if park["cases"].get(name, {}).get("outcome") != "passed"
     }
     share = 1 - len(lost) / len(passing) if passing else 0.0
+    folder, files, note = SUITES[suite]
     lines = [
-        "# vLLM's tests of offloading on park's manager",
+        f"## The {suite}",
         "",
-        "`run_offload.py`: tests/v1/kv_offload/{"
-        + ",".join(FILES)
-        + "} of vLLM 0.33.0, unchanged; the manager is swapped before they are",
-        "collected, so the tiers above it are vLLM's and the primary tier is park's.",
+        f"`run_offload.py`: {folder}/{{{','.join(files)}}} of vLLM 0.33.0, unchanged; the {suite} is swapped before they",
+        f"are collected: {note}.",
         "",
-        "| manager | passed | failed | errors | skipped | managers made |",
+        f"| {suite} | passed | failed | errors | skipped | made |",
         "|---|---|---|---|---|---|",
         row("vLLM's", base),
         row("park's", park),
         "",
-        f"Of {len(passing)} cases that pass on vLLM's manager, {len(passing) - len(lost)} pass on park's: {100 * share:.1f} %.",
+        f"Of {len(passing)} cases that pass on vLLM's {suite}, {len(passing) - len(lost)} pass on park's: {100 * share:.1f} %.",
         "",
-        "## Cases that pass on vLLM's manager only",
+        "### Cases that pass on vLLM's only",
         "",
     ]
     grouped = collections.defaultdict(list)
@@ -126,10 +144,11 @@ def compare(base, park):
         lines += [f"* {reason}", *(f"  * `{name}`" for name in sorted(names))]
     lines += ["None."] if not lost else []
     unknown = [short(name) for name in lost if why(name) is None]
-    stale = [pattern for pattern in REASONS if not fnmatch.filter(map(short, lost), pattern)]
+    listed = [pattern for pattern in REASONS if suite == "manager"]
+    stale = [pattern for pattern in listed if not fnmatch.filter(map(short, lost), pattern)]
     failed = None
-    if not park["managers"]["park"]:
-        failed = "park's manager was not used"
+    if not park["made"]["park"]:
+        failed = f"park's {suite} was not used"
     elif share < BAR:
         failed = f"{100 * share:.1f} % is below {100 * BAR:.0f} %"
     elif unknown or stale:
@@ -141,18 +160,18 @@ def row(whose, report):
     """One run as a row of the table."""
     counts = collections.Counter(case["outcome"] for case in report["cases"].values())
     numbers = " | ".join(str(counts[outcome]) for outcome in ("passed", "failed", "error", "skipped"))
-    made = report["managers"]
+    made = report["made"]
     return f"| {whose} | {numbers} | {made['park']} park's, {made['vllm']} vLLM's |"
 
 
 def why(name):
-    """Why this case cannot pass on park's manager, if that is known."""
+    """Why this case cannot pass on park's class, if that is known."""
     return next((reason for pattern, reason in REASONS.items() if fnmatch.fnmatchcase(short(name), pattern)), None)
 
 
 def short(name):
     """A case without the folders that all have."""
-    return name.partition("kv_offload/")[2] or name
+    return name.partition("kv_offload/")[2] or name.partition("offloading_connector/")[2] or name
 
 
 if __name__ == "__main__":

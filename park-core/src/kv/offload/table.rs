@@ -3,9 +3,10 @@
 //! Invariants, which [`OffloadTable::audit`] checks: each slot is free, or has exactly one name; the order has exactly the chunks that are
 //! ready and not being read. Calls with several names do all or nothing.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::order::{Name, OffloadPolicy, Order, Seat};
 use crate::error::{Result, bail};
 
 /// When a chunk was last wanted, and which of those that were wanted together goes first. Less goes first; of equals, the lesser name.
@@ -29,6 +30,27 @@ struct Chunk {
     rank: OffloadRank,
 }
 
+impl OffloadState {
+    fn idle(self) -> bool {
+        self == Self::Ready { readers: 0 }
+    }
+}
+
+/// The lists of [`OffloadPolicy::Arc`], each in the order in which it is given up.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct ArcLists {
+    /// Chunks that were wanted once.
+    pub recent: Vec<Arc<[u8]>>,
+    /// Chunks that were wanted again.
+    pub frequent: Vec<Arc<[u8]>>,
+    /// Names that the first list gave up.
+    pub recent_ghosts: Vec<Arc<[u8]>>,
+    /// Names that the second list gave up.
+    pub frequent_ghosts: Vec<Arc<[u8]>>,
+    /// How long the first list is to be.
+    pub target: f64,
+}
+
 /// What a store got.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stored {
@@ -41,9 +63,9 @@ pub struct Stored {
 /// See the module.
 pub struct OffloadTable {
     slots: u32,
-    chunks: HashMap<Arc<[u8]>, Chunk>,
-    /// Chunks that may go, in the order in which they do.
-    order: BTreeMap<(OffloadRank, Arc<[u8]>), u32>,
+    chunks: HashMap<Name, Chunk>,
+    policy: OffloadPolicy,
+    order: Box<dyn Order>,
     /// Slots from here on were never used; those below are in use or in `freed`.
     fresh: u32,
     /// Used again last in, first out.
@@ -53,12 +75,13 @@ pub struct OffloadTable {
 }
 
 impl OffloadTable {
-    /// An empty table for a tier of so many slots.
-    pub fn new(slots: u32) -> Self {
+    /// An empty table for a tier of so many slots, which are given up in the order of a policy.
+    pub fn new(slots: u32, policy: OffloadPolicy) -> Self {
         Self {
             slots,
             chunks: HashMap::new(),
-            order: BTreeMap::new(),
+            policy,
+            order: policy.order(slots),
             fresh: 0,
             freed: Vec::new(),
             writing: 0,
@@ -78,7 +101,7 @@ impl OffloadTable {
 
     /// Chunks that are ready and not being read.
     pub fn evictable(&self) -> u32 {
-        self.order.len() as u32
+        self.order.evictable() as u32
     }
 
     /// Chunks that are being written.
@@ -114,14 +137,70 @@ impl OffloadTable {
 
     /// From now on this is the rank of a chunk. False if it is not there.
     pub fn rank(&mut self, name: &[u8], rank: OffloadRank) -> bool {
+        self.moves(name, rank, false)
+    }
+
+    /// A chunk was wanted now: it is the last to go. With `again` that counts as one more use, which matters to
+    /// [`OffloadPolicy::Arc`]. False if it is not there.
+    pub fn wanted(&mut self, name: &[u8], again: bool) -> bool {
+        let rank = (self.tick(), 0);
+        self.moves(name, rank, again)
+    }
+
+    fn moves(&mut self, name: &[u8], rank: OffloadRank, again: bool) -> bool {
         let Some((name, chunk)) = get(&mut self.chunks, name) else {
             return false;
         };
-        if let Some(slot) = self.order.remove(&(chunk.rank, name.clone())) {
-            self.order.insert((rank, name), slot);
-        }
+        let from = (chunk.rank, name);
+        self.order.moves(&from, rank, chunk.state.idle(), again);
         chunk.rank = rank;
         true
+    }
+
+    /// A chunk that is not there was wanted: [`OffloadPolicy::Arc`] learns from that.
+    pub fn missed(&mut self, name: &[u8]) {
+        if !self.chunks.contains_key(name) {
+            self.order.missed(name);
+        }
+    }
+
+    /// What [`OffloadPolicy::Arc`] knows; `None` with another policy.
+    pub fn arc_lists(&self) -> Option<ArcLists> {
+        let arcs = self.order.arcs()?;
+        let mut seats: Vec<Seat> = self
+            .chunks
+            .iter()
+            .map(|(name, chunk)| (chunk.rank, name.clone()))
+            .collect();
+        seats.sort_unstable();
+        let (frequent, recent): (Vec<Seat>, Vec<Seat>) =
+            seats.into_iter().partition(|(_, name)| arcs.is_frequent(name));
+        let names = |seats: Vec<Seat>| seats.into_iter().map(|(_, name)| name).collect();
+        Some(ArcLists {
+            recent: names(recent),
+            frequent: names(frequent),
+            recent_ghosts: arcs.ghosts(false),
+            frequent_ghosts: arcs.ghosts(true),
+            target: arcs.target,
+        })
+    }
+
+    /// From now on the first list of [`OffloadPolicy::Arc`] is to be so long.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with another policy, or for what is no length from 0 to all slots.
+    pub fn set_arc_target(&mut self, target: f64) -> Result<()> {
+        if !(0.0..=f64::from(self.slots)).contains(&target) {
+            bail!(InvalidArgument, "a target is from 0 to {}, not {target}", self.slots);
+        }
+        if !self.order.set_target(target) {
+            bail!(
+                InvalidArgument,
+                "a target is of Arc, and the policy is {:?}",
+                self.policy
+            );
+        }
+        Ok(())
     }
 
     /// One more reader of each chunk; appends their slots.
@@ -144,7 +223,9 @@ impl OffloadTable {
             {
                 *readers += 1;
                 slots.push(chunk.slot);
-                self.order.remove(&(chunk.rank, name));
+                if *readers == 1 {
+                    self.order.busy(&(chunk.rank, name));
+                }
             }
         }
         Ok(())
@@ -175,7 +256,7 @@ impl OffloadTable {
             {
                 *readers -= 1;
                 if *readers == 0 {
-                    self.order.insert((chunk.rank, name), chunk.slot);
+                    self.order.idle((chunk.rank, name));
                 }
             }
         }
@@ -204,9 +285,9 @@ impl OffloadTable {
             return Ok(None);
         };
         let mut stored = Stored::default();
-        for (rank, name) in victims {
-            self.forget(&name, rank);
-            stored.evicted.push(name);
+        for seat in victims {
+            self.evicted(&seat);
+            stored.evicted.push(seat.1);
         }
         // What was never used goes first, as in vLLM: a tier then fills from its start.
         for (name, rank) in names.iter().zip(ranks) {
@@ -221,7 +302,9 @@ impl OffloadTable {
                 state: OffloadState::Writing,
                 rank: *rank,
             };
-            self.chunks.insert((*name).into(), chunk);
+            let name: Name = (*name).into();
+            self.order.enters(&(*rank, name.clone()));
+            self.chunks.insert(name, chunk);
             stored.slots.push(slot);
         }
         self.writing += names.len() as u32;
@@ -235,7 +318,7 @@ impl OffloadTable {
         Some(
             victims
                 .into_iter()
-                .map(|(rank, name)| (name.clone(), self.forget(&name, rank)))
+                .map(|seat| (seat.1.clone(), self.evicted(&seat)))
                 .collect(),
         )
     }
@@ -254,43 +337,51 @@ impl OffloadTable {
             done.push(at);
             if succeeded {
                 chunk.state = OffloadState::Ready { readers: 0 };
-                self.order.insert((chunk.rank, name), chunk.slot);
+                self.order.idle((chunk.rank, name));
             } else {
                 self.freed.push(chunk.slot);
-                self.chunks.remove(&name);
+                let seat = (chunk.rank, name);
+                self.chunks.remove(&seat.1);
+                self.order.leaves(&seat, false);
             }
         }
     }
 
+    /// Forgets a chunk whose content is lost, if it is ready and not being read. False if not.
+    pub fn forget(&mut self, name: &[u8]) -> bool {
+        let Some((name, chunk)) = get(&mut self.chunks, name) else {
+            return false;
+        };
+        if !chunk.state.idle() {
+            return false;
+        }
+        self.freed.push(chunk.slot);
+        let seat = (chunk.rank, name);
+        self.chunks.remove(&seat.1);
+        self.order.leaves(&seat, true);
+        true
+    }
+
     /// Forgets everything, transfers included.
     pub fn clear(&mut self) {
-        *self = Self::new(self.slots);
+        *self = Self::new(self.slots, self.policy);
     }
 
     /// The first chunks that may go and are not kept.
-    fn victims(&self, count: usize, kept: &[&[u8]]) -> Option<Vec<(OffloadRank, Arc<[u8]>)>> {
-        if count > self.order.len() {
-            return None;
+    fn victims(&self, count: usize, kept: &[&[u8]]) -> Option<Vec<Seat>> {
+        match count {
+            0 => Some(Vec::new()),
+            count if count > self.order.evictable() => None,
+            count => self.order.victims(count, &kept.iter().copied().collect()),
         }
-        let kept: HashSet<&[u8]> = if count == 0 {
-            HashSet::new()
-        } else {
-            kept.iter().copied().collect()
-        };
-        let free = self.order.keys().filter(|(_, name)| !kept.contains(&**name));
-        let victims: Vec<_> = free.take(count).cloned().collect();
-        (victims.len() == count).then_some(victims)
     }
 
-    /// Takes a chunk that may go out of the tier; returns its slot, which is free now.
-    fn forget(&mut self, name: &Arc<[u8]>, rank: OffloadRank) -> u32 {
-        let slot = self
-            .order
-            .remove(&(rank, name.clone()))
-            .expect("what may go is in the order");
-        self.chunks.remove(name);
-        self.freed.push(slot);
-        slot
+    /// Takes a chunk that may go out of the tier, for others; returns its slot, which is free now.
+    fn evicted(&mut self, seat: &Seat) -> u32 {
+        let chunk = self.chunks.remove(&seat.1).expect("what may go is there");
+        self.order.evicted(seat);
+        self.freed.push(chunk.slot);
+        chunk.slot
     }
 
     /// Checks every invariant of the module.
@@ -326,16 +417,24 @@ impl OffloadTable {
                 self.writing
             );
         }
-        let idle = |(name, chunk): (&Arc<[u8]>, &Chunk)| {
-            (chunk.state == OffloadState::Ready { readers: 0 }).then(|| ((chunk.rank, name.clone()), chunk.slot))
-        };
-        let expected: BTreeMap<_, _> = self.chunks.iter().filter_map(idle).collect();
-        if expected != self.order {
+        if let Some((once, again)) = self.order.arcs().map(|arcs| arcs.sizes())
+            && once + again != self.chunks.len()
+        {
+            bail!(
+                Corrupt,
+                "{once} and {again} chunks are listed, and there are {}",
+                self.chunks.len()
+            );
+        }
+        let idle = |(name, chunk): (&Name, &Chunk)| chunk.state.idle().then(|| (chunk.rank, name.clone()));
+        let expected: BTreeSet<Seat> = self.chunks.iter().filter_map(idle).collect();
+        let ordered = self.order.all_idle();
+        if expected != ordered || ordered.len() != self.order.evictable() {
             bail!(
                 Corrupt,
                 "{} chunks may go, and {} are in order",
                 expected.len(),
-                self.order.len()
+                self.order.evictable()
             );
         }
         Ok(())
@@ -343,7 +442,7 @@ impl OffloadTable {
 }
 
 /// A chunk with the name that the table keeps.
-fn get<'a>(chunks: &'a mut HashMap<Arc<[u8]>, Chunk>, name: &[u8]) -> Option<(Arc<[u8]>, &'a mut Chunk)> {
+fn get<'a>(chunks: &'a mut HashMap<Name, Chunk>, name: &[u8]) -> Option<(Name, &'a mut Chunk)> {
     let (name, _) = chunks.get_key_value(name)?;
     let name = name.clone();
     let chunk = chunks.get_mut(&name)?;

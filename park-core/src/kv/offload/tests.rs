@@ -52,7 +52,7 @@ fn victims(known: &[Known], count: usize, kept: &[u8]) -> Option<Vec<u8>> {
 proptest! {
     #[test]
     fn it_does_what_a_list_of_chunks_does(slots in 1_u32..6, steps in steps()) {
-        let mut table = OffloadTable::new(slots);
+        let mut table = OffloadTable::new(slots, OffloadPolicy::Lru);
         let mut known: Vec<Known> = Vec::new();
         for step in steps {
             match step {

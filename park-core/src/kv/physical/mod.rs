@@ -6,6 +6,7 @@ mod disk;
 mod host;
 mod layout;
 mod mover;
+mod shape;
 mod tiers;
 mod transfer;
 
@@ -14,9 +15,10 @@ pub use arena::{Arena, Place, Sleep};
 pub use device::CudaDevice;
 pub use device::{CopyIn, CopyOut, CopyWithin, CpuDevice, Device, HostMemory};
 pub use disk::{DiskConfig, DiskStats, DiskTier};
-pub use host::{HostBlock, HostConfig, HostStats, HostTier};
+pub use host::{Chunks, HostBlock, HostConfig, HostStats, HostTier};
 pub use layout::{Half, Layout, LayoutConfig, PageOrder, Run};
 pub use mover::Mover;
+use shape::Shape;
 pub use tiers::{Lead, Tiers, TiersConfig};
 pub use transfer::Ticket;
 

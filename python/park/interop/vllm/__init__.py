@@ -17,6 +17,10 @@ The pool stands in for a class with private parts that others use, so it is pinn
 | `views` | the pool's queue and map as vLLM's objects |
 | `surface`, `surface.json` | which signatures the pool relies on, and what they were in `TESTED_WITH` |
 | `scheduler` | the schedulers to name in `scheduler_cls` |
+| `connector` | vLLM's offloading connector, which survives failures |
+| `shared`, `worker`, `tier` | its memory in park's store: the scheduler's half, the workers', what both know |
+| `offloading`, `policies` | the offloading manager over a table in Rust, and its orders of eviction |
+| `offloading_surface`, `offloading.json` | which signatures these rely on |
 
 Importing this module imports nothing of vLLM.
 """

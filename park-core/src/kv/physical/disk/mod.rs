@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use self::format::{HEAD, Record};
 use self::segment::Segment;
-use super::Layout;
+use super::{Layout, Shape};
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::kv::{Key, Label};
 use crate::sync::Mutex;
@@ -97,7 +97,7 @@ struct Inner {
 pub struct DiskTier {
     path: PathBuf,
     directory: OwnedFd,
-    layout: Layout,
+    shape: Shape,
     capacity: u64,
     segment_bytes: u64,
     inner: Mutex<Inner>,
@@ -110,17 +110,12 @@ impl DiskTier {
     /// `InvalidArgument` for a capacity in which not even two blocks have room; `AlreadyExists` while another process has the directory;
     /// `WrongFormat` for files of another layout, model or version, unless they are to be discarded; `Io` if the system refuses.
     pub fn open(config: &DiskConfig, layout: &Layout) -> Result<Self> {
-        let largest = (0..layout.config().layers.len() as u8)
-            .map(|group| layout.block_bytes(group))
-            .try_fold(0, |most, bytes| bytes.map(|bytes| bytes.max(most)))?;
-        let least = 2 * (largest + 3 * HEAD);
-        if config.capacity < least {
-            bail!(
-                InvalidArgument,
-                "a disk tier of {} bytes was asked for, and two blocks take {least}",
-                config.capacity
-            );
-        }
+        Self::open_for(config, Shape::of(layout)?)
+    }
+
+    /// As `open`, for blocks of any shape.
+    pub(super) fn open_for(config: &DiskConfig, shape: Shape) -> Result<Self> {
+        has_room(config.capacity, shape.largest())?;
         let path = &config.directory;
         let explain = |what: &str, error: &std::io::Error| {
             Error::new(ErrorKind::Io, format!("cannot {what} {}: {error}", path.display()))
@@ -132,7 +127,7 @@ impl DiskTier {
         let tier = Self {
             path: path.clone(),
             directory,
-            layout: layout.clone(),
+            shape,
             capacity: config.capacity,
             segment_bytes: config.segment_bytes.min(config.capacity / 4).max(HEAD),
             inner: Mutex::new(Inner {
@@ -163,6 +158,13 @@ impl DiskTier {
         }
     }
 
+    /// How long a block of this key is that was computed in this epoch, if it is here.
+    pub(super) fn len_of(&self, key: Key, epoch: u32) -> Option<u64> {
+        let inner = self.inner.lock();
+        let record = inner.index.get(&key)?.record;
+        (record.label.epoch == epoch).then_some(record.len)
+    }
+
     /// What is known of a block that was computed in this epoch, if it is here. Its content is checked when it is read.
     pub fn find(&self, key: Key, epoch: u32) -> Option<Label> {
         let inner = self.inner.lock();
@@ -190,21 +192,14 @@ impl DiskTier {
     }
 
     fn append_to(&self, inner: &mut Inner, label: Label, content: &[u8]) -> Result<()> {
-        let expected = self.layout.block_bytes(label.group)?;
-        if content.len() as u64 != expected {
-            bail!(
-                InvalidArgument,
-                "a block of group {} has {expected} bytes, and {} were given",
-                label.group,
-                content.len()
-            );
-        }
-        // Two of the largest have room: `open` checked.
-        let stored = (expected + HEAD).next_multiple_of(HEAD);
+        let len = content.len() as u64;
+        self.shape.check(label.group, len)?;
+        has_room(self.capacity, len)?;
+        let stored = (len + HEAD).next_multiple_of(HEAD);
         self.make_room(inner, stored + HEAD);
         let full = |last: &Segment| last.end > HEAD && last.end + stored > self.segment_bytes;
         if !inner.appending || inner.segments.back().is_none_or(full) {
-            let segment = Segment::create(&self.directory, inner.next, self.layout.fingerprint())?;
+            let segment = Segment::create(&self.directory, inner.next, self.shape.fingerprint())?;
             inner.next = inner.next.saturating_add(1);
             inner.bytes += segment.end;
             inner.segments.push_back(segment);
@@ -346,14 +341,14 @@ impl DiskTier {
                 }
                 Err(error) => return Err(error),
             };
-            if fingerprint != self.layout.fingerprint() {
+            if fingerprint != self.shape.fingerprint() {
                 if !discard {
                     bail!(
                         WrongFormat,
                         "{} in {} is of blocks with fingerprint {fingerprint:016x}, and the layout has {:016x}",
                         segment::name(number),
                         self.path.display(),
-                        self.layout.fingerprint()
+                        self.shape.fingerprint()
                     );
                 }
                 inner.stats.discarded += 1;
@@ -366,7 +361,7 @@ impl DiskTier {
             inner.bytes += segment.end;
             for (record, at) in found.records {
                 let file = segment.number;
-                if self.layout.block_bytes(record.label.group).ok() != Some(record.len) {
+                if self.shape.check(record.label.group, record.len).is_err() {
                     inner.stats.corrupt += 1; // sealed, and yet none that this layout writes
                     continue;
                 }
@@ -401,6 +396,19 @@ impl DiskTier {
         disk::remove_file(&self.directory, &segment::name(segment.number));
         inner.bytes -= segment.end;
     }
+}
+
+/// # Errors
+/// `InvalidArgument` if a disk of so many bytes has no room for two blocks of so many.
+fn has_room(capacity: u64, block: u64) -> Result<()> {
+    let least = block.saturating_add(3 * HEAD).saturating_mul(2);
+    if capacity < least {
+        bail!(
+            InvalidArgument,
+            "a disk tier of {capacity} bytes was asked for, and two blocks take {least}"
+        );
+    }
+    Ok(())
 }
 
 fn open_directory(path: &Path) -> std::io::Result<OwnedFd> {

@@ -16,7 +16,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::kv::physical::Layout;
+use crate::kv::physical::Shape;
 use crate::kv::{Key, Label};
 use crate::store::Object;
 
@@ -39,7 +39,7 @@ pub(super) fn encode(label: Label, fingerprint: u64, len: u64) -> [u8; HEAD as u
 }
 
 /// What the bytes of an object say they are. They may be anything.
-fn decode(bytes: &[u8], layout: &Layout) -> Option<Label> {
+fn decode(bytes: &[u8], shape: &Shape) -> Option<Label> {
     let (head, pages) = bytes.split_first_chunk::<{ HEAD as usize }>()?;
     let word = |at: usize| Some(u64::from_le_bytes(*head.get(at..)?.first_chunk()?));
     let key = Key::new(u128::from(word(16)?) | u128::from(word(24)?) << 64);
@@ -48,8 +48,8 @@ fn decode(bytes: &[u8], layout: &Layout) -> Option<Label> {
         epoch: word(32)? as u32,
         group: head[36],
     };
-    let len = layout.block_bytes(label.group).ok()?;
-    let right = *head == encode(label, layout.fingerprint(), len) && pages.len() as u64 == len;
+    let len = pages.len() as u64;
+    let right = *head == encode(label, shape.fingerprint(), len) && shape.check(label.group, len).is_ok();
     right.then_some(label)
 }
 
@@ -63,8 +63,8 @@ pub struct HostBlock {
 
 impl HostBlock {
     /// The block that an object is; `None` for an object that is none, or one of another layout.
-    pub(super) fn open(object: Object, layout: &Layout) -> Option<Self> {
-        let label = decode(object.bytes(), layout)?;
+    pub(super) fn open(object: Object, shape: &Shape) -> Option<Self> {
+        let label = decode(object.bytes(), shape)?;
         Some(Self { object, label })
     }
 

@@ -8,9 +8,11 @@
 //! |---|---|
 //! | `block` | the bytes of a block |
 //! | `directory` | how other processes find it |
+//! | `chunks` | the same without an order: whoever has a chunk keeps it |
 #![allow(unsafe_code, reason = "lends payloads of objects to the device's copies")]
 
 mod block;
+mod chunks;
 mod directory;
 
 use std::collections::HashSet;
@@ -18,9 +20,10 @@ use std::sync::Arc;
 
 pub(super) use self::block::HEAD;
 pub use self::block::HostBlock;
+pub use self::chunks::Chunks;
 
 use self::directory::Directory;
-use super::{Arena, DiskTier, Layout, Place};
+use super::{Arena, DiskTier, Layout, Place, Shape};
 use crate::error::{Error, ErrorKind, Result, bail};
 use crate::id::ObjectId;
 use crate::kv::pool::{Pool, PoolConfig, TenantId};
@@ -68,6 +71,7 @@ struct Inner {
 pub struct HostTier {
     store: Arc<Store>,
     layout: Layout,
+    shape: Shape,
     directory: Directory,
     /// Where what is given up goes.
     lower: Option<Arc<DiskTier>>,
@@ -106,6 +110,7 @@ impl HostTier {
         Ok(Self {
             store: store.clone(),
             layout: layout.clone(),
+            shape: Shape::of(layout)?,
             directory,
             lower: None,
             inner: Mutex::new(Inner {
@@ -190,15 +195,7 @@ impl HostTier {
     /// `InvalidArgument` for a group that does not exist or bytes that are not as many as its blocks have; `StoreFull` if the store has
     /// no room even without what this tier could give up; what the store reports.
     pub fn put(&self, label: Label, bytes: &[u8]) -> Result<HostBlock> {
-        let expected = self.layout.block_bytes(label.group)?;
-        if bytes.len() as u64 != expected {
-            bail!(
-                InvalidArgument,
-                "a block of group {} has {expected} bytes, and {} were given",
-                label.group,
-                bytes.len()
-            );
-        }
+        self.shape.check(label.group, bytes.len() as u64)?;
         if let Some(found) = self.find(label.key, label.epoch) {
             return Ok(found);
         }
@@ -232,7 +229,7 @@ impl HostTier {
     /// Seals a block that was begun, holds it, and lets others find it.
     pub(super) fn finish(&self, object: MutableObject) -> Result<HostBlock> {
         let reference = object.seal()?;
-        let Some(block) = HostBlock::open(reference.open()?, &self.layout) else {
+        let Some(block) = HostBlock::open(reference.open()?, &self.shape) else {
             bail!(Internal, "a block was sealed that is none: {}", reference.id());
         };
         let exists = |id: ObjectId| self.store.contains(id);
@@ -406,18 +403,22 @@ impl HostTier {
         debug_assert!(released.is_ok(), "the place was allocated");
     }
 
-    /// The block that an object of any kind is, if it is one of this layout. Never waits.
     fn open_object(&self, id: ObjectId) -> Option<HostBlock> {
-        // Blocks are never on disk (the store's): what could be is none.
-        if !self.store.contains(id) || self.store.may_go_to_disk(id) {
-            return None;
-        }
-        let reference: ObjectRef = self.store.resolve(id).ok()?;
-        let raw = reference
-            .sealed()
-            .is_ok_and(|sealed| sealed.format == crate::store::Format::Raw);
-        HostBlock::open(raw.then(|| reference.open().ok()).flatten()?, &self.layout)
+        open_object(&self.store, &self.shape, id)
     }
+}
+
+/// The block that an object of any kind is, if it is one of this shape. Never waits.
+fn open_object(store: &Arc<Store>, shape: &Shape, id: ObjectId) -> Option<HostBlock> {
+    // Blocks are never on disk (the store's): what could be is none.
+    if !store.contains(id) || store.may_go_to_disk(id) {
+        return None;
+    }
+    let reference: ObjectRef = store.resolve(id).ok()?;
+    let raw = reference
+        .sealed()
+        .is_ok_and(|sealed| sealed.format == crate::store::Format::Raw);
+    HostBlock::open(raw.then(|| reference.open().ok()).flatten()?, shape)
 }
 
 impl Inner {
