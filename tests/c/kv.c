@@ -273,8 +273,11 @@ static void requests(void) {
   CHECK_STATUS(PARK_NOT_FOUND, park_kv_scheduler_abort(scheduler, fork, &err));
 
   // What can never fit is refused at the door.
-  prompt.max_new = BLOCKS * BLOCK;
+  prompt.max_new = (BLOCKS - 1) * BLOCK - 9 + 2;
   CHECK_STATUS(PARK_UNSCHEDULABLE, park_kv_scheduler_add(scheduler, &prompt, &request, &err));
+  prompt.max_new -= 1; // nothing is computed of the last token
+  CHECK_OK(park_kv_scheduler_add(scheduler, &prompt, &request, &err));
+  CHECK_OK(park_kv_scheduler_abort(scheduler, request, &err));
   prompt.max_new = 0;
   CHECK_STATUS(PARK_INVALID_ARGUMENT, park_kv_scheduler_add(scheduler, &prompt, &request, &err));
   uint32_t tenant = 0;
@@ -299,6 +302,9 @@ static void requests(void) {
   CHECK_OK(park_kv_scheduler_defaults(&options, &err));
   options.policy = 4;
   CHECK_STATUS(PARK_INVALID_ARGUMENT, park_kv_scheduler_open(&options, &scheduler, &err));
+  options.policy = PARK_KV_FAIR;
+  options.quantum = 0;
+  CHECK_STATUS(PARK_INVALID_ARGUMENT, park_kv_scheduler_open(&options, &scheduler, &err)); // turns of 0 tokens
   CHECK(scheduler == NULL);
 }
 

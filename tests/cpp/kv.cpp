@@ -150,6 +150,9 @@ void an_engine_that_only_computes() {
   request.max_new = 1;
   CHECK(scheduler.add(request).error().status() == PARK_UNSCHEDULABLE);
   CHECK(scheduler.abandon().error().status() == PARK_INVALID_ARGUMENT);
+  options.policy = PARK_KV_FAIR;
+  options.quantum = 0;
+  CHECK(park::kv::Scheduler::open(options).error().status() == PARK_INVALID_ARGUMENT);
 }
 
 } // namespace
