@@ -33,6 +33,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// Keys are written as numbers, their low 64 bits: what vLLM does unless told otherwise.
+#define PARK_KV_HASHES_INT 0
+
+// Keys are written as their 16 bytes, the highest first.
+#define PARK_KV_HASHES_BYTES 1
+
+// Buckets of a park_kv_histogram.
+#define PARK_KV_BUCKETS 40
+
 // Nothing that was computed is found again.
 #define PARK_KV_NO_CACHING 1
 
@@ -41,6 +50,9 @@
 
 // The beginning of a cached block is used, by a copy. One full group only.
 #define PARK_KV_PARTIAL 4
+
+// Changes of what can be found are recorded, for park_kv_cache_take_events(). Costs 4 bytes a token.
+#define PARK_KV_EVENTS 8
 
 // Least recently used blocks are given up first.
 #define PARK_KV_LRU 0
@@ -237,7 +249,7 @@ typedef struct {
   uint32_t eviction;
   // PARK_KV_XXH3, PARK_KV_SHA256 or PARK_KV_BLAKE3.
   uint32_t algorithm;
-  // Any of PARK_KV_NO_CACHING, PARK_KV_VERIFY and PARK_KV_PARTIAL.
+  // Any of PARK_KV_NO_CACHING, PARK_KV_VERIFY, PARK_KV_PARTIAL and PARK_KV_EVENTS.
   uint32_t flags;
   // 0.
   uint32_t reserved;
@@ -413,6 +425,73 @@ typedef struct {
   uint64_t epoch;
 } park_kv_cache_stats;
 
+// What a batch of events says of its publisher. Set struct_size to sizeof(park_kv_publisher).
+typedef struct {
+  // sizeof(park_kv_publisher).
+  size_t struct_size;
+  // Seconds since 1970.
+  double time;
+  // Where the blocks are, in vLLM's words: "GPU", "CPU" or "STORAGE". NULL: "GPU".
+  const char *medium;
+  // The publisher's place among its data parallel replicas; UINT32_MAX: it has none.
+  uint32_t rank;
+  // PARK_KV_HASHES_INT or PARK_KV_HASHES_BYTES.
+  uint32_t hashes;
+} park_kv_publisher;
+
+// A batch of events. Set struct_size to sizeof(park_kv_events) before the call. The bytes are the handle's, valid until its next call.
+typedef struct {
+  // sizeof(park_kv_events).
+  size_t struct_size;
+  // One MessagePack message, `[time, events, rank]`, as vLLM 0.33 publishes it. There is one also without an event.
+  const uint8_t *bytes;
+  // How many.
+  size_t num_bytes;
+  // Events of the batch.
+  size_t num_events;
+} park_kv_events;
+
+// What a tenant has, and what its look-ups came to.
+typedef struct {
+  // The tenant.
+  uint32_t tenant;
+  // Blocks that count for it now.
+  uint32_t held;
+  // How many it may hold.
+  uint32_t limit;
+  // 0.
+  uint32_t reserved;
+  // Tokens that were looked up when a prefix was attached.
+  uint64_t tokens_asked;
+  // Tokens of those that were cached.
+  uint64_t tokens_hit;
+} park_kv_tenant_metrics;
+
+// How many values there were of each size: bucket 0 is for 0, bucket n for 2^(n - 1) to 2^n - 1, the last for all that are larger.
+typedef struct {
+  // How many values there were in each bucket, those of smaller ones not included.
+  uint64_t buckets[PARK_KV_BUCKETS];
+  // The sum of all values.
+  uint64_t sum;
+} park_kv_histogram;
+
+// What a cache has counted beside its park_kv_cache_stats. Set struct_size to sizeof(park_kv_cache_metrics) before the call. The list is
+// the handle's, valid until its next call.
+typedef struct {
+  // sizeof(park_kv_cache_metrics).
+  size_t struct_size;
+  // Each tenant, by number.
+  const park_kv_tenant_metrics *tenants;
+  // How many.
+  size_t num_tenants;
+  // Blocks that could be found from some time on.
+  uint64_t registered;
+  // Events that were dropped, as nobody took them in time.
+  uint64_t lost_events;
+  // How long blocks could be found before they were evicted, in the unit of ..._set_time(): of one block in 64.
+  park_kv_histogram residency;
+} park_kv_cache_metrics;
+
 // What a scheduler is made of. park_kv_scheduler_defaults() fills it in; a 0 afterwards means 0.
 typedef struct {
   // sizeof(park_kv_scheduler_options).
@@ -545,6 +624,22 @@ typedef struct {
   // Drafts that were accepted.
   uint64_t drafts_accepted;
 } park_kv_scheduler_stats;
+
+// What a scheduler has counted beside its park_kv_scheduler_stats. Set struct_size to sizeof(park_kv_scheduler_metrics) before the call.
+typedef struct {
+  // sizeof(park_kv_scheduler_metrics).
+  size_t struct_size;
+  // Blocks that are free and kept for requests that run.
+  uint64_t reserved_blocks;
+  // Places in host memory.
+  uint64_t swap_slots;
+  // Those of them that are used.
+  uint64_t swap_slots_used;
+  // How long admitted requests had waited, in the unit of park_kv_scheduler_set_time(): once for each admission.
+  park_kv_histogram queue_time;
+  // The same in steps.
+  park_kv_histogram queue_steps;
+} park_kv_scheduler_metrics;
 
 // The name of one object, for ever. A value: it keeps nothing alive. Compare the bytes for equality.
 typedef struct {
@@ -1221,6 +1316,19 @@ park_status park_kv_cache_read_sequence(park_kv_cache *cache,
 // Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
 park_status park_kv_cache_read_stats(park_kv_cache *cache, park_kv_cache_stats *out, park_error **err);
 
+// What happened to what can be found since the last call, with PARK_KV_EVENTS: one message in vLLM 0.33's wire format, as its routers
+// read it. Where the call fails the events are still there.
+// Ownership: the bytes of `*out` are the cache's, valid until its next call. Threads: movable. Errors: PARK_INVALID_ARGUMENT for
+// a medium that is no UTF-8, and for hashes that are none.
+park_status park_kv_cache_take_events(park_kv_cache *cache,
+                                      const park_kv_publisher *publisher,
+                                      park_kv_events *out,
+                                      park_error **err);
+
+// What the cache has counted beside its numbers: each tenant, how long blocks stay.
+// Ownership: the list of `*out` is the cache's, valid until its next call. Threads: movable. Errors: none of its own.
+park_status park_kv_cache_read_metrics(park_kv_cache *cache, park_kv_cache_metrics *out, park_error **err);
+
 // Fills in the options of a cache, whose struct_size is set.
 // Ownership: takes and gives nothing. Threads: shared. Errors: none of its own.
 park_status park_kv_cache_defaults(park_kv_cache_options *out, park_error **err);
@@ -1358,6 +1466,27 @@ park_status park_kv_scheduler_read_cache_stats(park_kv_scheduler *scheduler,
 // Numbers about the scheduler.
 // Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
 park_status park_kv_scheduler_read_stats(park_kv_scheduler *scheduler, park_kv_scheduler_stats *out, park_error **err);
+
+// What happened to what can be found since the last call, with PARK_KV_EVENTS: one message in vLLM 0.33's wire format, as its routers
+// read it. Where the call fails the events are still there.
+// Ownership: the bytes of `*out` are the scheduler's, valid until its next call. Threads: movable. Errors: PARK_INVALID_ARGUMENT for
+// a medium that is no UTF-8, and for hashes that are none.
+park_status park_kv_scheduler_take_events(park_kv_scheduler *scheduler,
+                                          const park_kv_publisher *publisher,
+                                          park_kv_events *out,
+                                          park_error **err);
+
+// What the cache below has counted beside its numbers: each tenant, how long blocks stay.
+// Ownership: the list of `*out` is the scheduler's, valid until its next call. Threads: movable. Errors: none of its own.
+park_status park_kv_scheduler_read_cache_metrics(park_kv_scheduler *scheduler,
+                                                 park_kv_cache_metrics *out,
+                                                 park_error **err);
+
+// What the scheduler has counted beside its numbers: reservations, places in host memory, how long requests wait.
+// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
+park_status park_kv_scheduler_read_metrics(park_kv_scheduler *scheduler,
+                                           park_kv_scheduler_metrics *out,
+                                           park_error **err);
 
 // Where to write, and how many bytes: the payload, or the elements of a tensor. Aligned to 64 bytes unless the object is smaller
 // than that. Valid until the object is sealed, aborted or freed.

@@ -154,6 +154,30 @@ struct Plan {
   Span<const Sequence> dropped;
 };
 
+// What a batch of events says of its publisher; see park_kv_publisher.
+struct Publisher {
+  double time = 0;              // seconds since 1970
+  const char *medium = "GPU";   // where the blocks are: "GPU", "CPU" or "STORAGE"
+  std::uint32_t rank = 0;       // among data parallel replicas; UINT32_MAX is none
+  std::uint32_t hashes = PARK_KV_HASHES_INT;
+
+  park_kv_publisher raw() const {
+    park_kv_publisher raw{};
+    raw.struct_size = sizeof raw;
+    raw.time = time;
+    raw.medium = medium;
+    raw.rank = rank;
+    raw.hashes = hashes;
+    return raw;
+  }
+};
+
+// One message in vLLM's wire format; empty of events it is one all the same. The bytes are the handle's, valid until its next call.
+struct Events {
+  Span<const std::uint8_t> bytes;
+  std::size_t count = 0;
+};
+
 namespace detail {
 
 using park::detail::call;
@@ -203,6 +227,14 @@ template <class F> Result<Plan> plan(F &&function) {
   plan.swapped = {raw->swapped, raw->num_swapped};
   plan.dropped = {raw->dropped, raw->num_dropped};
   return plan;
+}
+
+template <class F> Result<Events> events(F &&function) {
+  auto raw = filled<park_kv_events>(function);
+  if (!raw) {
+    return raw.error();
+  }
+  return Events{{raw->bytes, raw->num_bytes}, raw->num_events};
 }
 
 // Two lists that belong together must be as long.
@@ -356,6 +388,15 @@ public:
   Result<park_kv_sequence_info> sequence(Sequence sequence) {
     return detail::filled<park_kv_sequence_info>([&](auto *out, park_error **err) { return park_kv_cache_read_sequence(handle_.get(), sequence, out, err); });
   }
+  // What happened to what can be found since the last call, with PARK_KV_EVENTS: one message, as vLLM's routers read it.
+  Result<Events> take_events(const Publisher &publisher) {
+    const park_kv_publisher raw = publisher.raw();
+    return detail::events([&](auto *out, park_error **err) { return park_kv_cache_take_events(handle_.get(), &raw, out, err); });
+  }
+  // Each tenant, and how long blocks stay. The list is the cache's, valid until its next call.
+  Result<park_kv_cache_metrics> metrics() {
+    return detail::filled<park_kv_cache_metrics>([&](auto *out, park_error **err) { return park_kv_cache_read_metrics(handle_.get(), out, err); });
+  }
   Result<park_kv_cache_stats> stats() {
     return detail::filled<park_kv_cache_stats>([&](auto *out, park_error **err) { return park_kv_cache_read_stats(handle_.get(), out, err); });
   }
@@ -482,6 +523,19 @@ public:
   }
   Result<park_kv_sequence_info> sequence(Sequence sequence) {
     return detail::filled<park_kv_sequence_info>([&](auto *out, park_error **err) { return park_kv_scheduler_read_sequence(handle_.get(), sequence, out, err); });
+  }
+  // What happened to what can be found since the last call, with PARK_KV_EVENTS: one message, as vLLM's routers read it.
+  Result<Events> take_events(const Publisher &publisher) {
+    const park_kv_publisher raw = publisher.raw();
+    return detail::events([&](auto *out, park_error **err) { return park_kv_scheduler_take_events(handle_.get(), &raw, out, err); });
+  }
+  // Reservations, places in host memory, how long requests wait.
+  Result<park_kv_scheduler_metrics> metrics() {
+    return detail::filled<park_kv_scheduler_metrics>([&](auto *out, park_error **err) { return park_kv_scheduler_read_metrics(handle_.get(), out, err); });
+  }
+  // Each tenant, and how long blocks stay. The list is the scheduler's, valid until its next call.
+  Result<park_kv_cache_metrics> cache_metrics() {
+    return detail::filled<park_kv_cache_metrics>([&](auto *out, park_error **err) { return park_kv_scheduler_read_cache_metrics(handle_.get(), out, err); });
   }
   Result<park_kv_scheduler_stats> stats() {
     return detail::filled<park_kv_scheduler_stats>([&](auto *out, park_error **err) { return park_kv_scheduler_read_stats(handle_.get(), out, err); });

@@ -302,7 +302,7 @@ class Cache:
         """
         What was counted since the cache was made, and what there is now: a dict of ints.
         """
-    def table(self, /, sequence: SupportsIndex, group: SupportsIndex = 0) -> Any:
+    def table(self, /, sequence: SupportsIndex, group: SupportsIndex = ...) -> Any:
         """
         The blocks of a sequence in a group, from the first position on: an array of int32. 0 is the null block, behind a window.
         """
@@ -556,7 +556,7 @@ class KvMemory:
         kv_heads: SupportsIndex,
         head_dim: SupportsIndex,
         dtype: str,
-        layers: SupportsGetItem[int, SupportsIndex],
+        layers: Any,
         block_first: bool,
         model: SupportsGetItem[int, SupportsIndex],
         cuda: SupportsIndex | None,
@@ -596,7 +596,7 @@ class KvMemory:
         self,
         /,
         keys: SupportsGetItem[int, SupportsGetItem[int, SupportsIndex]],
-        blocks: SupportsGetItem[int, SupportsIndex],
+        blocks: Any,
         epoch: SupportsIndex,
         group: SupportsIndex,
     ) -> KvTicket:
@@ -629,7 +629,7 @@ class KvMemory:
         """
         Gives up blocks of other epochs: how many in host memory, and on disk.
         """
-    def sleep(self, /, keep: SupportsGetItem[int, SupportsIndex]) -> None:
+    def sleep(self, /, keep: Any) -> None:
         """
         Gives the device's memory back; content of the blocks in `keep` comes back with `wake`.
         """
@@ -649,7 +649,7 @@ class KvMemory:
         self,
         /,
         keys: SupportsGetItem[int, SupportsGetItem[int, SupportsIndex]],
-        blocks: SupportsGetItem[int, SupportsIndex],
+        blocks: Any,
         epoch: SupportsIndex,
         group: SupportsIndex,
     ) -> KvTicket:
@@ -1425,7 +1425,7 @@ class Scheduler:
         salt: bytes | None = None,
         adapter: bytes | None = None,
         media: SupportsGetItem[int, tuple[SupportsIndex, SupportsIndex, Any]] | None = None,
-        priority: SupportsIndex = 0,
+        priority: SupportsIndex = ...,
         on_epoch: str = "finish",
     ) -> int:
         """
@@ -1521,7 +1521,7 @@ class Scheduler:
         Raises InvalidArgumentError while the last plan is in flight; also for a table that is too small: then the plan is in flight, `plan`
         has it, and `fill` writes it to larger ones.
         """
-    def table(self, /, sequence: SupportsIndex, group: SupportsIndex = 0) -> Any:
+    def table(self, /, sequence: SupportsIndex, group: SupportsIndex = ...) -> Any:
         """
         The blocks of a request in a group, from the first position on: an array of int32. 0 is the null block, behind a window.
         """
@@ -1594,6 +1594,9 @@ class Tables:
     The arrays are made once, for the largest step: a step writes the beginning of each and leaves the rest as it is. They are kept, and
     kept in place, as long as this object lives. `group` is the group of layers whose blocks are written.
 
+    With `keep_rows` the rows of `block_table` that a step wrote are the steps' until the next one has written its own: nobody else writes
+    to them, and a step writes to them what has changed since, which for long sequences is next to nothing. Without, it writes them whole.
+
     Raises InvalidArgumentError for an array of another type or number of dimensions, one that is read-only, not contiguous, or on another
     device, and for two that share memory.
     """
@@ -1601,7 +1604,7 @@ class Tables:
         cls,
         /,
         *,
-        group: SupportsIndex = 0,
+        group: SupportsIndex = ...,
         block_table: Any | None = None,
         slot_mapping: Any | None = None,
         indptr: Any | None = None,
@@ -1610,6 +1613,7 @@ class Tables:
         cu_seqlens_q: Any | None = None,
         cu_seqlens_k: Any | None = None,
         seq_lens: Any | None = None,
+        keep_rows: bool = False,
     ) -> Tables: ...
     def __repr__(self, /) -> str: ...
     @property

@@ -162,6 +162,8 @@ static void kv_nulls(void) {
   REFUSED(park_kv_cache_audit(NULL, &err));
   REFUSED(park_kv_cache_read_sequence(NULL, 0, NULL, &err));
   REFUSED(park_kv_cache_read_stats(NULL, NULL, &err));
+  REFUSED(park_kv_cache_read_metrics(NULL, NULL, &err));
+  REFUSED(park_kv_cache_take_events(NULL, NULL, NULL, &err));
   REFUSED(park_kv_scheduler_defaults(NULL, &err));
   REFUSED(park_kv_scheduler_open(NULL, NULL, &err));
   REFUSED(park_kv_scheduler_add_tenant(NULL, 0, NULL, &err));
@@ -183,6 +185,9 @@ static void kv_nulls(void) {
   REFUSED(park_kv_scheduler_read_sequence(NULL, 0, NULL, &err));
   REFUSED(park_kv_scheduler_read_cache_stats(NULL, NULL, &err));
   REFUSED(park_kv_scheduler_read_stats(NULL, NULL, &err));
+  REFUSED(park_kv_scheduler_read_metrics(NULL, NULL, &err));
+  REFUSED(park_kv_scheduler_read_cache_metrics(NULL, NULL, &err));
+  REFUSED(park_kv_scheduler_take_events(NULL, NULL, NULL, &err));
   park_kv_cache_free(NULL);
   park_kv_scheduler_free(NULL);
 }

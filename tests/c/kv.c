@@ -208,7 +208,7 @@ static void refused(void) {
   CHECK_OK(park_kv_cache_defaults(&options, &err));
   for (int field = 0; field < 4; ++field) {
     park_kv_cache_options bad = options;
-    *(field == 0 ? &bad.eviction : field == 1 ? &bad.algorithm : field == 2 ? &bad.flags : &bad.reserved) = 9;
+    *(field == 0 ? &bad.eviction : field == 1 ? &bad.algorithm : field == 2 ? &bad.flags : &bad.reserved) = 16;
     CHECK_STATUS(PARK_INVALID_ARGUMENT, park_kv_cache_open(&bad, &other, &err));
   }
   CHECK(other == NULL);
@@ -273,8 +273,11 @@ static void requests(void) {
   CHECK_STATUS(PARK_NOT_FOUND, park_kv_scheduler_abort(scheduler, fork, &err));
 
   // What can never fit is refused at the door.
-  prompt.max_new = BLOCKS * BLOCK;
+  prompt.max_new = (BLOCKS - 1) * BLOCK - 9 + 2;
   CHECK_STATUS(PARK_UNSCHEDULABLE, park_kv_scheduler_add(scheduler, &prompt, &request, &err));
+  prompt.max_new -= 1; // nothing is computed of the last token
+  CHECK_OK(park_kv_scheduler_add(scheduler, &prompt, &request, &err));
+  CHECK_OK(park_kv_scheduler_abort(scheduler, request, &err));
   prompt.max_new = 0;
   CHECK_STATUS(PARK_INVALID_ARGUMENT, park_kv_scheduler_add(scheduler, &prompt, &request, &err));
   uint32_t tenant = 0;
@@ -299,11 +302,117 @@ static void requests(void) {
   CHECK_OK(park_kv_scheduler_defaults(&options, &err));
   options.policy = 4;
   CHECK_STATUS(PARK_INVALID_ARGUMENT, park_kv_scheduler_open(&options, &scheduler, &err));
+  options.policy = PARK_KV_FAIR;
+  options.quantum = 0;
+  CHECK_STATUS(PARK_INVALID_ARGUMENT, park_kv_scheduler_open(&options, &scheduler, &err)); // turns of 0 tokens
   CHECK(scheduler == NULL);
+}
+
+// A message of no event but this: an array of three, the time, an array of `count` events, ..., the rank.
+static void check_message(const park_kv_events *events, double time, size_t count, uint8_t rank) {
+  uint64_t bits = 0;
+  memcpy(&bits, &time, sizeof bits);
+  CHECK(events->num_events == count && events->num_bytes > 11);
+  CHECK(events->bytes[0] == 0x93 && events->bytes[1] == 0xcb && events->bytes[10] == 0x90 + count);
+  for (int at = 0; at < 8; ++at) {
+    CHECK(events->bytes[2 + at] == (uint8_t)(bits >> (56 - 8 * at)));
+  }
+  CHECK(events->bytes[events->num_bytes - 1] == rank);
+}
+
+static bool has(const park_kv_events *events, const char *word) {
+  for (size_t at = 0; at + strlen(word) <= events->num_bytes; ++at) {
+    if (memcmp(events->bytes + at, word, strlen(word)) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static void events_and_metrics(void) {
+  park_kv_cache_options options = {.struct_size = sizeof options};
+  park_kv_cache *cache = NULL;
+  CHECK_OK(park_kv_cache_defaults(&options, &err));
+  options.blocks = 8;
+  options.block_size = BLOCK;
+  options.flags = PARK_KV_EVENTS;
+  CHECK_OK(park_kv_cache_open(&options, &cache, &err));
+  uint32_t tenant = 0;
+  CHECK_OK(park_kv_cache_add_tenant(cache, 5, &tenant, &err));
+  const park_kv_sequence sequence = begun(cache, 9);
+  park_kv_publisher publisher = {.struct_size = sizeof publisher, .time = 1.5, .rank = 3};
+  park_kv_events events = {.struct_size = sizeof events};
+  // What is refused leaves the events where they are.
+  publisher.hashes = 2;
+  CHECK_STATUS(PARK_INVALID_ARGUMENT, park_kv_cache_take_events(cache, &publisher, &events, &err));
+  publisher.hashes = PARK_KV_HASHES_INT;
+  publisher.medium = "\xff";
+  CHECK_STATUS(PARK_INVALID_ARGUMENT, park_kv_cache_take_events(cache, &publisher, &events, &err));
+  publisher.medium = NULL;
+  CHECK(events.bytes == NULL);
+  CHECK_OK(park_kv_cache_take_events(cache, &publisher, &events, &err));
+  check_message(&events, 1.5, 1, 3);
+  CHECK(has(&events, "BlockStored") && has(&events, "full_attention") && has(&events, "\xa3GPU"));
+  publisher.rank = UINT32_MAX;
+  CHECK_OK(park_kv_cache_take_events(cache, &publisher, &events, &err));
+  check_message(&events, 1.5, 0, 0xc0); // MessagePack's nil
+  CHECK_OK(park_kv_cache_set_epoch(cache, 1, &err));
+  publisher.medium = "CPU";
+  publisher.hashes = PARK_KV_HASHES_BYTES;
+  CHECK_OK(park_kv_cache_take_events(cache, &publisher, &events, &err));
+  check_message(&events, 1.5, 1, 0xc0);
+  static const char cleared[] = "\x81\xa4type\xb0" "AllBlocksCleared\xc0";
+  CHECK(events.num_bytes == 11 + sizeof cleared - 1 && memcmp(events.bytes + 11, cleared, sizeof cleared - 1) == 0);
+
+  park_kv_cache_metrics metrics = {.struct_size = sizeof metrics};
+  CHECK_OK(park_kv_cache_read_metrics(cache, &metrics, &err));
+  CHECK(metrics.num_tenants == 2 && metrics.tenants[0].tenant == 0 && metrics.tenants[0].held == 3);
+  CHECK(metrics.tenants[0].tokens_asked == 9 && metrics.tenants[0].tokens_hit == 0 && metrics.tenants[0].limit == 7);
+  CHECK(metrics.tenants[1].tenant == tenant && metrics.tenants[1].limit == 5 && metrics.tenants[1].held == 0);
+  CHECK(metrics.registered == 2 && metrics.lost_events == 0 && metrics.residency.sum == 0);
+  CHECK_OK(park_kv_cache_finish(cache, sequence, &err));
+  CHECK_OK(park_kv_cache_audit(cache, &err));
+  park_kv_cache_free(cache);
+
+  // A scheduler has the same, and how long its requests waited.
+  park_kv_scheduler_options above = {.struct_size = sizeof above};
+  park_kv_scheduler *scheduler = NULL;
+  CHECK_OK(park_kv_scheduler_defaults(&above, &err));
+  above.cache = &options;
+  above.running = 1;
+  above.swap_slots = 6;
+  above.reserve_output = 4;
+  CHECK_OK(park_kv_scheduler_open(&above, &scheduler, &err));
+  const uint32_t tokens[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+  park_kv_prompt prompt = prompt_of(tokens, 9);
+  park_kv_sequence first = 0, second = 0;
+  park_kv_plan plan = {.struct_size = sizeof plan};
+  prompt.max_new = 5;
+  CHECK_OK(park_kv_scheduler_add(scheduler, &prompt, &first, &err));
+  CHECK_OK(park_kv_scheduler_add(scheduler, &prompt, &second, &err));
+  CHECK_OK(park_kv_scheduler_step(scheduler, NULL, &plan, &err));
+  park_kv_scheduler_metrics waits = {.struct_size = sizeof waits};
+  CHECK_OK(park_kv_scheduler_read_metrics(scheduler, &waits, &err));
+  CHECK(waits.reserved_blocks == 1 && waits.swap_slots == 6 && waits.swap_slots_used == 0);
+  CHECK(waits.queue_steps.buckets[1] == 1 && waits.queue_steps.sum == 1); // the first step is the one after it came
+  const uint8_t finished = 1;
+  CHECK_OK(park_kv_scheduler_commit(scheduler, tokens, 1, NULL, &finished, 1, &err));
+  CHECK_OK(park_kv_scheduler_set_time(scheduler, 100, &err));
+  CHECK_OK(park_kv_scheduler_step(scheduler, NULL, &plan, &err));
+  CHECK_OK(park_kv_scheduler_read_metrics(scheduler, &waits, &err));
+  CHECK(waits.queue_steps.sum == 3 && waits.queue_time.sum == 100 && waits.queue_time.buckets[7] == 1);
+  CHECK_OK(park_kv_scheduler_read_cache_metrics(scheduler, &metrics, &err));
+  CHECK(metrics.num_tenants == 1 && metrics.tenants[0].tokens_hit == 8 && metrics.tenants[0].tokens_asked == 18);
+  CHECK_OK(park_kv_scheduler_take_events(scheduler, &publisher, &events, &err));
+  CHECK(events.num_events == 1 && has(&events, "BlockStored") && has(&events, "\xa3" "CPU"));
+  CHECK_OK(park_kv_scheduler_abandon(scheduler, &err));
+  CHECK_OK(park_kv_scheduler_audit(scheduler, &err));
+  park_kv_scheduler_free(scheduler);
 }
 
 int main(void) {
   tables_of_a_step();
+  events_and_metrics();
   sequences();
   refused();
   requests();

@@ -68,6 +68,37 @@ void a_cache_by_hand() {
   CHECK(park::kv::Cache::open(options).error().status() == PARK_INVALID_ARGUMENT);
 }
 
+void what_can_be_found_and_what_was_counted() {
+  auto options = small();
+  options.flags = PARK_KV_EVENTS;
+  auto cache = park::kv::Cache::open(options).value();
+  const Tokens tokens{1, 2, 3, 4, 5}, ends{5};
+  const std::vector<Sequence> sequences{cache.add(prompt_of(tokens)).value()};
+  cache.prefill(sequences, ends).value();
+  cache.settle().value();
+  park::kv::Publisher publisher;
+  publisher.time = 2;
+  publisher.hashes = 7;
+  CHECK(cache.take_events(publisher).error().status() == PARK_INVALID_ARGUMENT);
+  publisher.hashes = PARK_KV_HASHES_BYTES;
+  auto events = cache.take_events(publisher).value();
+  CHECK(events.count == 1 && events.bytes[0] == 0x93 && events.bytes[10] == 0x91 && events.bytes[events.bytes.size() - 1] == 0);
+  events = cache.take_events(publisher).value();
+  CHECK(events.count == 0 && events.bytes.size() == 12);
+  const auto metrics = cache.metrics().value();
+  CHECK(metrics.num_tenants == 1 && metrics.tenants[0].held == 2 && metrics.registered == 1);
+
+  park::kv::SchedulerOptions above;
+  above.cache = options;
+  auto scheduler = park::kv::Scheduler::open(above).value();
+  auto request = prompt_of(tokens);
+  request.max_new = 1;
+  scheduler.add(request).value();
+  scheduler.step().value();
+  CHECK(scheduler.metrics().value().queue_steps.sum == 1 && scheduler.cache_metrics().value().tenants[0].tokens_asked == 5);
+  CHECK(scheduler.take_events(publisher).value().count == 1);
+}
+
 // What a request has said, and what an engine wrote to its memory for it.
 void an_engine_that_only_computes() {
   park::kv::SchedulerOptions options;
@@ -150,12 +181,16 @@ void an_engine_that_only_computes() {
   request.max_new = 1;
   CHECK(scheduler.add(request).error().status() == PARK_UNSCHEDULABLE);
   CHECK(scheduler.abandon().error().status() == PARK_INVALID_ARGUMENT);
+  options.policy = PARK_KV_FAIR;
+  options.quantum = 0;
+  CHECK(park::kv::Scheduler::open(options).error().status() == PARK_INVALID_ARGUMENT);
 }
 
 } // namespace
 
 int main() {
   a_cache_by_hand();
+  what_can_be_found_and_what_was_counted();
   an_engine_that_only_computes();
   return finish("kv");
 }

@@ -237,3 +237,39 @@ def test_a_steps_tables_are_those_of_a_slow_reference(make, groups):
         check(arrays, tables_of(pool, spans, 24))
         pool.settle()
         pool.audit()
+
+
+@pytest.mark.parametrize("groups", [["full"], ["full", 8], ["full", "full"]], ids=str)
+def test_rows_that_are_kept_are_those_that_are_written_whole(groups):
+    pool, dice = cache(blocks=400, groups=groups), random.Random(7)
+    width = 40
+    kept = [np.full((6, width), -7, np.int32) for _ in groups]
+    tables = [kv.Tables(group=at, block_table=rows, keep_rows=True) for at, rows in enumerate(kept)]
+    live = [begun(pool, [dice.randrange(3) for _ in range(dice.randrange(1, 30))]) for _ in range(4)]
+    for _ in range(150):
+        match dice.randrange(8):
+            case 0 if len(live) < 6:
+                live.append(pool.fork(dice.choice(live)))
+            case 1 if len(live) > 2:
+                pool.finish(live.pop(dice.randrange(len(live))))
+                live.append(begun(pool, [9] * dice.randrange(1, 30)))
+            case 2:
+                dice.shuffle(live)
+            case 3:
+                pool.grow(live[0], pool.known(live[0]) + 9)
+                pool.trim(live[0])
+        batch = [sequence for sequence in live if pool.known(sequence) < 120][: dice.randrange(1, 7)]
+        if not batch:
+            break
+        pool.decode(batch, [dice.randrange(3) for _ in batch], tables[0])
+        for more in tables[1:]:
+            pool.fill(batch, [pool.known(sequence) for sequence in batch], more)
+        for group, rows in enumerate(kept):
+            for row, sequence in zip(rows.tolist(), batch, strict=False):
+                blocks = pool.table(sequence, group).tolist()
+                assert row == blocks + [0] * (width - len(blocks))
+        # The others are the caller's.
+        for rows in kept:
+            rows[len(batch) :] = -7
+        pool.settle()
+    pool.audit()

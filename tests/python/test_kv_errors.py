@@ -78,6 +78,7 @@ def test_what_nothing_can_be_made_of(kind, options, word):
         ({"running": 0}, "0 running requests"),
         ({"chunk": 0}, "0 tokens a chunk"),
         ({"policy": "random"}, "random"),
+        ({"policy": "fair", "quantum": 0}, "turns of 0 tokens"),
         ({"swap_slots": 4, "groups": ["full", 8]}, "swapped"),
     ],
     ids=str,
@@ -221,9 +222,9 @@ def test_an_epoch_that_does_not_move_forward(pool, engine, epoch):
 
 
 def test_a_request_that_is_longer_than_the_pool(engine):
-    refused(kv.errors.RequestTooLongError, lambda: engine.add(list(range(50)), max_new=11), "16 blocks", "hold 15")
+    refused(kv.errors.RequestTooLongError, lambda: engine.add(list(range(50)), max_new=12), "16 blocks", "hold 15")
     poor = engine.add_tenant(quota=2)
-    refused(kv.errors.RequestTooLongError, lambda: engine.add([1] * 8, max_new=1, tenant=poor), "3 blocks", "hold 2")
+    refused(kv.errors.RequestTooLongError, lambda: engine.add([1] * 8, max_new=2, tenant=poor), "3 blocks", "hold 2")
     for bad in (0, -1, 2**31, 2**32):
         refused(INVALID, partial(engine.add, [1], bad))
     refused(INVALID, lambda: engine.add([1], max_new=1, tenant=9), "tenant 9")
@@ -231,6 +232,76 @@ def test_a_request_that_is_longer_than_the_pool(engine):
     refused(INVALID, lambda: engine.add([1], max_new=1, on_epoch="wait"), "wait")
     refused(INVALID, lambda: engine.add([1], max_new=1, media=[(0, 1, b"short")]), "32 bytes")
     assert engine.metrics()["sequences"] == 0
+
+
+def test_a_request_that_fits_to_the_last_token(engine):
+    # Its last token is sampled and never computed: 15 blocks of 4 hold all that is.
+    engine.add(list(range(50)), max_new=11)
+    refused(kv.errors.RequestTooLongError, lambda: engine.add(list(range(50)), max_new=12), "16 blocks", "hold 15")
+    steps = 0
+    while engine.metrics()["sequences"]:
+        engine.commit([7] * len(engine.step()))
+        steps += 1
+    assert (engine.metrics()["finished"], steps) == (1, 11)
+
+
+OUT = [
+    ("group", 256, "from 0 to 255"),
+    ("group", -1, "from 0 to 255"),
+    ("priority", 256, "from 0 to 255"),
+    ("tenant", 65536, "from 0 to 65535"),
+    ("limit", 2**32, "from 0 to 2^32 - 1"),
+    ("tokens", 10**30, "from 0 to 2^32 - 1"),
+    ("computed", -1, "from 0 to 2^32 - 1"),
+    ("epoch", 2**70, "from 0 to 2^32 - 1"),
+    ("until", -1, "from 0 to 2^63 - 1"),
+    ("until", 2**63, "from 0 to 2^63 - 1"),
+    ("now", -(10**30), "from 0 to 2^63 - 1"),
+    ("quota", -5, "from 0 to 2^32 - 1"),
+    ("rank", 2**32, "from 0 to 2^32 - 1"),
+    ("max_new", 2**32, "from 0 to 2^32 - 1"),
+    ("request_priority", 2**31, "from -2^31 to 2^31 - 1"),
+    ("request_priority", -(2**31) - 1, "from -2^31 to 2^31 - 1"),
+]
+
+
+@pytest.mark.parametrize(("name", "bad", "numbers"), OUT, ids=str)
+def test_a_number_that_is_out_of_range(pool, engine, name, bad, numbers):
+    sequence, request = begun(pool), engine.add([1, 2], max_new=2)
+    calls = {
+        "group": [
+            partial(pool.table, sequence, bad),
+            partial(engine.table, request, bad),
+            partial(kv.Tables, group=bad),
+        ],
+        "priority": [partial(pool.retain, sequence, bad), partial(engine.retain, request, bad)],
+        "tenant": [partial(pool.add, [1], tenant=bad), partial(engine.add, [1], 1, tenant=bad)],
+        "limit": [partial(pool.lookup, sequence, bad), partial(pool.attach, sequence, bad)],
+        "tokens": [partial(pool.grow, sequence, bad)],
+        "computed": [partial(pool.advance, sequence, bad), partial(pool.rewind, sequence, bad)],
+        "epoch": [partial(pool.set_epoch, bad), partial(engine.set_epoch, bad)],
+        "until": [partial(pool.retain, sequence, 1, bad), partial(engine.retain, request, 1, bad)],
+        "now": [partial(pool.set_time, bad), partial(engine.set_time, bad)],
+        "quota": [partial(pool.add_tenant, bad), partial(engine.add_tenant, bad)],
+        "rank": [partial(what.take_event_batch, 0.0, rank=bad) for what in (pool, engine)],
+        "max_new": [partial(engine.add, [1], bad)],
+        "request_priority": [partial(engine.add, [1], 1, priority=bad)],
+    }
+    for call in calls[name]:
+        error = refused(kv.errors.OutOfRangeError, call, bad, numbers)
+        expected = ("priority" if name == "request_priority" else name, None, bad, numbers)
+        assert (error.name, error.index, error.value, error.numbers) == expected
+        assert str(error) == f"`{expected[0]}` is {bad}, and numbers {numbers} were expected"
+        assert isinstance(error, ValueError)
+
+
+def test_a_sampled_token_that_is_beyond_64_bits(engine):
+    engine.add([1, 2], max_new=2)
+    engine.step()
+    for bad in (10**30, -(2**63) - 1):
+        error = refused(kv.errors.OutOfRangeError, partial(engine.commit, [bad]), "tokens[0]", bad)
+        assert error.value == bad
+    engine.commit([3])
 
 
 def test_a_pool_that_is_short(pool):

@@ -191,3 +191,28 @@ def test_chunks_that_cannot_be_are_refused():
         chunks.persist(key(1))
     with pytest.raises(park.exceptions.RayError, match="is Pickle5"):
         Chunks(directory=park.put(b"x" * 200))
+
+
+def test_numbers_that_are_out_of_range_are_named():
+    from park.kv.errors import OutOfRangeError
+
+    memory = Memory(**SIZES)
+    calls = [
+        ("epoch", None, 2**32, lambda bad: memory.lookup([key(1)], epoch=bad)),
+        ("epoch", None, -1, lambda bad: memory.find(key(1), epoch=bad)),
+        ("group", None, 256, lambda bad: memory.write_back([key(1)], [1], group=bad)),
+        ("group", None, -1, lambda bad: memory.load([key(1)], [1], group=bad)),
+        ("blocks", 1, 2**32, lambda bad: memory.load([key(1), key(2)], [1, bad])),
+        ("blocks", 0, -1, lambda bad: memory.write_back([key(1)], [bad])),
+        ("copies", 1, 10**30, lambda bad: memory.copy_blocks([(1, 2), (3, bad)])),
+        ("keep", 0, -1, lambda bad: memory.sleep([bad])),
+        ("epoch", None, 2**32, lambda bad: memory.retire(bad)),
+        ("host_blocks", None, -1, lambda bad: Memory(**{**SIZES, "host_blocks": bad})),
+        ("layers", 0, 2**40, lambda bad: Memory(**{**SIZES, "layers": bad})),
+        ("disk_bytes", None, -1, lambda bad: Memory(**SIZES, disk="/nowhere", disk_bytes=bad)),
+        ("queue", None, -1, lambda bad: Memory(**SIZES, queue=bad)),
+    ]
+    for name, index, bad, call in calls:
+        with pytest.raises(OutOfRangeError) as raised:
+            call(bad)
+        assert (raised.value.name, raised.value.index, raised.value.value) == (name, index, bad)

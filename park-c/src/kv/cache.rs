@@ -5,6 +5,8 @@ use park_core::kv::{Cache, Changes, Filled, Namespace, Retention, SequenceId, Sp
 use parking_lot::Mutex;
 
 use super::call::{self, Handle};
+use super::events::{self, park_kv_events, park_kv_publisher};
+use super::metrics::{self, park_kv_cache_metrics};
 use super::options::{self, park_kv_cache_options};
 use super::plan::{Lists, park_kv_changes};
 use super::prompt::{self, park_kv_prompt};
@@ -587,6 +589,39 @@ pub unsafe extern "C" fn park_kv_cache_read_stats(
     err: *mut *mut park_error,
 ) -> park_status {
     let body = |_: &FromC, state: &mut State| Ok(stats(&state.cache));
+    // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
+    unsafe { call::fill(cache, out, err, body) }
+}
+
+/// What happened to what can be found since the last call, with PARK_KV_EVENTS: one message in vLLM 0.33's wire format, as its routers
+/// read it. Where the call fails the events are still there.
+/// Ownership: the bytes of `*out` are the cache's, valid until its next call. Threads: movable. Errors: PARK_INVALID_ARGUMENT for
+/// a medium that is no UTF-8, and for hashes that are none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn park_kv_cache_take_events(
+    cache: *mut park_kv_cache,
+    publisher: *const park_kv_publisher,
+    out: *mut park_kv_events,
+    err: *mut *mut park_error,
+) -> park_status {
+    let body = |from_c: &FromC, state: &mut State| {
+        let (time, wire) = events::read(from_c, publisher)?;
+        let taken = state.cache.take_events();
+        Ok(events::batch(time, &wire, &taken, &mut state.lists.message))
+    };
+    // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
+    unsafe { call::fill(cache, out, err, body) }
+}
+
+/// What the cache has counted beside its numbers: each tenant, how long blocks stay.
+/// Ownership: the list of `*out` is the cache's, valid until its next call. Threads: movable. Errors: none of its own.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn park_kv_cache_read_metrics(
+    cache: *mut park_kv_cache,
+    out: *mut park_kv_cache_metrics,
+    err: *mut *mut park_error,
+) -> park_status {
+    let body = |_: &FromC, state: &mut State| Ok(metrics::of_cache(&state.cache.metrics(), &mut state.lists.tenants));
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
     unsafe { call::fill(cache, out, err, body) }
 }

@@ -8,10 +8,14 @@
 //! | `prompt` | what is asked of a model |
 //! | `tables` | arrays of the caller's that steps write their block tables to |
 //! | `plan` | what an engine is to do: lists that stay the handle's |
+//! | `events` | what can be found, in vLLM's wire format |
+//! | `metrics` | how long blocks stay and requests wait; each tenant |
 //! | `call` | what every call on a handle does |
 
 pub mod cache;
 mod call;
+pub mod events;
+pub mod metrics;
 pub mod options;
 pub mod plan;
 pub mod prompt;

@@ -17,6 +17,8 @@ pub const PARK_KV_NO_CACHING: u32 = 1;
 pub const PARK_KV_VERIFY: u32 = 2;
 /// The beginning of a cached block is used, by a copy. One full group only.
 pub const PARK_KV_PARTIAL: u32 = 4;
+/// Changes of what can be found are recorded, for park_kv_cache_take_events(). Costs 4 bytes a token.
+pub const PARK_KV_EVENTS: u32 = 8;
 
 /// Least recently used blocks are given up first.
 pub const PARK_KV_LRU: u32 = 0;
@@ -61,7 +63,7 @@ pub struct park_kv_cache_options {
     pub eviction: u32,
     /// PARK_KV_XXH3, PARK_KV_SHA256 or PARK_KV_BLAKE3.
     pub algorithm: u32,
-    /// Any of PARK_KV_NO_CACHING, PARK_KV_VERIFY and PARK_KV_PARTIAL.
+    /// Any of PARK_KV_NO_CACHING, PARK_KV_VERIFY, PARK_KV_PARTIAL and PARK_KV_EVENTS.
     pub flags: u32,
     /// 0.
     pub reserved: u32,
@@ -149,7 +151,7 @@ pub(super) fn cache_config(from_c: &FromC, options: *const park_kv_cache_options
         from_c.sized(options, "options")?
     };
     let flags = options.flags;
-    if flags > PARK_KV_NO_CACHING | PARK_KV_VERIFY | PARK_KV_PARTIAL || options.reserved != 0 {
+    if flags > PARK_KV_NO_CACHING | PARK_KV_VERIFY | PARK_KV_PARTIAL | PARK_KV_EVENTS || options.reserved != 0 {
         return Err(invalid(format!(
             "there are no flags {flags:#x}, and `reserved` is 0, not {}",
             options.reserved
@@ -191,7 +193,7 @@ pub(super) fn cache_config(from_c: &FromC, options: *const park_kv_cache_options
         secret,
         verify: flags & PARK_KV_VERIFY != 0,
         partial: flags & PARK_KV_PARTIAL != 0,
-        events: false,
+        events: flags & PARK_KV_EVENTS != 0,
     })
 }
 

@@ -4,6 +4,7 @@ use std::ptr;
 
 use park_core::kv::{Changes, Filled, Plan, Preempted, SequenceId};
 
+use super::metrics::park_kv_tenant_metrics;
 use super::park_kv_sequence;
 use crate::from_c::Sized;
 
@@ -199,6 +200,8 @@ pub(super) struct Lists {
     preempted: Vec<park_kv_sequence>,
     swapped: Vec<park_kv_sequence>,
     dropped: Vec<park_kv_sequence>,
+    pub(super) tenants: Vec<park_kv_tenant_metrics>,
+    pub(super) message: Vec<u8>,
 }
 
 /// Fills a list anew.

@@ -5,6 +5,8 @@ use parking_lot::Mutex;
 
 use super::cache::{park_kv_cache_stats, park_kv_sequence_info, sequence_info, stats};
 use super::call::{self, Handle};
+use super::events::{self, park_kv_events, park_kv_publisher};
+use super::metrics::{self, park_kv_cache_metrics, park_kv_scheduler_metrics};
 use super::options::{self, park_kv_scheduler_options};
 use super::plan::{Lists, park_kv_plan};
 use super::prompt::{self, park_kv_prompt};
@@ -469,6 +471,55 @@ pub unsafe extern "C" fn park_kv_scheduler_read_stats(
             drafts_accepted: counted.accepted,
         })
     };
+    // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
+    unsafe { call::fill(scheduler, out, err, body) }
+}
+
+/// What happened to what can be found since the last call, with PARK_KV_EVENTS: one message in vLLM 0.33's wire format, as its routers
+/// read it. Where the call fails the events are still there.
+/// Ownership: the bytes of `*out` are the scheduler's, valid until its next call. Threads: movable. Errors: PARK_INVALID_ARGUMENT for
+/// a medium that is no UTF-8, and for hashes that are none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn park_kv_scheduler_take_events(
+    scheduler: *mut park_kv_scheduler,
+    publisher: *const park_kv_publisher,
+    out: *mut park_kv_events,
+    err: *mut *mut park_error,
+) -> park_status {
+    let body = |from_c: &FromC, state: &mut State| {
+        let (time, wire) = events::read(from_c, publisher)?;
+        let taken = state.scheduler.take_events();
+        Ok(events::batch(time, &wire, &taken, &mut state.lists.message))
+    };
+    // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
+    unsafe { call::fill(scheduler, out, err, body) }
+}
+
+/// What the cache below has counted beside its numbers: each tenant, how long blocks stay.
+/// Ownership: the list of `*out` is the scheduler's, valid until its next call. Threads: movable. Errors: none of its own.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn park_kv_scheduler_read_cache_metrics(
+    scheduler: *mut park_kv_scheduler,
+    out: *mut park_kv_cache_metrics,
+    err: *mut *mut park_error,
+) -> park_status {
+    let body = |_: &FromC, state: &mut State| {
+        let counted = state.scheduler.cache().metrics();
+        Ok(metrics::of_cache(&counted, &mut state.lists.tenants))
+    };
+    // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
+    unsafe { call::fill(scheduler, out, err, body) }
+}
+
+/// What the scheduler has counted beside its numbers: reservations, places in host memory, how long requests wait.
+/// Ownership: takes and gives nothing. Threads: movable. Errors: none of its own.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn park_kv_scheduler_read_metrics(
+    scheduler: *mut park_kv_scheduler,
+    out: *mut park_kv_scheduler_metrics,
+    err: *mut *mut park_error,
+) -> park_status {
+    let body = |_: &FromC, state: &mut State| Ok(metrics::of_scheduler(&state.scheduler.metrics()));
     // SAFETY: the pointers are the caller's, under the rules at the head of park.h.
     unsafe { call::fill(scheduler, out, err, body) }
 }

@@ -127,7 +127,11 @@ pub(super) fn read(from_c: &FromC, tables: *const park_kv_tables) -> Result<Tabl
         group,
         block_table: apart
             .array(tables.block_table, blocks, "block_table")?
-            .map(|blocks| Rows { width, blocks }),
+            .map(|blocks| Rows {
+                width,
+                blocks,
+                kept: &mut [],
+            }),
         slot_mapping: apart.array(tables.slot_mapping, tables.slot_mapping_len, "slot_mapping")?,
         indptr: apart.array(tables.indptr, tables.indptr_len, "indptr")?,
         indices: apart.array(tables.indices, tables.indices_len, "indices")?,

@@ -44,7 +44,7 @@ mod schedule;
 
 pub use block::{BlockId, Label};
 pub use cache::{
-    Cache, CacheConfig, Changes, Copy, Filled, Hit, Loading, Placed, Rows, SequenceId, Span, Tables, TenantStats,
+    Cache, CacheConfig, Changes, Copy, Filled, Hit, Kept, Loading, Placed, Rows, SequenceId, Span, Tables, TenantStats,
 };
 pub use event::{Event, Hashes, Origin, Wire};
 pub use evict::{Eviction, Retention};

@@ -328,18 +328,23 @@ fn a_scheduler_refuses_what_would_wedge_it_and_answers_that_do_not_fit() {
     says(with(&|config| config.step_tokens = 0), invalid, &["0 tokens a step"]);
     says(with(&|config| config.running = 0), invalid, &["0 running requests"]);
     says(with(&|config| config.chunk = 0), invalid, &["0 tokens a chunk"]);
+    says(
+        with(&|config| config.policy = Policy::Fair { quantum: 0 }),
+        invalid,
+        &["turns of 0 tokens"],
+    );
 
     let mut scheduler = with(&|_| {}).unwrap();
     let limited = scheduler.add_tenant(Some(1)).unwrap();
     let never = ErrorKind::Unschedulable;
     says(
-        scheduler.add(&request(&[1; 10], 7)),
+        scheduler.add(&request(&[1; 10], 8)),
         never,
-        &["10 tokens and 7 more", "5 blocks", "may hold 4"],
+        &["10 tokens and 8 more", "5 blocks", "may hold 4"],
     );
     let tenant = Request {
         tenant: limited,
-        ..request(&[1; 4], 1)
+        ..request(&[1; 4], 2)
     };
     says(scheduler.add(&tenant), never, &["2 blocks", "tenant 1 may hold 1"]);
     says(

@@ -64,7 +64,7 @@ pub(super) fn numbers(cache: &kv::Cache) -> Vec<(&'static str, u64)> {
 #[pymethods]
 impl Cache {
     #[new]
-    #[pyo3(signature = (*, blocks=Whole(1024), block_size=Whole(16), groups=None, caching=true, eviction="lru", algorithm="xxh3",
+    #[pyo3(signature = (*, blocks=Whole::of(1024), block_size=Whole::of(16), groups=None, caching=true, eviction="lru", algorithm="xxh3",
         secret=None, verify=false, partial=false, events=false),
         text_signature = "(*, blocks=1024, block_size=16, groups=None, caching=True, eviction='lru', algorithm='xxh3', secret=None, \
         verify=False, partial=False, events=False)")]
@@ -116,7 +116,7 @@ impl Cache {
     /// `(start, length, digest of 32 bytes)` of tokens that stand for something else.
     ///
     /// Raises OutOfRangeError, with index and value, for a token that is negative or beyond 32 bits.
-    #[pyo3(signature = (tokens, *, tenant=Whole(0), salt=None, adapter=None, media=None),
+    #[pyo3(signature = (tokens, *, tenant=Whole::of(0), salt=None, adapter=None, media=None),
         text_signature = "($self, /, tokens, *, tenant=0, salt=None, adapter=None, media=None)")]
     fn add(
         &self,
@@ -322,9 +322,9 @@ impl Cache {
 
     /// From now on, this is how long the computed blocks of a sequence are worth keeping after it: those of a lower priority (0 to 255)
     /// go first, until the cache's time is `until` (0: for ever). With `eviction="retention"`.
-    #[pyo3(signature = (sequence, priority, until=Whole(0)), text_signature = "($self, /, sequence, priority, until=0)")]
-    fn retain(&self, py: Python<'_>, sequence: Whole, priority: u8, until: Whole) -> PyResult<()> {
-        let until = until.to(py, "until")?;
+    #[pyo3(signature = (sequence, priority, until=Whole::of(0)), text_signature = "($self, /, sequence, priority, until=0)")]
+    fn retain(&self, py: Python<'_>, sequence: Whole, priority: Whole, until: Whole) -> PyResult<()> {
+        let (priority, until) = (priority.to(py, "priority")?, until.to(py, "until")?);
         self.with(py, |cache| cache.retain(sequence.id(), Retention { priority, until }))
     }
 
@@ -357,15 +357,17 @@ impl Cache {
     /// the low 64 bits of keys, "bytes" all of them.
     ///
     /// Raises InvalidArgumentError for another word in `hashes`; then the events are still there.
-    #[pyo3(signature = (time, *, medium="GPU", rank=Some(0), hashes="int"))]
+    #[pyo3(signature = (time, *, medium="GPU", rank=Some(Whole::of(0)), hashes="int"),
+        text_signature = "($self, /, time, *, medium='GPU', rank=0, hashes='int')")]
     fn take_event_batch<'py>(
         &self,
         py: Python<'py>,
         time: f64,
         medium: &str,
-        rank: Option<u32>,
+        rank: Option<Whole>,
         hashes: &str,
     ) -> PyResult<Bound<'py, PyBytes>> {
+        let rank = rank.map(|rank| rank.to(py, "rank")).transpose()?;
         events::batch(py, time, medium, rank, hashes, || self.cache.lock().take_events())
     }
 
@@ -387,8 +389,9 @@ impl Cache {
     }
 
     /// The blocks of a sequence in a group, from the first position on: an array of int32. 0 is the null block, behind a window.
-    #[pyo3(signature = (sequence, group=0))]
-    fn table<'py>(&self, py: Python<'py>, sequence: Whole, group: u8) -> PyResult<Bound<'py, PyAny>> {
+    #[pyo3(signature = (sequence, group=Whole::of(0)), text_signature = "($self, /, sequence, group=0)")]
+    fn table<'py>(&self, py: Python<'py>, sequence: Whole, group: Whole) -> PyResult<Bound<'py, PyAny>> {
+        let group = group.to(py, "group")?;
         let table: Vec<BlockId> = self.with(py, |cache| cache.table(sequence.id(), group))?;
         plan::blocks(py, &table)
     }

@@ -19,8 +19,14 @@ pub(super) fn invalid(py: Python<'_>, message: impl Into<String>) -> PyErr {
     raise(py, &Error::new(ErrorKind::InvalidArgument, message))
 }
 
-/// A number of an array that is none of those which are possible there.
-pub(super) fn out_of_range(py: Python<'_>, name: &str, index: usize, value: &Bound<'_, PyAny>, range: &str) -> PyErr {
+/// A number that is none of those which are possible there; `index` is its place if it is one of an array.
+pub(super) fn out_of_range(
+    py: Python<'_>,
+    name: &str,
+    index: Option<usize>,
+    value: &Bound<'_, PyAny>,
+    range: &str,
+) -> PyErr {
     let made = py
         .import("park.kv.errors")
         .and_then(|errors| errors.getattr("OutOfRangeError")?.call1((name, index, value, range)));

@@ -23,6 +23,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::numbers::{Whole, read_u32};
 use crate::buffer::{Buffer, Pinned};
 use crate::gate::{self, OrRaise};
 use crate::object::{ObjectRef, timeout_of};
@@ -55,23 +56,30 @@ pub(crate) struct KvMemory {
 }
 
 impl KvMemory {
-    fn rows(keys: &[Vec<u8>], blocks: &[u32], epoch: u32, group: u8) -> park_core::Result<Vec<(Label, BlockId)>> {
+    fn rows(
+        py: Python<'_>,
+        keys: &[Vec<u8>],
+        blocks: &Bound<'_, PyAny>,
+        epoch: &Whole,
+        group: &Whole,
+    ) -> PyResult<Vec<(Label, BlockId)>> {
+        let blocks = read_u32(blocks, "blocks")?;
+        let (epoch, group) = (epoch.to(py, "epoch")?, group.to(py, "group")?);
         if keys.len() != blocks.len() {
-            return Err(invalid(format!(
-                "{} keys were given for {} blocks",
-                keys.len(),
-                blocks.len()
-            )));
+            let text = format!("{} keys were given for {} blocks", keys.len(), blocks.len());
+            return Err(invalid(text)).or_raise(py);
         }
-        let row = |(key, block): (&Vec<u8>, &u32)| {
-            let label = Label {
-                key: key_of(key)?,
-                epoch,
-                group,
-            };
-            Ok((label, BlockId(*block)))
+        let row = |(key, block): (&Key, u32)| {
+            (
+                Label {
+                    key: *key,
+                    epoch,
+                    group,
+                },
+                BlockId(block),
+            )
         };
-        keys.iter().zip(blocks).map(row).collect()
+        Ok(keys_of(keys).or_raise(py)?.iter().zip(blocks).map(row).collect())
     }
 }
 
@@ -86,23 +94,29 @@ impl KvMemory {
     )]
     fn new(
         py: Python<'_>,
-        blocks: u32,
-        block_size: u32,
-        kv_heads: u32,
-        head_dim: u32,
+        blocks: Whole,
+        block_size: Whole,
+        kv_heads: Whole,
+        head_dim: Whole,
         dtype: &str,
-        layers: Vec<u32>,
+        layers: &Bound<'_, PyAny>,
         block_first: bool,
         model: Vec<u8>,
         cuda: Option<u32>,
-        host_blocks: u32,
+        host_blocks: Whole,
         directory: Option<&ObjectRef>,
         disk: Option<PathBuf>,
-        disk_bytes: u64,
+        disk_bytes: Whole,
         discard_other_layouts: bool,
         write_through: bool,
-        queue: usize,
+        queue: Whole,
     ) -> PyResult<Self> {
+        let number = |number: &Whole, name| number.to::<u32>(py, name);
+        let (blocks, block_size) = (number(&blocks, "blocks")?, number(&block_size, "block_size")?);
+        let (kv_heads, head_dim) = (number(&kv_heads, "kv_heads")?, number(&head_dim, "head_dim")?);
+        let (layers, host_blocks) = (read_u32(layers, "layers")?, number(&host_blocks, "host_blocks")?);
+        let disk_bytes = disk_bytes.to(py, "disk_bytes")?;
+        let queue = number(&queue, "queue")? as usize;
         let store = gate::store(py)?;
         let directory = directory.map(ObjectRef::id);
         let dtype = DType::from_name(dtype).or_raise(py)?;
@@ -169,15 +183,15 @@ impl KvMemory {
     }
 
     /// How many of the first keys lower tiers have, and how many of those on disk only.
-    fn lookup(&self, py: Python<'_>, keys: Vec<Vec<u8>>, epoch: u32) -> PyResult<(u32, u32)> {
-        let keys = keys_of(&keys).or_raise(py)?;
+    fn lookup(&self, py: Python<'_>, keys: Vec<Vec<u8>>, epoch: Whole) -> PyResult<(u32, u32)> {
+        let (keys, epoch) = (keys_of(&keys).or_raise(py)?, epoch.to(py, "epoch")?);
         let lead = py.detach(|| self.tiers.lookup(&keys, epoch));
         Ok((lead.blocks, lead.on_disk))
     }
 
     /// A block's pages in host memory, in place; None if they are not there.
-    fn find(&self, py: Python<'_>, key: &[u8], epoch: u32) -> PyResult<Option<Buffer>> {
-        let key = key_of(key).or_raise(py)?;
+    fn find(&self, py: Python<'_>, key: &[u8], epoch: Whole) -> PyResult<Option<Buffer>> {
+        let (key, epoch) = (key_of(key).or_raise(py)?, epoch.to(py, "epoch")?);
         Ok(self.tiers.host().find(key, epoch).map(|block| {
             let len = block.bytes().len();
             Buffer::new(Pinned::Object(block.object().clone()), HEAD, len)
@@ -189,27 +203,36 @@ impl KvMemory {
         &self,
         py: Python<'_>,
         keys: Vec<Vec<u8>>,
-        blocks: Vec<u32>,
-        epoch: u32,
-        group: u8,
+        blocks: &Bound<'_, PyAny>,
+        epoch: Whole,
+        group: Whole,
     ) -> PyResult<KvTicket> {
-        let rows = Self::rows(&keys, &blocks, epoch, group);
-        KvTicket::of(py, rows.and_then(|rows| self.tiers.write_back(&rows)))
+        let rows = Self::rows(py, &keys, blocks, &epoch, &group)?;
+        KvTicket::of(py, self.tiers.write_back(&rows))
     }
 
     /// Copies blocks of host memory or disk to the device.
-    fn load(&self, py: Python<'_>, keys: Vec<Vec<u8>>, blocks: Vec<u32>, epoch: u32, group: u8) -> PyResult<KvTicket> {
-        let rows = Self::rows(&keys, &blocks, epoch, group);
-        KvTicket::of(py, rows.and_then(|rows| self.tiers.load(&rows)))
+    fn load(
+        &self,
+        py: Python<'_>,
+        keys: Vec<Vec<u8>>,
+        blocks: &Bound<'_, PyAny>,
+        epoch: Whole,
+        group: Whole,
+    ) -> PyResult<KvTicket> {
+        let rows = Self::rows(py, &keys, blocks, &epoch, &group)?;
+        KvTicket::of(py, self.tiers.load(&rows))
     }
 
     /// Brings blocks from disk to host memory.
-    fn prefetch(&self, py: Python<'_>, keys: Vec<Vec<u8>>, epoch: u32) -> PyResult<KvTicket> {
+    fn prefetch(&self, py: Python<'_>, keys: Vec<Vec<u8>>, epoch: Whole) -> PyResult<KvTicket> {
+        let epoch = epoch.to(py, "epoch")?;
         KvTicket::of(py, keys_of(&keys).and_then(|keys| self.tiers.prefetch(&keys, epoch)))
     }
 
     /// Writes blocks of host memory to disk.
-    fn persist(&self, py: Python<'_>, keys: Vec<Vec<u8>>, epoch: u32) -> PyResult<KvTicket> {
+    fn persist(&self, py: Python<'_>, keys: Vec<Vec<u8>>, epoch: Whole) -> PyResult<KvTicket> {
+        let epoch = epoch.to(py, "epoch")?;
         KvTicket::of(py, keys_of(&keys).and_then(|keys| self.tiers.persist(&keys, epoch)))
     }
 
@@ -219,8 +242,12 @@ impl KvMemory {
     }
 
     /// Copies whole blocks of the device to others.
-    fn copy_blocks(&self, py: Python<'_>, copies: Vec<(u32, u32)>) -> PyResult<()> {
-        let copies: Vec<(BlockId, BlockId)> = copies.iter().map(|(from, to)| (BlockId(*from), BlockId(*to))).collect();
+    fn copy_blocks(&self, py: Python<'_>, copies: Vec<(Whole, Whole)>) -> PyResult<()> {
+        let block = |block: &Whole, at| block.of_array(py, "copies", at).map(BlockId);
+        let copies = (0..)
+            .zip(&copies)
+            .map(|(at, (from, to))| Ok((block(from, at)?, block(to, at)?)))
+            .collect::<PyResult<Vec<_>>>()?;
         py.detach(|| self.tiers.arena().copy_blocks(&copies)).or_raise(py)
     }
 
@@ -228,9 +255,10 @@ impl KvMemory {
     fn read_block<'py>(
         &self,
         py: Python<'py>,
-        block: u32,
-        group: u8,
+        block: Whole,
+        group: Whole,
     ) -> PyResult<Bound<'py, pyo3::types::PyByteArray>> {
+        let (block, group) = (block.to(py, "block")?, group.to(py, "group")?);
         let bytes = self.tiers.arena().layout().block_bytes(group).or_raise(py)?;
         let mut content = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
         let place = Place {
@@ -247,13 +275,14 @@ impl KvMemory {
     }
 
     /// Gives up blocks of other epochs: how many in host memory, and on disk.
-    fn retire(&self, py: Python<'_>, epoch: u32) -> (u32, u64) {
-        py.detach(|| self.tiers.retire(epoch))
+    fn retire(&self, py: Python<'_>, epoch: Whole) -> PyResult<(u32, u64)> {
+        let epoch = epoch.to(py, "epoch")?;
+        Ok(py.detach(|| self.tiers.retire(epoch)))
     }
 
     /// Gives the device's memory back; content of the blocks in `keep` comes back with `wake`.
-    fn sleep(&self, py: Python<'_>, keep: Vec<u32>) -> PyResult<()> {
-        let keep: Vec<BlockId> = keep.into_iter().map(BlockId).collect();
+    fn sleep(&self, py: Python<'_>, keep: &Bound<'_, PyAny>) -> PyResult<()> {
+        let keep: Vec<BlockId> = read_u32(keep, "keep")?.into_iter().map(BlockId).collect();
         py.detach(|| match &keep[..] {
             [] => self.tiers.sleep(Sleep::Drop),
             blocks => self.tiers.sleep(Sleep::Keep(self.tiers.host().store(), blocks)),

@@ -6,14 +6,18 @@
 use park_core::kv::SequenceId;
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 use pyo3::{Borrowed, FromPyObject};
 
 use super::buffers::{Kind, Lent};
 use super::errors::{invalid, out_of_range};
 
-/// An int of Python's, cut to 64 bits: what is beyond them is beyond everything that is asked for here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Whole(pub(super) i64);
+/// An int of Python's. One beyond 64 bits is beyond everything that is asked for here: it is kept to be named.
+#[derive(Debug)]
+pub(super) struct Whole {
+    number: i64,
+    beyond: Option<Py<PyAny>>,
+}
 
 impl FromPyObject<'_, '_> for Whole {
     type Error = PyErr;
@@ -23,33 +27,73 @@ impl FromPyObject<'_, '_> for Whole {
 
     fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         match object.extract::<i64>() {
-            Ok(number) => Ok(Self(number)),
-            Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
-                Ok(Self(if object.lt(0)? { i64::MIN } else { i64::MAX }))
-            }
+            Ok(number) => Ok(Self::of(number)),
+            Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => Ok(Self {
+                number: if object.lt(0)? { i64::MIN } else { i64::MAX },
+                beyond: Some(object.to_owned().unbind()),
+            }),
             Err(error) => Err(error),
         }
     }
 }
 
+/// The types that a number is asked for as, and what they hold of Python's.
+pub(super) trait Ranged: TryFrom<i64> {
+    const RANGE: &str;
+}
+
+impl Ranged for u8 {
+    const RANGE: &str = "from 0 to 255";
+}
+
+impl Ranged for u16 {
+    const RANGE: &str = "from 0 to 65535";
+}
+
+impl Ranged for u32 {
+    const RANGE: &str = "from 0 to 2^32 - 1";
+}
+
+impl Ranged for u64 {
+    const RANGE: &str = "from 0 to 2^63 - 1";
+}
+
+impl Ranged for i32 {
+    const RANGE: &str = "from -2^31 to 2^31 - 1";
+}
+
 impl Whole {
+    pub(super) const fn of(number: i64) -> Self {
+        Self { number, beyond: None }
+    }
+
     /// The number as a `T`, which is what `name` may be.
-    pub(super) fn to<T: TryFrom<i64>>(self, py: Python<'_>, name: &str) -> PyResult<T> {
-        T::try_from(self.0).map_err(|_| {
-            let bits = 8 * size_of::<T>();
-            invalid(
-                py,
-                format!(
-                    "`{name}` is a number of {bits} bits that is not negative, not {}",
-                    self.0
-                ),
-            )
-        })
+    pub(super) fn to<T: Ranged>(&self, py: Python<'_>, name: &str) -> PyResult<T> {
+        self.within()
+            .ok_or_else(|| out_of_range(py, name, None, &self.value(py), T::RANGE))
+    }
+
+    /// The same of one of the numbers of an array.
+    pub(super) fn of_array<T: Ranged>(&self, py: Python<'_>, name: &str, index: usize) -> PyResult<T> {
+        self.within()
+            .ok_or_else(|| out_of_range(py, name, Some(index), &self.value(py), T::RANGE))
+    }
+
+    fn within<T: Ranged>(&self) -> Option<T> {
+        T::try_from(self.number).ok().filter(|_| self.beyond.is_none())
+    }
+
+    /// The number as it came.
+    fn value<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        match &self.beyond {
+            Some(value) => value.bind(py).clone(),
+            None => PyInt::new(py, self.number).into_any(),
+        }
     }
 
     /// The sequence of this id; one that no cache has if it is none.
-    pub(super) fn id(self) -> SequenceId {
-        SequenceId::from_bits(self.0.cast_unsigned())
+    pub(super) fn id(&self) -> SequenceId {
+        SequenceId::from_bits(self.number.cast_unsigned())
     }
 }
 
@@ -72,7 +116,7 @@ fn read<T>(
     name: &str,
     range: &str,
     convert: impl Fn(&Lent) -> Result<Vec<T>, Wrong>,
-    one: impl Fn(i64) -> Option<T>,
+    one: impl Fn(&Whole) -> Option<T>,
 ) -> PyResult<Vec<T>> {
     let py = object.py();
     if let Some(lent) = Lent::get(object, name, false)? {
@@ -89,7 +133,7 @@ fn read<T>(
                 format!("`{name}` is an array of {}, not of {right}", lent.kind().name()),
             ),
             Wrong::At(index) => match object.get_item(index) {
-                Ok(value) => out_of_range(py, name, index, &value, range),
+                Ok(value) => out_of_range(py, name, Some(index), &value, range),
                 Err(error) => error,
             },
         });
@@ -97,9 +141,9 @@ fn read<T>(
     let mut numbers = Vec::with_capacity(object.len().unwrap_or(0));
     for (index, item) in object.try_iter()?.enumerate() {
         let item = item?;
-        match one(item.extract::<Whole>()?.0) {
+        match one(&item.extract()?) {
             Some(number) => numbers.push(number),
-            None => return Err(out_of_range(py, name, index, &item, range)),
+            None => return Err(out_of_range(py, name, Some(index), &item, range)),
         }
     }
     Ok(numbers)
@@ -123,9 +167,7 @@ pub(super) fn read_u32(object: &Bound<'_, PyAny>, name: &str) -> PyResult<Vec<u3
         Kind::U64 => narrow(lent.elements().unwrap_or_default(), |n: u64| n >> 32 == 0, |n| n as u32),
         Kind::Flags => Err(Wrong::Type("int32, uint32, int64 or uint64")),
     };
-    read(object, name, "from 0 to 2^32 - 1", convert, |number| {
-        u32::try_from(number).ok()
-    })
+    read(object, name, u32::RANGE, convert, Whole::within)
 }
 
 /// Ids of sequences, in 64 bits. A number that is none becomes an id that no cache has.
@@ -137,7 +179,7 @@ pub(super) fn read_ids(object: &Bound<'_, PyAny>, name: &str) -> PyResult<Vec<Se
         }
         Kind::I32 | Kind::U32 | Kind::Flags => Err(Wrong::Type("int64, as ids have 64 bits")),
     };
-    read(object, name, "of 64 bits", convert, |number| Some(Whole(number).id()))
+    read(object, name, "of 64 bits", convert, |number| Some(number.id()))
 }
 
 /// Numbers in rows, as they are, cut to 64 bits; and the shape of the array, of one dimension or two. Whoever uses one checks it.
@@ -146,7 +188,7 @@ pub(super) fn read_rows(object: &Bound<'_, PyAny>, name: &str) -> PyResult<(Vec<
     let Some(lent) = Lent::get(object, name, false)? else {
         let numbers: Vec<Whole> = object.extract()?;
         let shape = vec![numbers.len()];
-        return Ok((numbers.into_iter().map(|number| number.0).collect(), shape));
+        return Ok((numbers.into_iter().map(|number| number.number).collect(), shape));
     };
     if !(1..=2).contains(&lent.shape().len()) {
         let shape = lent.shape();

@@ -4,13 +4,13 @@ use park_core::Error;
 use park_core::kv::{self, Filled, Outcome, Request, Retention, SchedulerConfig, TenantId};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::{IntoPyDict, PyBytes, PyDict};
+use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyInt};
 
 use super::cache::numbers;
 use super::config::{self, CacheOptions, GroupArgument, MediaArgument};
 use super::errors::{invalid, out_of_range, raise};
 use super::events;
-use super::numbers::{Whole, id_number, read_flags, read_rows, read_u32};
+use super::numbers::{Ranged, Whole, id_number, read_flags, read_rows, read_u32};
 use super::plan::{self, Plan};
 use super::tables::Tables;
 
@@ -36,11 +36,20 @@ impl Scheduler {
     }
 }
 
+/// A sampled token that is none: as it is in the caller's array, which has rows or is a list of numbers of any size.
+fn sampled_badly(py: Python<'_>, tokens: &Bound<'_, PyAny>, at: usize, number: i64) -> PyErr {
+    let value = match tokens.get_item(at) {
+        Ok(value) if value.is_instance_of::<PyInt>() => value,
+        _ => PyInt::new(py, number).into_any(),
+    };
+    out_of_range(py, "tokens", Some(at), &value, <u32 as Ranged>::RANGE)
+}
+
 #[pymethods]
 impl Scheduler {
     #[new]
-    #[pyo3(signature = (*, step_tokens=Whole(8192), running=Whole(256), chunk=Whole(8192), policy="fcfs", quantum=Whole(4096),
-        swap_slots=Whole(0), reserve_output=Whole(0), drafts=Whole(0), blocks=Whole(1024), block_size=Whole(16), groups=None,
+    #[pyo3(signature = (*, step_tokens=Whole::of(8192), running=Whole::of(256), chunk=Whole::of(8192), policy="fcfs", quantum=Whole::of(4096),
+        swap_slots=Whole::of(0), reserve_output=Whole::of(0), drafts=Whole::of(0), blocks=Whole::of(1024), block_size=Whole::of(16), groups=None,
         caching=true, eviction="lru", algorithm="xxh3", secret=None, verify=false, partial=false, events=false),
         text_signature = "(*, step_tokens=8192, running=256, chunk=8192, policy='fcfs', quantum=4096, swap_slots=0, reserve_output=0, \
         drafts=0, blocks=1024, block_size=16, groups=None, caching=True, eviction='lru', algorithm='xxh3', secret=None, verify=False, \
@@ -114,7 +123,7 @@ impl Scheduler {
     ///
     /// Raises RequestTooLongError if it could not finish with the whole pool, or its tenant's quota, to itself; OutOfRangeError, with index
     /// and value, for a token that is negative or beyond 32 bits.
-    #[pyo3(signature = (tokens, max_new, *, tenant=Whole(0), salt=None, adapter=None, media=None, priority=0, on_epoch="finish"),
+    #[pyo3(signature = (tokens, max_new, *, tenant=Whole::of(0), salt=None, adapter=None, media=None, priority=Whole::of(0), on_epoch="finish"),
         text_signature = "($self, /, tokens, max_new, *, tenant=0, salt=None, adapter=None, media=None, priority=0, on_epoch='finish')")]
     #[allow(clippy::too_many_arguments, reason = "keywords, each of which has a default")]
     fn add(
@@ -126,7 +135,7 @@ impl Scheduler {
         salt: Option<&[u8]>,
         adapter: Option<&[u8]>,
         media: Option<Vec<MediaArgument<'_>>>,
-        priority: i32,
+        priority: Whole,
         on_epoch: &str,
     ) -> PyResult<i64> {
         let tokens = read_u32(tokens, "tokens")?;
@@ -138,7 +147,7 @@ impl Scheduler {
             tenant: TenantId(tenant.to(py, "tenant")?),
             salt: salt.unwrap_or_default(),
             adapter: adapter.unwrap_or_default(),
-            priority,
+            priority: priority.to(py, "priority")?,
             on_epoch: config::on_epoch(py, on_epoch)?,
         };
         self.with(py, |scheduler| scheduler.add(&request)).map(id_number)
@@ -230,10 +239,7 @@ impl Scheduler {
             for (at, number) in numbers.iter().enumerate().skip(row * width).take(count) {
                 match u32::try_from(*number) {
                     Ok(token) => sampled.push(token),
-                    Err(_) => {
-                        let value = number.into_pyobject(py)?;
-                        return Err(out_of_range(py, "tokens", at, &value, "from 0 to 2^32 - 1"));
-                    }
+                    Err(_) => return Err(sampled_badly(py, tokens, at, *number)),
                 }
             }
             ends.push(sampled.len());
@@ -328,22 +334,24 @@ impl Scheduler {
     }
 
     /// The same as one batch in vLLM's wire format; see `Cache.take_event_batch`.
-    #[pyo3(signature = (time, *, medium="GPU", rank=Some(0), hashes="int"))]
+    #[pyo3(signature = (time, *, medium="GPU", rank=Some(Whole::of(0)), hashes="int"),
+        text_signature = "($self, /, time, *, medium='GPU', rank=0, hashes='int')")]
     fn take_event_batch<'py>(
         &self,
         py: Python<'py>,
         time: f64,
         medium: &str,
-        rank: Option<u32>,
+        rank: Option<Whole>,
         hashes: &str,
     ) -> PyResult<Bound<'py, PyBytes>> {
+        let rank = rank.map(|rank| rank.to(py, "rank")).transpose()?;
         events::batch(py, time, medium, rank, hashes, || self.scheduler.lock().take_events())
     }
 
     /// From now on, this is how long the computed blocks of a request are worth keeping after it; see `Cache.retain`.
-    #[pyo3(signature = (sequence, priority, until=Whole(0)), text_signature = "($self, /, sequence, priority, until=0)")]
-    fn retain(&self, py: Python<'_>, sequence: Whole, priority: u8, until: Whole) -> PyResult<()> {
-        let until = until.to(py, "until")?;
+    #[pyo3(signature = (sequence, priority, until=Whole::of(0)), text_signature = "($self, /, sequence, priority, until=0)")]
+    fn retain(&self, py: Python<'_>, sequence: Whole, priority: Whole, until: Whole) -> PyResult<()> {
+        let (priority, until) = (priority.to(py, "priority")?, until.to(py, "until")?);
         self.with(py, |scheduler| {
             scheduler.retain(sequence.id(), Retention { priority, until })
         })
@@ -364,8 +372,9 @@ impl Scheduler {
     }
 
     /// The blocks of a request in a group, from the first position on: an array of int32. 0 is the null block, behind a window.
-    #[pyo3(signature = (sequence, group=0))]
-    fn table<'py>(&self, py: Python<'py>, sequence: Whole, group: u8) -> PyResult<Bound<'py, PyAny>> {
+    #[pyo3(signature = (sequence, group=Whole::of(0)), text_signature = "($self, /, sequence, group=0)")]
+    fn table<'py>(&self, py: Python<'py>, sequence: Whole, group: Whole) -> PyResult<Bound<'py, PyAny>> {
+        let group = group.to(py, "group")?;
         let table = self.with(py, |scheduler| scheduler.cache().table(sequence.id(), group))?;
         plan::blocks(py, &table)
     }

@@ -4,11 +4,13 @@
     reason = "writes to memory of Python objects that were checked when this was made"
 )]
 
-use park_core::kv::{self, Rows};
+use park_core::kv::{self, Kept, Rows};
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 
 use super::buffers::{Element, Lent};
 use super::errors::invalid;
+use super::numbers::Whole;
 
 /// Arrays that a step writes its block tables to, in place: numpy arrays, torch tensors on the CPU, or whatever else lends its memory
 /// by the buffer protocol or DLPack.
@@ -25,6 +27,9 @@ use super::errors::invalid;
 /// The arrays are made once, for the largest step: a step writes the beginning of each and leaves the rest as it is. They are kept, and
 /// kept in place, as long as this object lives. `group` is the group of layers whose blocks are written.
 ///
+/// With `keep_rows` the rows of `block_table` that a step wrote are the steps' until the next one has written its own: nobody else writes
+/// to them, and a step writes to them what has changed since, which for long sequences is next to nothing. Without, it writes them whole.
+///
 /// Raises InvalidArgumentError for an array of another type or number of dimensions, one that is read-only, not contiguous, or on another
 /// device, and for two that share memory.
 #[pyclass(frozen, module = "park.kv")]
@@ -38,6 +43,8 @@ pub(crate) struct Tables {
     cu_seqlens_q: Option<Lent>,
     cu_seqlens_k: Option<Lent>,
     seq_lens: Option<Lent>,
+    /// Of each row of `block_table`, what the last step wrote; none unless it is kept.
+    rows: Mutex<Vec<Kept>>,
 }
 
 /// An array to write to, of one type and number of dimensions.
@@ -68,12 +75,14 @@ fn lend<T: Element>(object: Option<Bound<'_, PyAny>>, name: &str, dimensions: us
 #[pymethods]
 impl Tables {
     #[new]
-    #[pyo3(signature = (*, group=0, block_table=None, slot_mapping=None, indptr=None, indices=None, last_page_len=None,
-        cu_seqlens_q=None, cu_seqlens_k=None, seq_lens=None))]
+    #[pyo3(signature = (*, group=Whole::of(0), block_table=None, slot_mapping=None, indptr=None, indices=None, last_page_len=None,
+        cu_seqlens_q=None, cu_seqlens_k=None, seq_lens=None, keep_rows=false),
+        text_signature = "(*, group=0, block_table=None, slot_mapping=None, indptr=None, indices=None, last_page_len=None, \
+        cu_seqlens_q=None, cu_seqlens_k=None, seq_lens=None, keep_rows=False)")]
     #[allow(clippy::too_many_arguments, reason = "keywords, each of which has a default")]
     fn new(
         py: Python<'_>,
-        group: u8,
+        group: Whole,
         block_table: Option<Bound<'_, PyAny>>,
         slot_mapping: Option<Bound<'_, PyAny>>,
         indptr: Option<Bound<'_, PyAny>>,
@@ -82,10 +91,17 @@ impl Tables {
         cu_seqlens_q: Option<Bound<'_, PyAny>>,
         cu_seqlens_k: Option<Bound<'_, PyAny>>,
         seq_lens: Option<Bound<'_, PyAny>>,
+        keep_rows: bool,
     ) -> PyResult<Self> {
+        let block_table = lend::<i32>(block_table, "block_table", 2)?;
+        let rows = block_table
+            .as_ref()
+            .filter(|_| keep_rows)
+            .map_or(0, |lent| lent.shape()[0]);
         let tables = Self {
-            group,
-            block_table: lend::<i32>(block_table, "block_table", 2)?,
+            group: group.to(py, "group")?,
+            block_table,
+            rows: Mutex::new(vec![Kept::default(); rows]),
             slot_mapping: lend::<i64>(slot_mapping, "slot_mapping", 1)?,
             indptr: lend::<i32>(indptr, "indptr", 1)?,
             indices: lend::<i32>(indices, "indices", 1)?,
@@ -151,6 +167,7 @@ impl Tables {
             // `call`, which cannot reach Python, has the only borrow of each.
             lent.as_ref().and_then(|lent| unsafe { lent.elements_mut() })
         }
+        let mut rows = tables.rows.lock();
         call(&mut kv::Tables {
             group: tables.group,
             block_table: tables
@@ -160,6 +177,7 @@ impl Tables {
                 .map(|(lent, blocks)| Rows {
                     width: lent.shape()[1],
                     blocks,
+                    kept: &mut rows,
                 }),
             slot_mapping: out(&tables.slot_mapping),
             indptr: out(&tables.indptr),

@@ -3,7 +3,7 @@
 | class | when | also caught as |
 |---|---|---|
 | `InvalidArgumentError` | an argument does not fit: an epoch that goes back, a budget of zero, a window smaller than a block | `ValueError` |
-| `OutOfRangeError` | a number of an array is negative or too large; it has `name`, `index` and `value` | `InvalidArgumentError` |
+| `OutOfRangeError` | a number is negative or too large; it has `name`, `value`, `numbers` and, in an array, `index` | `InvalidArgumentError` |
 | `NotFoundError` | a sequence has ended, or is none of this cache | `LookupError` |
 | `NoFreeBlocksError` | the pool or a tenant is short of blocks now | `MemoryError` |
 | `RequestTooLongError` | a request could not finish with the whole pool to itself | `ValueError` |
@@ -26,9 +26,10 @@ __all__ = [
 
 
 class OutOfRangeError(InvalidArgumentError):
-    """A number of an array is none of those that are possible there."""
+    """A number is none of those that are possible there: `value`, the argument `name`, at `index` if that is an array (else None), where
+    `numbers` says which were expected ("from 0 to 255")."""
 
-    def __init__(self, name: str, index: int, value: object, numbers: str):
+    def __init__(self, name: str, index: int | None, value: object, numbers: str):
         self.name = name
         self.index = index
         self.value = int(value)  # type: ignore[call-overload]
@@ -36,7 +37,8 @@ class OutOfRangeError(InvalidArgumentError):
         self.args = (name, index, self.value, numbers)
 
     def __str__(self) -> str:
-        return f"`{self.name}[{self.index}]` is {self.value}, and numbers {self.numbers} were expected"
+        place = self.name if self.index is None else f"{self.name}[{self.index}]"
+        return f"`{place}` is {self.value}, and numbers {self.numbers} were expected"
 
 
 class NotFoundError(RayError, LookupError):

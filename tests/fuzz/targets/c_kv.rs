@@ -10,6 +10,8 @@ use std::ptr::{null, null_mut};
 
 use park_c::error::*;
 use park_c::kv::cache::*;
+use park_c::kv::events::*;
+use park_c::kv::metrics::*;
 use park_c::kv::options::*;
 use park_c::kv::park_kv_sequence;
 use park_c::kv::plan::*;
@@ -117,7 +119,7 @@ fn options(input: &mut Input<'_>, windows: &[u32; 2]) -> park_kv_cache_options {
         secret: c"a secret of thirty-two bytes....".as_ptr().cast(),
         eviction: u32::from(input.byte() % 32) / 10,
         algorithm: u32::from(input.byte() % 32) / 10,
-        flags: u32::from(input.byte() % 9),
+        flags: u32::from(input.byte() % 17),
         reserved: u32::from(odd == 239),
     }
 }
@@ -210,6 +212,56 @@ fn prompt(input: &mut Input<'_>, tokens: &[u32; 32], media: &park_kv_media) -> p
     }
 }
 
+fn publisher(input: &mut Input<'_>) -> park_kv_publisher {
+    park_kv_publisher {
+        struct_size: struct_size::<park_kv_publisher>(input),
+        time: f64::from_bits(input.word()),
+        medium: match input.byte() % 4 {
+            0 => null(),
+            1 => c"\xff is no text".as_ptr(),
+            _ => c"CPU".as_ptr(),
+        },
+        rank: number(input),
+        hashes: u32::from(input.byte() % 32) / 15,
+    }
+}
+
+fn events(input: &mut Input<'_>) -> park_kv_events {
+    park_kv_events {
+        struct_size: struct_size::<park_kv_events>(input),
+        bytes: null(),
+        num_bytes: 0,
+        num_events: 0,
+    }
+}
+
+/// # Safety
+/// What the call lent is as it said.
+unsafe fn check_events(done: park_status, told: &park_kv_events) {
+    if done == PARK_OK && told.num_bytes > 0 {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { std::slice::from_raw_parts(told.bytes, told.num_bytes) };
+        assert_eq!(bytes[..2], [0x93, 0xcb], "an array of three, and the time");
+        assert_eq!(
+            bytes[10] == 0x90,
+            told.num_events == 0 || told.struct_size < size_of::<park_kv_events>()
+        );
+    }
+}
+
+/// # Safety
+/// As above.
+unsafe fn check_tenants(done: park_status, metrics: &park_kv_cache_metrics) {
+    if done == PARK_OK {
+        for at in 0..metrics.num_tenants {
+            // SAFETY: the caller's promise.
+            let tenant = unsafe { metrics.tenants.add(at).read() };
+            assert_eq!(tenant.tenant as usize, at);
+            assert!(tenant.tokens_hit <= tenant.tokens_asked);
+        }
+    }
+}
+
 /// # Safety
 /// The handle is live or NULL.
 unsafe fn step(input: &mut Input<'_>, cache: *mut park_kv_cache, ids: &mut Ids) {
@@ -274,7 +326,21 @@ unsafe fn step(input: &mut Input<'_>, cache: *mut park_kv_cache, ids: &mut Ids) 
             19 => park_kv_cache_advance(cache, sequence, numbers[0], e),
             20 => park_kv_cache_rewind(cache, sequence, numbers[0], e),
             21 => park_kv_cache_settle(cache, e),
-            22 => match input.byte() % 4 {
+            22 => match input.byte() % 8 {
+                4 | 5 => {
+                    let (mut said, mut told) = (publisher(input), events(input));
+                    let out = value(input, &mut told);
+                    let done = park_kv_cache_take_events(cache, value(input, &mut said), out, e);
+                    check_events(done, &told);
+                    done
+                }
+                6 => {
+                    let mut metrics: park_kv_cache_metrics = std::mem::zeroed();
+                    metrics.struct_size = struct_size::<park_kv_cache_metrics>(input);
+                    let done = park_kv_cache_read_metrics(cache, value(input, &mut metrics), e);
+                    check_tenants(done, &metrics);
+                    done
+                }
                 0 => park_kv_cache_set_epoch(cache, numbers[0], e),
                 1 => park_kv_cache_reset(cache, value(input, &mut flag), e),
                 2 => park_kv_cache_retain(cache, sequence, input.byte(), input.number(), e),
@@ -367,7 +433,26 @@ unsafe fn request(input: &mut Input<'_>, scheduler: *mut park_kv_scheduler, ids:
             15 => park_kv_scheduler_abandon(scheduler, e),
             16 => park_kv_scheduler_fork(scheduler, sequence, value(input, &mut id), e),
             17 => park_kv_scheduler_abort(scheduler, sequence, e),
-            18 => match input.byte() % 8 {
+            18 => match input.byte() % 16 {
+                8 | 9 => {
+                    let (mut said, mut told) = (publisher(input), events(input));
+                    let out = value(input, &mut told);
+                    let done = park_kv_scheduler_take_events(scheduler, value(input, &mut said), out, e);
+                    check_events(done, &told);
+                    done
+                }
+                10 => {
+                    let mut metrics: park_kv_cache_metrics = std::mem::zeroed();
+                    metrics.struct_size = struct_size::<park_kv_cache_metrics>(input);
+                    let done = park_kv_scheduler_read_cache_metrics(scheduler, value(input, &mut metrics), e);
+                    check_tenants(done, &metrics);
+                    done
+                }
+                11 => {
+                    let mut metrics: park_kv_scheduler_metrics = std::mem::zeroed();
+                    metrics.struct_size = struct_size::<park_kv_scheduler_metrics>(input);
+                    park_kv_scheduler_read_metrics(scheduler, value(input, &mut metrics), e)
+                }
                 0 => park_kv_scheduler_pause(scheduler, e),
                 1..=3 => park_kv_scheduler_resume(scheduler, e),
                 4 => park_kv_scheduler_sleep(scheduler, e),

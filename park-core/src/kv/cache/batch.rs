@@ -336,6 +336,7 @@ mod tests {
             block_table: Some(Rows {
                 width: 1,
                 blocks: &mut row,
+                kept: &mut [],
             }),
             ..Tables::default()
         };

@@ -31,6 +31,19 @@ pub struct Rows<'a> {
     pub width: usize,
     /// The rows, one after the other.
     pub blocks: &'a mut [i32],
+    /// What the last call wrote to each row: as many as there are rows, made once, by a caller who writes to none of the rows that a call
+    /// wrote, until the next one has. Then a call writes to them what has changed. Empty: every row is written whole.
+    pub kept: &'a mut [Kept],
+}
+
+/// What a row of a block table holds; by default, nobody knows what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Kept {
+    /// The number of the table that it is the beginning of.
+    table: u64,
+    /// How many of its blocks the row has; null blocks follow.
+    positions: u32,
+    group: u8,
 }
 
 /// Buffers of the caller's for `n` spans of `t` tokens in `p` pages. Each may be longer than it has to be: the rest is left alone.
@@ -163,11 +176,29 @@ impl Cache {
         if let Some(rows) = &mut tables.block_table
             && rows.width > 0
         {
-            for (span, row) in spans.iter().zip(rows.blocks.chunks_exact_mut(rows.width)) {
+            for (at, (span, row)) in spans.iter().zip(rows.blocks.chunks_exact_mut(rows.width)).enumerate() {
                 let sequence = &self.sequences[span.sequence];
-                let (row, rest) = row.split_at_mut(sequence.positions(full) as usize);
-                self.copy_row(sequence, group, 0, row);
-                rest.fill(BlockId::NULL.0 as i32);
+                let now = Kept {
+                    table: sequence.table,
+                    positions: sequence.positions(full),
+                    group,
+                };
+                let before = rows.kept.get_mut(at).map(|kept| std::mem::replace(kept, now));
+                let (row, rest) = row.split_at_mut(now.positions as usize);
+                // A table of the same number has only become longer.
+                match before.filter(|before| (before.table, before.group) == (now.table, group)) {
+                    Some(Kept { positions, .. }) => {
+                        self.copy_row(sequence, group, positions, &mut row[positions as usize..]);
+                    }
+                    None => {
+                        self.copy_row(sequence, group, 0, row);
+                        rest.fill(BlockId::NULL.0 as i32);
+                    }
+                }
+            }
+            // Rows past the last are the caller's again.
+            if let Some(rest) = rows.kept.get_mut(spans.len()..) {
+                rest.fill(Kept::default());
             }
         }
         if let Some(slots) = &mut tables.slot_mapping {
@@ -285,6 +316,7 @@ mod tests {
                         block_table: Some(Rows {
                             width: 7,
                             blocks: &mut table,
+                            kept: &mut [],
                         }),
                         slot_mapping: Some(&mut slots),
                         indptr: Some(&mut indptr),
@@ -317,6 +349,48 @@ mod tests {
             );
             assert_eq!((q, k, lengths), ([0, 10, 13], [0, 10, 30], [10, 20]));
         }
+    }
+
+    #[test]
+    fn a_row_that_is_kept_gets_what_has_changed() {
+        let mut cache = cache(&[Group::Full]);
+        let (a, b) = (grown(&mut cache, 8), grown(&mut cache, 5));
+        let (mut rows, mut kept) = ([-1; 3 * 5], [Kept::default(); 3]);
+        let mut fill = |cache: &Cache, ids: &[SequenceId], rows: &mut [i32]| {
+            let span = |sequence: &SequenceId| Span {
+                sequence: *sequence,
+                start: 0,
+                count: 1,
+            };
+            let spans: Vec<Span> = ids.iter().map(span).collect();
+            let mut tables = Tables {
+                block_table: Some(Rows {
+                    width: 5,
+                    blocks: rows,
+                    kept: &mut kept,
+                }),
+                ..Tables::default()
+            };
+            cache.fill(&spans, &mut tables).unwrap();
+        };
+        fill(&cache, &[a, b], &mut rows);
+        assert_eq!(rows, [1, 2, 0, 0, 0, 3, 4, 0, 0, 0, -1, -1, -1, -1, -1]);
+        // What is not its own to write it does not: here the caller breaks his word, to see what is written.
+        rows[..10].fill(-7);
+        assert!(cache.grow(a, 12, &mut Changes::default()).unwrap());
+        fill(&cache, &[a, b], &mut rows);
+        assert_eq!(rows[..10], [-7, -7, 5, -7, -7, -7, -7, -7, -7, -7]);
+        // Another order, a table that has become shorter, a row that was the caller's meanwhile: all of it.
+        fill(&cache, &[b, a], &mut rows);
+        assert_eq!(rows[..10], [3, 4, 0, 0, 0, 1, 2, 5, 0, 0]);
+        cache.advance(a, 8).unwrap();
+        cache.trim(a).unwrap();
+        fill(&cache, &[b, a], &mut rows);
+        assert_eq!(rows[5..10], [1, 2, 0, 0, 0]);
+        fill(&cache, &[b], &mut rows);
+        rows[5..10].fill(-7);
+        fill(&cache, &[b, a], &mut rows);
+        assert_eq!(rows[5..10], [1, 2, 0, 0, 0]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Blocks for tokens to come, and what becomes of them when the tokens are there.
 
-use super::sequence::SequenceId;
+use super::sequence::{SequenceId, new_table};
 use super::{Cache, find, news};
 use crate::error::{Result, bail};
 use crate::kv::group::left_behind;
@@ -137,6 +137,7 @@ impl Cache {
             if writes && at < had {
                 let place = &mut sequence.own[own_at + nth];
                 if self.pool.is_visible(*place) {
+                    sequence.table = new_table();
                     self.in_flight.push(changes.replace(id, *group, at, place, next()));
                 }
             }
@@ -153,6 +154,7 @@ impl Cache {
                     .and_then(|at| window.live.get_mut(at as usize))
                 && self.pool.is_visible(*place)
             {
+                sequence.table = new_table();
                 self.in_flight.push(changes.replace(id, *group, at, place, next()));
             }
             for position in window.len()..wanted {
@@ -283,6 +285,9 @@ impl Cache {
             let keep = position.saturating_sub(window.behind) as usize;
             left.extend(window.live.drain(keep.min(window.live.len())..).rev());
         }
+        if !left.is_empty() {
+            sequence.table = new_table();
+        }
         let released = self.pool.release(&left);
         left.clear();
         self.scratch = left;
@@ -306,6 +311,9 @@ impl Cache {
             let leaving = (behind.saturating_sub(window.behind) as usize).min(window.live.len());
             left.extend(window.live.drain(..leaving).rev());
             window.behind += leaving as u32;
+            if leaving > 0 {
+                sequence.table = new_table();
+            }
             released = released.and(self.pool.release(&left));
             left.clear();
         }

@@ -44,7 +44,7 @@ use std::sync::Arc;
 
 use slotmap::SlotMap;
 
-pub use self::fill::{Filled, Rows, Span, Tables};
+pub use self::fill::{Filled, Kept, Rows, Span, Tables};
 pub use self::growth::{Changes, Copy, Placed};
 pub use self::prefix::Hit;
 pub use self::sequence::SequenceId;
@@ -52,7 +52,7 @@ pub use self::transfer::Loading;
 
 use self::contents::Contents;
 use self::segment::Segments;
-use self::sequence::{Sequence, Window};
+use self::sequence::{Sequence, Window, new_table};
 use super::group::Groups;
 use super::key::{Algorithm, Keyer, Media, Namespace};
 use super::metrics::{CacheMetrics, TenantMetrics};
@@ -316,6 +316,7 @@ impl Cache {
                 Vec::new()
             },
             batch: 0,
+            table: new_table(),
         }))
     }
 
@@ -419,6 +420,7 @@ impl Cache {
             computed: sequence.computed,
             tokens: sequence.tokens.clone(),
             batch: 0,
+            table: new_table(),
         };
         Ok(self.sequences.insert(fork))
     }
@@ -463,6 +465,7 @@ impl Cache {
         let sequence = find(&mut self.sequences, id)?;
         let mut left = std::mem::take(&mut self.scratch);
         let own = std::mem::take(&mut sequence.own);
+        sequence.table = new_table();
         let stale = sequence.epoch != self.epoch;
         let mut released = Ok(());
         let release = |pool: &mut Pool, left: &mut Vec<BlockId>| {

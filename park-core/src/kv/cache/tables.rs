@@ -155,9 +155,18 @@ impl Cache {
         let mut write = |start: u32, blocks: &[BlockId]| {
             let skipped = first.saturating_sub(start) as usize;
             let at = start.saturating_sub(first) as usize;
-            let column = blocks.iter().skip(nth).step_by(groups).skip(skipped);
-            for (place, block) in row.iter_mut().skip(at).zip(column) {
-                *place = block.0 as i32;
+            let (Some(row), Some(blocks)) = (row.get_mut(at..), blocks.get(skipped * groups..)) else {
+                return;
+            };
+            if groups == 1 {
+                // Side by side, and so a copy of memory.
+                for (place, block) in row.iter_mut().zip(blocks) {
+                    *place = block.0 as i32;
+                }
+            } else {
+                for (place, position) in row.iter_mut().zip(blocks.chunks_exact(groups)) {
+                    *place = position[nth].0 as i32;
+                }
             }
         };
         write(sequence.base_blocks, &sequence.own);

@@ -141,7 +141,7 @@ impl Scheduler {
     /// A scheduler without requests.
     ///
     /// # Errors
-    /// `InvalidArgument` for a budget, a chunk or a number of running requests of zero, for swapping with groups that have a window, and
+    /// `InvalidArgument` for a budget, a chunk, a number of running requests or a tenant's turn of zero, for swapping with groups that have a window, and
     /// for what the cache refuses.
     pub fn new(config: SchedulerConfig) -> Result<Self> {
         for (what, number) in [
@@ -152,6 +152,9 @@ impl Scheduler {
             if number == 0 {
                 bail!(InvalidArgument, "with 0 {what} nothing would ever be computed");
             }
+        }
+        if config.policy == (Policy::Fair { quantum: 0 }) {
+            bail!(InvalidArgument, "in turns of 0 tokens no tenant would ever be admitted");
         }
         if config.swap_slots > 0 && config.cache.groups.iter().any(|group| *group != Group::Full) {
             bail!(
@@ -257,7 +260,8 @@ impl Scheduler {
         self.cache.pool().check_tenant(request.tenant)?;
         let most = most as u32;
         let limit = self.cache.pool().limit_of(request.tenant);
-        let blocks = self.blocks_of(most);
+        // The last token is sampled, and nothing is ever computed of it.
+        let blocks = self.blocks_of(most - 1);
         if blocks > u64::from(limit) {
             bail!(
                 Unschedulable,
@@ -342,8 +346,7 @@ impl Scheduler {
         match state {
             State::Running => {
                 // It shares what there is, and needs room for a copy of the last block and for what is reserved past it.
-                let known = self.cache.known(id)?;
-                let wanted = self.blocks_of(known + self.config.reserve_output.min(self.left(fork)?));
+                let wanted = self.blocks_of(self.with_reserve(fork)?);
                 let more = (wanted as u32).saturating_sub(self.cache.blocks_held(fork)?) + self.groups();
                 let reserved = more.min(self.unreserved(tenant));
                 self.reserve(fork, reserved)?;
@@ -481,9 +484,11 @@ impl Scheduler {
         self.config.cache.groups.iter().map(blocks).sum()
     }
 
-    /// Tokens that a request may still generate.
-    fn left(&self, id: SequenceId) -> Result<u32> {
-        Ok(self.entry(id)?.most - self.cache.known(id)?)
+    /// Tokens that a request's blocks hold once what is reserved for it is used: all but the last that it may generate are computed.
+    fn with_reserve(&self, id: SequenceId) -> Result<u32> {
+        let known = self.cache.known(id)?;
+        let computed = self.entry(id)?.most - 1;
+        Ok(known + self.config.reserve_output.min(computed.saturating_sub(known)))
     }
 
     fn entry(&self, id: SequenceId) -> Result<&Entry> {

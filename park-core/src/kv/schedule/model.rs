@@ -112,8 +112,22 @@ impl Model {
                     on_epoch: *on_epoch,
                     ..Request::default()
                 };
-                if let Err(refused) = scheduler.add(&request) {
-                    assert_eq!(refused.kind(), ErrorKind::Unschedulable);
+                let refused = scheduler.add(&request).err();
+                assert!(
+                    refused
+                        .as_ref()
+                        .is_none_or(|refused| refused.kind() == ErrorKind::Unschedulable)
+                );
+                if self.config.cache.groups == [Group::Full] {
+                    // The last token is sampled and never computed.
+                    let computed = tokens.len() as u32 + max_new - 1;
+                    let limit = scheduler.cache.pool().limit_of(TenantId(*tenant));
+                    let fits = computed.div_ceil(self.config.cache.block_size) <= limit;
+                    assert_eq!(
+                        refused.is_none(),
+                        fits,
+                        "{computed} tokens to compute in {limit} blocks"
+                    );
                 }
             }
             Act::Step => {
@@ -376,6 +390,13 @@ models! {
         let mut model = base(4);
         // The door is all that stands between the pool and a request of one block more than it has.
         model.requests[2] = (0, vec![5; 5], 3, OnEpoch::Finish);
+        model
+    };
+    every_schedule_of_what_fits_to_the_last_token_comes_to_rest: {
+        let mut model = base(4);
+        model.requests[0] = (0, vec![1; 5], 2, OnEpoch::Finish);
+        model.requests[1] = (0, vec![1, 1, 1, 2], 3, OnEpoch::Draft);
+        model.config.drafts = 1;
         model
     };
     every_schedule_with_swapping_comes_to_rest: {

@@ -156,10 +156,10 @@ impl Scheduler {
     fn try_admit(&mut self, id: SequenceId, budget: &mut u32) -> Result<bool> {
         let known = self.cache.known(id)?;
         let entry = self.entry(id)?;
-        let (tenant, most, in_host) = (entry.tenant, entry.most, entry.swapped_tokens);
+        let (tenant, in_host) = (entry.tenant, entry.swapped_tokens);
         let (since, since_time) = (entry.since, entry.since_time);
         let groups = self.groups();
-        let target = self.blocks_of(known + self.config.reserve_output.min(most - known)) as u32;
+        let target = self.blocks_of(self.with_reserve(id)?) as u32;
 
         let mut hit = self.cache.lookup(id, u32::MAX)?;
         let room = self.unreserved(tenant);

@@ -250,8 +250,11 @@ fn a_prompt_goes_in_chunks_and_a_decode_goes_first() {
 fn what_can_never_fit_is_refused_with_its_numbers() {
     let mut scheduler = Scheduler::new(config(5)).unwrap();
     let tokens = [0; 10];
-    assert!(scheduler.add(&prompt(&tokens, 6)).is_ok(), "4 blocks of 4");
-    let refused = scheduler.add(&prompt(&tokens, 7)).unwrap_err();
+    assert!(
+        scheduler.add(&prompt(&tokens, 7)).is_ok(),
+        "4 blocks of 4, and a last token that is sampled and never computed"
+    );
+    let refused = scheduler.add(&prompt(&tokens, 8)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unschedulable);
     assert!(
         refused.message().contains("needs 5 blocks") && refused.message().contains("may hold 4"),
@@ -270,11 +273,39 @@ fn what_can_never_fit_is_refused_with_its_numbers() {
 }
 
 #[test]
+fn what_fits_to_the_last_token_runs_in_what_it_fits() {
+    for (drafts, reserve_output, tokens, max_new) in [
+        (0, 0, 10, 7),
+        (2, 0, 10, 7),
+        (2, u32::MAX, 1, 16),
+        (0, 5, 16, 1),
+        (1, 0, 15, 2),
+    ] {
+        let config = SchedulerConfig {
+            drafts,
+            reserve_output,
+            ..config(5)
+        };
+        let (mut scheduler, mut engine) = (Scheduler::new(config.clone()).unwrap(), Engine::new(&config));
+        let tokens: Vec<u32> = (0..tokens).collect();
+        // Two of them: neither could finish beside the other.
+        let ids = [(); 2].map(|()| add(&mut scheduler, &mut engine, &prompt(&tokens, max_new)));
+        assert!(scheduler.add(&prompt(&tokens, max_new + 1)).is_err());
+        finish(&mut scheduler, &mut engine);
+        for id in ids {
+            assert_eq!(engine.tokens[&id], reference(&tokens, max_new, 0));
+        }
+        assert_eq!(scheduler.stats().finished, 2);
+    }
+}
+
+#[test]
 fn bad_input_is_refused() {
     for change in [
         |config: &mut SchedulerConfig| config.step_tokens = 0,
         |config: &mut SchedulerConfig| config.running = 0,
         |config: &mut SchedulerConfig| config.chunk = 0,
+        |config: &mut SchedulerConfig| config.policy = Policy::Fair { quantum: 0 },
         |config: &mut SchedulerConfig| (config.swap_slots, config.cache.groups) = (1, vec![Group::Window(8)]),
     ] {
         let mut config = config(8);
@@ -549,7 +580,12 @@ proptest! {
                             engine.tokens.insert(id, tokens.clone());
                             asked.insert(id, (tokens, max_new, epoch, true));
                         }
-                        Err(refused) => prop_assert_eq!(refused.kind(), ErrorKind::Unschedulable),
+                        Err(refused) => {
+                            prop_assert_eq!(refused.kind(), ErrorKind::Unschedulable);
+                            let limit = scheduler.cache().pool().limit_of(tenant);
+                            let computed = length + max_new - 1;
+                            prop_assert!(computed.div_ceil(4) * config.cache.groups.len() as u32 > limit, "it fits: {}", refused);
+                        }
                     }
                 }
                 Act::Fork(which) => if let Some(id) = pick(which)

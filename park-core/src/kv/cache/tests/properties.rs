@@ -72,6 +72,7 @@ proptest! {
         steps in proptest::collection::vec(step(), 0..120),
     ) {
         const BLOCK: u32 = 4;
+        const WIDTH: usize = 300;
         let full = groups.iter().filter(|group| **group == Group::Full).count();
         let partial = partial && groups == [Group::Full];
         let mut cache = Cache::new(CacheConfig { blocks: 40, block_size: BLOCK, groups: groups.clone(), eviction, partial, verify, ..CacheConfig::default() }).unwrap();
@@ -80,9 +81,11 @@ proptest! {
         // Of each place of a block: group, epoch, position in its sequence, and a digest of all tokens up to there.
         let mut memory = vec![[None; BLOCK as usize]; 40];
         let mut next_token = 1000;
+        // A block table that is kept from step to step, of one group after the other.
+        let (mut rows, mut kept) = (vec![-1; 13 * WIDTH], vec![Kept::default(); 13]);
         let digest = |tokens: &[u32]| tokens.iter().fold(17_u64, |sum, token| sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*token));
 
-        for step in steps {
+        for (turn, step) in steps.into_iter().enumerate() {
             let pick = |which: usize, live: &Vec<Shadow>| (!live.is_empty()).then(|| which % live.len());
             let mut changes = Changes::default();
             match step {
@@ -172,6 +175,21 @@ proptest! {
                         prop_assert_eq!(held, Some((group, epoch, digest(&tokens[..=token as usize]))), "token {} of {:?}", token, id);
                     }
                 }
+            }
+            let group = (turn / 3 % groups.len()) as u8;
+            let begun: Vec<Span> = live
+                .iter()
+                .filter(|shadow| cache.positions(shadow.id).unwrap() > 0)
+                .map(|shadow| Span { sequence: shadow.id, start: 0, count: 1 })
+                .take(13)
+                .collect();
+            let block_table = Some(Rows { width: WIDTH, blocks: &mut rows, kept: &mut kept });
+            cache.fill(&begun, &mut Tables { group, block_table, ..Tables::default() }).unwrap();
+            for (span, row) in begun.iter().zip(rows.chunks_exact(WIDTH)) {
+                let table = table(&cache, span.sequence, group);
+                let (blocks, rest) = row.split_at(table.len());
+                prop_assert!(blocks.iter().zip(&table).all(|(is, block)| *is == *block as i32), "{:?} is not {:?}", blocks, table);
+                prop_assert!(rest.iter().all(|block| *block == 0));
             }
             prop_assert!(cache.pool().held_by(limited) <= 12);
             prop_assert!(full <= 2);

@@ -24,7 +24,7 @@ pub(super) struct Fair {
 impl Fair {
     pub(super) fn new(quantum: u32) -> Self {
         Self {
-            quantum: u64::from(quantum.max(1)),
+            quantum: u64::from(quantum),
             lines: HashMap::new(),
             turns: VecDeque::new(),
         }

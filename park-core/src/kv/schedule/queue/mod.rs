@@ -24,7 +24,7 @@ pub enum Policy {
     LongestPrefix,
     /// Tenants in turns, each for about this many tokens: deficit round robin (Shreedhar and Varghese, 1995).
     Fair {
-        /// Tokens of a turn.
+        /// Tokens of a turn, at least one.
         quantum: u32,
     },
 }
