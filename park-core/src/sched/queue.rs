@@ -82,9 +82,9 @@ impl Lines {
 
     fn remove(&mut self, task: TaskId) -> bool {
         let places = self.lines.iter().enumerate();
-        let found =
+        let mut found =
             places.filter_map(|(line, (_, tasks))| Some((line, tasks.iter().position(|other| *other == task)?)));
-        let Some((line, at)) = found.last() else { return false };
+        let Some((line, at)) = found.next() else { return false };
         self.lines[line].1.remove(at);
         self.tidy(line);
         true
