@@ -72,6 +72,7 @@ __all__ = [
     "map_file",
     "membership",
     "memory_report",
+    "memory_use",
     "open_calls",
     "pickles_for_session",
     "placement_report",
