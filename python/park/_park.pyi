@@ -74,6 +74,7 @@ __all__ = [
     "map_file",
     "membership",
     "memory_report",
+    "memory_use",
     "open_calls",
     "pair_keys",
     "pickles_for_session",
