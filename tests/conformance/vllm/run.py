@@ -26,6 +26,8 @@ import report
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
+#: Our own tests that need a vLLM.
+OWN = ("test_plug_in.py", "test_shared.py", "test_connector.py")
 #: What is run, below the tree: the files of a suite, and those that it leaves out with the reason.
 SUITES = {
     "core": (
@@ -114,7 +116,7 @@ def variables(tree, work, cache):
 
 
 def own_tests(python, tree):
-    """Runs test_plug_in.py and test_connector.py beside this vLLM."""
+    """Runs our own tests beside this vLLM."""
     with tempfile.TemporaryDirectory(prefix="park-vllm-") as work:
         command = [
             python,
@@ -125,7 +127,7 @@ def own_tests(python, tree):
             "no:cacheprovider",
             "-c",
             os.devnull,
-            *(str(HERE / name) for name in ("test_plug_in.py", "test_connector.py")),
+            *(str(HERE / name) for name in OWN),
         ]
         env = variables(tree, pathlib.Path(work), pathlib.Path(python).parents[1] / "cache")
         if subprocess.run(command, env=env, cwd=work).returncode:
