@@ -271,7 +271,8 @@ impl State {
                 .map(|worker| worker.sent.clone())
                 .unwrap_or_default();
             if self.kill_worker(worker) {
-                sent.into_iter().for_each(|task| self.fail_removed(task));
+                let sent = sent.into_iter().enumerate();
+                sent.for_each(|(place, task)| self.fail_removed(task, place == 0));
             } else {
                 // It has not started: what it was sent is taken back, and fails when it is queued.
                 self.take_back(worker, usize::MAX);
@@ -283,11 +284,11 @@ impl State {
         self.nodes.dissolve(id);
     }
 
-    /// The group of this task is gone, and its worker with it: one that ran, and may not run again, died; any other lost its place.
-    fn fail_removed(&mut self, id: TaskId) {
+    /// The group of this task is gone, and its worker with it. If that was this task's `turn`, and it may not run again, it died with
+    /// the worker; any other lost its place.
+    fn fail_removed(&mut self, id: TaskId, turn: bool) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        let begun = task.returns.first().is_some_and(|first| self.store.has_begun(*first));
-        let error = if begun && !task.use_retry() {
+        let error = if turn && !task.use_retry() {
             let text = format!(
                 "task {} failed: its worker was killed, for its placement group was removed",
                 task.name

@@ -81,13 +81,15 @@ impl Lines {
     }
 
     fn remove(&mut self, task: TaskId) -> bool {
-        let places = self.lines.iter().enumerate();
-        let mut found =
-            places.filter_map(|(line, (_, tasks))| Some((line, tasks.iter().position(|other| *other == task)?)));
-        let Some((line, at)) = found.next() else { return false };
-        self.lines[line].1.remove(at);
-        self.tidy(line);
-        true
+        for at in 0..self.lines.len() {
+            let line = &mut self.lines[at].1;
+            if let Some(place) = line.iter().position(|other| *other == task) {
+                line.remove(place);
+                self.tidy(at);
+                return true;
+            }
+        }
+        false
     }
 
     fn tidy(&mut self, at: usize) {
