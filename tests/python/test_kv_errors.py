@@ -79,7 +79,6 @@ def test_what_nothing_can_be_made_of(kind, options, word):
         ({"chunk": 0}, "0 tokens a chunk"),
         ({"policy": "random"}, "random"),
         ({"policy": "fair", "quantum": 0}, "turns of 0 tokens"),
-        ({"swap_slots": 4, "groups": ["full", 8]}, "swapped"),
     ],
     ids=str,
 )

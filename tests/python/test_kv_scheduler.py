@@ -206,13 +206,19 @@ def test_events_and_retention_reach_the_cache_below():
     engine.audit()
 
 
-@pytest.mark.parametrize("make", [numpy_arrays, torch_tensors])
-def test_an_engine_reads_back_what_its_tables_told_it_to_write(make):
-    """Tokens are written to their slots; what a kernel would read through each form of the tables is then what the request knows."""
+@pytest.mark.parametrize(
+    ("make", "window", "caching"),
+    [(numpy_arrays, None, True), (torch_tensors, None, True), (numpy_arrays, 8, True), (numpy_arrays, 6, False)],
+)
+def test_an_engine_reads_back_what_its_tables_told_it_to_write(make, window, caching):
+    """Tokens are written to their slots; what a kernel would read through each form of the tables is then what the request knows: all
+    of it, or, in a window, the last tokens."""
     if make is torch_tensors:
         pytest.importorskip("torch")
-    engine = scheduler(blocks=40, chunk=7, running=6, drafts=2, swap_slots=20)
-    dice = random.Random(3)
+    groups = [window or "full"]
+    blocks = 14 if window else 40
+    engine = scheduler(blocks=blocks, chunk=7, running=6, drafts=2, swap_slots=20, groups=groups, caching=caching)
+    dice, moved = random.Random(3), [0, 0]
     memory = np.full(40 * BLOCK, -1)
     host = np.full((20, BLOCK), -1)
     arrays = make(8, 24, 256, 256)
@@ -230,7 +236,9 @@ def test_an_engine_reads_back_what_its_tables_told_it_to_write(make):
         for source, to in np.asarray(plan.copies).reshape(-1, 2):
             pages[to] = pages[source]
         for block, slot in np.asarray(plan.swap_in).reshape(-1, 2):
+            assert block != 0
             pages[block] = host[slot]
+        moved = [moved[0] + len(plan.swap_out), moved[1] + len(plan.swap_in)]
         works = list(zip(plan.sequences, plan.starts, plan.counts, plan.drafts, plan.samples))
         spans = [(sequence, start, start + count + drafts) for sequence, start, count, drafts, _ in works]
         check({name: array[: 1 + len(works)] if name == "indptr" else array for name, array in arrays.items()}, {})
@@ -254,7 +262,8 @@ def test_an_engine_reads_back_what_its_tables_told_it_to_write(make):
         for at, (sequence, start, count, _, _) in enumerate(works):
             first, end = arrays["indptr"][at], arrays["indptr"][at + 1]
             read = pages[arrays["indices"].tolist()[first:end]].ravel()[: start + count]
-            assert read.tolist() == texts[sequence][: start + count]
+            seen = max(0, start + count - window) if window else 0
+            assert read.tolist()[seen:] == texts[sequence][seen : start + count]
         engine.commit(np.array(rows).reshape(-1, 3), counts=counts)
         engine.audit()
         for (sequence, *_), row, count in zip(works, rows, counts):
@@ -264,4 +273,5 @@ def test_an_engine_reads_back_what_its_tables_told_it_to_write(make):
             except kv.errors.NotFoundError:
                 del texts[sequence]
     assert engine.metrics()["finished"] == 60
-    assert engine.metrics()["tokens_hit"] > 0
+    assert (engine.metrics()["tokens_hit"] > 0) == caching
+    assert min(moved) > 0, "some were swapped, and came back"

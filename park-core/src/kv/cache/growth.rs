@@ -73,9 +73,10 @@ impl Cache {
         let sequence = self.get(id)?;
         let wanted = tokens.div_ceil(self.config.block_size);
         let full = self.groups.full.len();
-        let more = wanted
-            .saturating_sub(sequence.positions(full))
-            .saturating_mul(self.groups.kinds.len() as u32);
+        let missing = |positions: u32| wanted.saturating_sub(positions);
+        let more = missing(sequence.positions(full)).saturating_mul(full as u32);
+        let windows = sequence.windows.iter().map(|window| missing(window.len()));
+        let more = windows.fold(more, u32::saturating_add);
         let at = sequence.computed / self.config.block_size;
         let copied = if tokens > sequence.computed {
             (0..full)
@@ -408,6 +409,6 @@ impl Cache {
     }
 
     fn must_copy(&self, block: Option<BlockId>) -> bool {
-        block.is_some_and(|block| self.pool.is_visible(block))
+        block.is_some_and(|block| !block.is_null() && self.pool.is_visible(block))
     }
 }

@@ -19,7 +19,7 @@ pub struct Hit {
     pub free: u32,
     /// Whole blocks of the full groups, those of one position side by side.
     full: Vec<BlockId>,
-    /// Of each window group: blocks left behind, and those in the window.
+    /// Of each window group: blocks left behind, and those in the window. They end where the prefix does, unless it was moved on.
     windows: Vec<(u32, Vec<BlockId>)>,
     /// A block whose beginning is used.
     part: Option<Part>,
@@ -147,6 +147,20 @@ impl Cache {
         Ok(())
     }
 
+    /// Moves the windows of a hit on to where they are once `tokens` tokens are there, more than it has: those that follow are to come
+    /// from elsewhere, and what lies behind a window then is not taken. Attached, the sequence's windows begin there; it has to get all
+    /// of these tokens before it computes the next one.
+    pub(in crate::kv) fn move_on(&self, hit: &mut Hit, tokens: u32) {
+        let block_size = self.config.block_size;
+        hit.windows.resize(self.groups.windows.len(), (0, Vec::new()));
+        for ((behind, live), (_, window)) in hit.windows.iter_mut().zip(&self.groups.windows) {
+            let then = left_behind(*window, tokens, block_size).max(*behind);
+            live.drain(..((then - *behind) as usize).min(live.len()));
+            *behind = then;
+        }
+        hit.free = self.unused(hit);
+    }
+
     /// Whether a hit is what a look-up of this sequence could find now.
     fn is_still(&self, sequence: &Sequence, hit: &Hit) -> bool {
         let (full, masks) = (&self.groups.full, self.masks_of(sequence.epoch));
@@ -169,7 +183,9 @@ impl Cache {
                 .iter()
                 .zip(&self.groups.windows)
                 .all(|((behind, live), (group, _))| {
-                    *behind as usize + live.len() == blocks
+                    // One that was moved on past all of the prefix has no block of it.
+                    let ends = *behind as usize + live.len();
+                    (ends == blocks || (live.is_empty() && ends > blocks))
                         && (*behind as usize..)
                             .zip(live)
                             .all(|(position, block)| holds(block, position, *group))

@@ -8,8 +8,10 @@
 
 use std::sync::Arc;
 
+use super::sequence::Sequence;
 use super::{Cache, SequenceId};
 use crate::error::{Result, bail};
+use crate::kv::group::left_behind;
 use crate::kv::{BlockId, Event, Group, Key, Label, Origin, TenantId};
 
 /// Blocks that were taken for contents to come. End it with [`Cache::end_load`], else its blocks are lost to the pool.
@@ -18,6 +20,8 @@ use crate::kv::{BlockId, Event, Group, Key, Label, Origin, TenantId};
 pub struct Loading {
     /// In the order of the sequence, those of one position side by side.
     blocks: Vec<(Label, BlockId)>,
+    /// Of each block, its position in the sequence.
+    positions: Vec<u32>,
     /// Of each block, the masked key of the one before.
     parents: Vec<Key>,
     /// Tokens of the positions, if the cache keeps them or tells of them.
@@ -102,19 +106,38 @@ impl Cache {
         self.pinned.values().map(|count| *count as usize).sum()
     }
 
-    /// Takes blocks for the contents of positions `first..first + count` of a sequence, to be copied from elsewhere. None if there are not
-    /// enough free blocks.
+    /// How many blocks [`begin_load`](Self::begin_load) takes for positions `first..first + count`.
     ///
     /// # Errors
-    /// `NotFound` for a sequence that has ended; `InvalidArgument` for positions past its full blocks, in a cache that does not cache, and
-    /// with groups that have a window.
+    /// `NotFound` for a sequence that has ended.
+    pub fn blocks_to_load(&self, id: SequenceId, first: u32, count: u32) -> Result<u64> {
+        let end = u64::from(first) + u64::from(count);
+        let from = self.loads_from(self.get(id)?, end);
+        Ok(from.iter().map(|from| end - u64::from(first.max(*from)).min(end)).sum())
+    }
+
+    /// Of each group, the first position that whoever goes on after `end` positions needs, or, as its last token is computed in any case,
+    /// after as many as a look-up finds.
+    fn loads_from(&self, sequence: &Sequence, end: u64) -> Vec<u32> {
+        let block_size = self.config.block_size;
+        let end = end.min(u64::from((sequence.known - 1) / block_size)) as u32;
+        let of = |group: &Group| match group {
+            Group::Full => 0,
+            Group::Window(window) => left_behind(*window, end * block_size, block_size),
+        };
+        self.groups.kinds.iter().map(of).collect()
+    }
+
+    /// Takes blocks for the contents of positions `first..first + count` of a sequence, to be copied from elsewhere; of a group with a
+    /// window, those that are in it once they are all there. None if there are not enough free blocks.
+    ///
+    /// # Errors
+    /// `NotFound` for a sequence that has ended; `InvalidArgument` for positions past its full blocks, and in a cache that does not cache.
     pub fn begin_load(&mut self, id: SequenceId, first: u32, count: u32) -> Result<Option<Loading>> {
-        if !self.config.caching || self.config.groups.iter().any(|group| *group != Group::Full) {
+        if !self.config.caching {
             bail!(
                 InvalidArgument,
-                "contents can be loaded into a cache that caches and whose groups are full; caching is {} and the groups are {:?}",
-                self.config.caching,
-                self.config.groups
+                "contents can be loaded into a cache that caches, and this one does not"
             );
         }
         let keys = self.keys_of(id)?;
@@ -139,7 +162,10 @@ impl Cache {
             Vec::new()
         };
         let origin = sequence.origin.clone();
-        let groups = self.groups.kinds.len() as u32;
+        let (needed, from) = (
+            self.blocks_to_load(id, first, count)? as u32,
+            self.loads_from(sequence, end as u64),
+        );
         let masks = self.masks_of(epoch).into_owned();
         // What is here already before them must not be given up for them: it is used now, and goes back as the last to be given up.
         let here: Vec<BlockId> = keys[..first as usize]
@@ -149,7 +175,7 @@ impl Cache {
             .collect();
         self.pool.touch(&here, tenant)?;
         let mut taken = Vec::new();
-        let allocated = self.pool.allocate(count * groups, tenant, &mut taken);
+        let allocated = self.pool.allocate(needed, tenant, &mut taken);
         let here: Vec<BlockId> = here.into_iter().rev().collect();
         self.pool.release(&here)?;
         if !allocated {
@@ -157,6 +183,7 @@ impl Cache {
         }
         let mut loading = Loading {
             blocks: Vec::with_capacity(taken.len()),
+            positions: Vec::with_capacity(taken.len()),
             parents: Vec::with_capacity(taken.len()),
             tokens,
             first,
@@ -164,14 +191,19 @@ impl Cache {
         };
         let mut blocks = taken.iter();
         let mut before = before;
-        for key in wanted {
-            for (group, (mask, block)) in (0..).zip(masks.iter().zip(blocks.by_ref())) {
+        for (position, key) in (first..).zip(wanted) {
+            for (group, (mask, from)) in (0..).zip(masks.iter().zip(&from)) {
+                if position < *from {
+                    continue;
+                }
+                let block = blocks.next().expect("as many were allocated as are placed");
                 let label = Label {
                     key: key.masked(*mask),
                     epoch,
                     group,
                 };
                 loading.blocks.push((label, *block));
+                loading.positions.push(position);
                 loading.parents.push(before.masked(*mask));
             }
             before = *key;
@@ -194,18 +226,26 @@ impl Cache {
         };
         let taken: Vec<BlockId> = loading.blocks.iter().rev().map(|(_, block)| *block).collect();
         self.let_go(&taken)?;
-        let (groups, block_size) = (self.groups.kinds.len(), self.config.block_size as usize);
+        let block_size = self.config.block_size as usize;
         // Whole positions only: a block is found in all groups or in none.
-        let good = &good[..good.len() / groups * groups];
-        let tokens = |position: usize| position * block_size..(position + 1) * block_size;
+        let positions = &loading.positions;
+        let whole = positions
+            .get(good.len())
+            .map_or(good.len(), |cut| positions.partition_point(|position| position < cut));
+        let good = &good[..whole];
+        let tokens = |position: u32| {
+            let from = (position - loading.first) as usize * block_size;
+            from..from + block_size
+        };
+        // (group, position, which of the blocks) of what nobody could find before.
         let mut news = Vec::new();
         for (at, (label, block)) in good.iter().enumerate() {
             if self.pool.is_news(label.key, label.epoch) {
-                news.push((label.group, at / groups));
+                news.push((label.group, positions[at], at));
             }
             self.pool.register(*block, label.key, label.epoch, label.group)?;
             if let Some(contents) = &mut self.contents {
-                let here = tokens(at / groups);
+                let here = tokens(positions[at]);
                 let start = loading.first as usize * block_size;
                 let media = loading
                     .origin
@@ -216,16 +256,14 @@ impl Cache {
         }
         news.sort_unstable();
         for run in news.chunk_by(|a, b| a.0 == b.0 && a.1 + 1 == b.1) {
-            let ((group, from), count) = (run[0], run.len());
-            let at = |position: usize| position * groups + usize::from(group);
-            let position = loading.first + from as u32;
+            let ((group, first, at), (_, last, _)) = (run[0], run[run.len() - 1]);
             self.pool.record(
-                count,
+                run.len(),
                 Event::Stored {
-                    keys: (from..from + count).map(|position| good[at(position)].0.key).collect(),
-                    parent: (position > 0).then(|| loading.parents[at(from)]),
-                    first: position,
-                    tokens: loading.tokens[tokens(from).start..tokens(from + count - 1).end].to_vec(),
+                    keys: run.iter().map(|(_, _, at)| good[*at].0.key).collect(),
+                    parent: (first > 0).then(|| loading.parents[at]),
+                    first,
+                    tokens: loading.tokens[tokens(first).start..tokens(last).end].to_vec(),
                     block_size: block_size as u32,
                     group,
                     kind: self.groups.kinds[usize::from(group)],

@@ -141,8 +141,7 @@ impl Scheduler {
     /// A scheduler without requests.
     ///
     /// # Errors
-    /// `InvalidArgument` for a budget, a chunk, a number of running requests or a tenant's turn of zero, for swapping with groups that have a window, and
-    /// for what the cache refuses.
+    /// `InvalidArgument` for a budget, a chunk, a number of running requests or a tenant's turn of zero, and for what the cache refuses.
     pub fn new(config: SchedulerConfig) -> Result<Self> {
         for (what, number) in [
             ("tokens a step", config.step_tokens),
@@ -155,13 +154,6 @@ impl Scheduler {
         }
         if config.policy == (Policy::Fair { quantum: 0 }) {
             bail!(InvalidArgument, "in turns of 0 tokens no tenant would ever be admitted");
-        }
-        if config.swap_slots > 0 && config.cache.groups.iter().any(|group| *group != Group::Full) {
-            bail!(
-                InvalidArgument,
-                "blocks can be swapped if all groups are full, and the groups are {:?}",
-                config.cache.groups
-            );
         }
         let cache = Cache::new(config.cache.clone())?;
         Ok(Self {

@@ -433,6 +433,13 @@ models! {
         model.quota = 8;
         model
     };
+    every_schedule_with_a_window_and_swapping_comes_to_rest: {
+        let mut model = base(8);
+        model.config.cache.groups = vec![Group::Full, Group::Window(2)];
+        model.config.swap_slots = 5;
+        model.quota = 8;
+        model
+    };
     every_schedule_of_a_step_of_one_token_comes_to_rest: {
         let mut model = base(5);
         model.config.step_tokens = 1;

@@ -82,18 +82,22 @@ impl Scheduler {
     fn swap_out(&mut self, id: SequenceId) -> Result<bool> {
         let computed = self.cache.computed(id)?;
         let positions = computed.div_ceil(self.config.cache.block_size);
-        let wanted = positions as usize * self.groups() as usize;
-        if wanted == 0 || self.slots.len() < wanted {
-            return Ok(false);
-        }
-        let mut swapped = Vec::with_capacity(wanted);
+        // What windows have left behind goes nowhere.
+        self.cache.leave_behind(id)?;
+        let mut tables = Vec::new();
         for group in 0..self.groups() as u8 {
             let table = self.cache.table(id, group)?;
-            for (position, block) in (0..positions).zip(table) {
-                let slot = self.slots.pop().expect("there are as many as wanted");
-                self.plan.swap_out.push(Swap { block, slot });
-                swapped.push(Swapped { group, position, slot });
-            }
+            let blocks = (0..positions).zip(table).filter(|(_, block)| !block.is_null());
+            tables.extend(blocks.map(|(position, block)| (group, position, block)));
+        }
+        if tables.is_empty() || self.slots.len() < tables.len() {
+            return Ok(false);
+        }
+        let mut swapped = Vec::with_capacity(tables.len());
+        for (group, position, block) in tables {
+            let slot = self.slots.pop().expect("there are as many as wanted");
+            self.plan.swap_out.push(Swap { block, slot });
+            swapped.push(Swapped { group, position, slot });
         }
         let entry = self.entry_mut(id)?;
         entry.swapped = swapped;

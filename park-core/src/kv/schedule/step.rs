@@ -162,6 +162,9 @@ impl Scheduler {
         let target = self.blocks_of(self.with_reserve(id)?) as u32;
 
         let mut hit = self.cache.lookup(id, u32::MAX)?;
+        if in_host > hit.tokens {
+            self.cache.move_on(&mut hit, in_host);
+        }
         let room = self.unreserved(tenant);
         let needed = loop {
             let copied = if hit.ends_within_block() { groups } else { 0 };
@@ -225,6 +228,10 @@ impl Scheduler {
                 slot: from.slot,
             });
         }
+        debug_assert!(
+            self.plan.swap_in.iter().all(|swap| !swap.block.is_null()),
+            "a window moves on by what is computed"
+        );
         self.entry_mut(id)?.swapped = swapped;
         // Copies of a partly found block would come before the swap: it is overwritten whole.
         self.cache.advance(id, tokens)?;

@@ -306,7 +306,7 @@ fn bad_input_is_refused() {
         |config: &mut SchedulerConfig| config.running = 0,
         |config: &mut SchedulerConfig| config.chunk = 0,
         |config: &mut SchedulerConfig| config.policy = Policy::Fair { quantum: 0 },
-        |config: &mut SchedulerConfig| (config.swap_slots, config.cache.groups) = (1, vec![Group::Window(8)]),
+        |config: &mut SchedulerConfig| (config.swap_slots, config.cache.groups) = (1, vec![Group::Window(3)]),
     ] {
         let mut config = config(8);
         change(&mut config);
@@ -466,6 +466,44 @@ fn new_weights_end_continue_or_judge_what_runs() {
 }
 
 #[test]
+fn what_windows_left_behind_is_not_swapped() {
+    let config = SchedulerConfig {
+        swap_slots: 16,
+        chunk: 4,
+        cache: CacheConfig {
+            groups: vec![Group::Full, Group::Window(5)],
+            caching: false,
+            ..config(20).cache
+        },
+        ..config(20)
+    };
+    let (mut scheduler, mut engine) = (Scheduler::new(config.clone()).unwrap(), Engine::new(&config));
+    let tokens: Vec<u32> = (0..18).collect();
+    let first = add(&mut scheduler, &mut engine, &prompt(&tokens, 20));
+    let second = add(&mut scheduler, &mut engine, &prompt(&tokens[1..], 20));
+    while scheduler.stats().swapped == 0 {
+        assert!(!turn(&mut scheduler, &mut engine, true).is_empty());
+    }
+    let out = scheduler.plan().swap_out.clone();
+    let computed = scheduler.entries[second].swapped_tokens;
+    assert_eq!(scheduler.plan().preempted, [Preempted::Swap(second)]);
+    // All blocks of the full group, and those of the window before the next token: two at most, or three that it lies across.
+    let full = computed.div_ceil(4) as usize;
+    assert!(
+        (full + 1..=full + 2).contains(&out.len()),
+        "{out:?} of {computed} tokens"
+    );
+    while scheduler.plan().swap_in.is_empty() {
+        assert!(!turn(&mut scheduler, &mut engine, true).is_empty());
+    }
+    assert_eq!(scheduler.plan().swap_in.len(), out.len(), "nothing was found meanwhile");
+    finish(&mut scheduler, &mut engine);
+    assert_eq!(engine.tokens[&first], reference(&tokens, 20, 0));
+    assert_eq!(engine.tokens[&second], reference(&tokens[1..], 20, 0));
+    assert_eq!(scheduler.stats().recomputed, 0);
+}
+
+#[test]
 fn sleep_gives_back_every_block() {
     let config = SchedulerConfig {
         swap_slots: 8,
@@ -532,6 +570,7 @@ prop_compose! {
             3 => Just(vec![Group::Full]),
             1 => Just(vec![Group::Window(6)]),
             1 => Just(vec![Group::Full, Group::Window(5)]),
+            1 => Just(vec![Group::Full, Group::Window(9), Group::Window(4)]),
             1 => Just(vec![Group::Full, Group::Full]),
         ],
         eviction in prop_oneof![Just(Eviction::Lru), Just(Eviction::TinyLfu), Just(Eviction::Retention)],
@@ -544,10 +583,9 @@ prop_compose! {
         reserve_output in prop_oneof![Just(0), Just(5), Just(u32::MAX)],
         drafts in 0..3_u32,
     ) -> SchedulerConfig {
-        let full = groups.iter().all(|group| *group == Group::Full);
         SchedulerConfig {
             cache: CacheConfig { blocks, block_size: 4, partial: partial && groups == [Group::Full], groups, eviction, ..CacheConfig::default() },
-            step_tokens, running, chunk, policy, swap_slots: if full { swap_slots } else { 0 }, reserve_output, drafts,
+            step_tokens, running, chunk, policy, swap_slots, reserve_output, drafts,
         }
     }
 }

@@ -49,7 +49,7 @@ impl Scheduler {
     /// As there.
     pub fn begin_load(&mut self, id: SequenceId, first: u32, count: u32) -> Result<Option<Loading>> {
         let tenant = self.entry(id)?.tenant;
-        if u64::from(count) * u64::from(self.groups()) > u64::from(self.unreserved(tenant)) {
+        if self.cache.blocks_to_load(id, first, count)? > u64::from(self.unreserved(tenant)) {
             return Ok(None);
         }
         self.cache.begin_load(id, first, count)

@@ -18,6 +18,7 @@ enum Step {
     Epoch,
     Renew(usize),
     Settle,
+    Load { which: usize, more: u32, arrived: usize },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -33,7 +34,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => which.clone().prop_map(Step::Trim),
         1 => (which.clone(), 0..20_u32).prop_map(|(which, more)| Step::Room(which, more)),
         1 => Just(Step::Epoch),
-        1 => which.prop_map(Step::Renew),
+        1 => which.clone().prop_map(Step::Renew),
+        2 => (which, 1..9_u32, 0..40_usize).prop_map(|(which, more, arrived)| Step::Load { which, more, arrived }),
         2 => Just(Step::Settle),
     ]
 }
@@ -160,6 +162,38 @@ proptest! {
                     cache.renew(live[at].id).unwrap();
                 },
                 Step::Settle => cache.settle().unwrap(),
+                Step::Load { which, more, arrived } => if let Some(at) = pick(which, &live)
+                    && cache.positions(live[at].id).unwrap() == 0
+                {
+                    // Contents that somebody else has computed come after what is found here.
+                    let Shadow { id, tokens, .. } = &live[at];
+                    let here = cache.lookup(*id, u32::MAX).unwrap();
+                    let first = here.tokens / BLOCK;
+                    let count = more.min(tokens.len() as u32 / BLOCK - first);
+                    if count > 0 && let Some(loading) = cache.begin_load(*id, first, count).unwrap() {
+                        cache.audit().unwrap();
+                        let epoch = cache.epoch_of(*id).unwrap();
+                        prop_assert_eq!(loading.blocks().len() as u64, cache.blocks_to_load(*id, first, count).unwrap());
+                        for (label, block) in loading.blocks() {
+                            let labels = cache.labels(*id, label.group).unwrap();
+                            let position = labels.iter().position(|other| other == label).unwrap() as u32;
+                            prop_assert!((first..first + count).contains(&position));
+                            for token in 0..BLOCK {
+                                let end = (position * BLOCK + token) as usize;
+                                let content = (usize::from(label.group), epoch, digest(&tokens[..=end]));
+                                memory[block.at()][token as usize] = Some(content);
+                            }
+                        }
+                        let all = loading.blocks().len();
+                        let arrived = if arrived > 20 { all } else { arrived.min(all) };
+                        cache.end_load(&loading, arrived as u32).unwrap();
+                        if arrived == all {
+                            let hit = cache.lookup(*id, u32::MAX).unwrap().tokens;
+                            let wanted = ((first + count) * BLOCK).min((tokens.len() as u32 - 1) / BLOCK * BLOCK);
+                            prop_assert!(hit >= wanted, "{} of {}", hit, wanted);
+                        }
+                    }
+                },
             }
             cache.audit().unwrap();
             for Shadow { id, tokens, .. } in &live {

@@ -56,3 +56,51 @@ fn a_hybrid_hit_is_what_all_groups_have() {
     assert_eq!(table(&cache, other, 0)[..4], [1, 2, 3, 4]);
     assert_eq!(table(&cache, other, 1)[..4], [0, 0, 9, 10]);
 }
+
+#[test]
+fn a_load_brings_the_tail_of_a_window() {
+    let mut cache = Cache::new(CacheConfig {
+        blocks: 32,
+        block_size: 2,
+        groups: vec![Group::Full, Group::Window(4)],
+        events: true,
+        ..CacheConfig::default()
+    })
+    .unwrap();
+    let id = add(&mut cache, &tokens(13));
+    assert_eq!(cache.blocks_to_load(id, 0, 6).unwrap(), 8);
+    let loading = cache.begin_load(id, 0, 6).unwrap().unwrap();
+    let groups: Vec<u8> = loading.blocks().iter().map(|(label, _)| label.group).collect();
+    assert_eq!(
+        groups,
+        [0, 0, 0, 0, 0, 1, 0, 1],
+        "the next token attends to three before it"
+    );
+    // One that came in full alone is found in no group: nothing of its position is registered.
+    cache.end_load(&loading, 7).unwrap();
+    cache.audit().unwrap();
+    assert_eq!(cache.lookup(id, u32::MAX).unwrap().tokens, 0);
+    let loading = cache.begin_load(id, 0, 6).unwrap().unwrap();
+    cache.end_load(&loading, 8).unwrap();
+    cache.audit().unwrap();
+    let stored: Vec<(u8, u32, usize)> = cache
+        .take_events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Stored {
+                group,
+                first,
+                keys,
+                tokens,
+                ..
+            } => {
+                assert_eq!(tokens, (first * 2..(first + keys.len() as u32) * 2).collect::<Vec<_>>());
+                Some((group, first, keys.len()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(stored, [(0, 0, 5), (1, 4, 1), (0, 5, 1), (1, 5, 1)]);
+    assert_eq!(run(&mut cache, id), 12);
+    assert_eq!(table(&cache, id, 1)[..4], [0; 4]);
+}
