@@ -346,6 +346,11 @@ class Call:
         """
         The name that somebody chose for it.
         """
+    @property
+    def depth(self, /) -> int:
+        """
+        How many tasks and calls led to it, itself included.
+        """
     def end(self, /) -> None:
         """
         The stream has come to its end: so has the call.
@@ -366,11 +371,6 @@ class Call:
     def succeed(self, /, value: Any) -> None:
         """
         Seals the results.
-        """
-    @property
-    def depth(self, /) -> int:
-        """
-        How many tasks and calls led to it, itself included.
         """
     @property
     def task_id(self, /) -> str:
@@ -1129,12 +1129,7 @@ class Placement:
         selectors: SupportsGetItem[int, SupportsGetItem[int, tuple[str, str, SupportsGetItem[int, str]]]] = ...,
         patience: str = "room",
         environment: tuple[
-            str,
-            SupportsGetItem[int, str],
-            SupportsGetItem[int, tuple[str, str]],
-            str,
-            SupportsIndex,
-            str,
+            str, SupportsGetItem[int, str], SupportsGetItem[int, tuple[str, str]], str, SupportsIndex, str
         ]
         | None = None,
     ) -> Placement:
@@ -1828,7 +1823,9 @@ def dtypes() -> list[tuple[str, int, int]]:
     Every element type of the store: `(name, DLPack code, bits)`.
     """
 
-def ended_tasks() -> list[tuple[bytes, str, tuple[int, int], int, bool, int, int, tuple[str, str] | None, bytes | None]]:
+def ended_tasks() -> list[
+    tuple[bytes, str, tuple[int, int], int, bool, int, int, tuple[str, str] | None, bytes | None]
+]:
     """
     Tasks of the session that ended lately, oldest first.
     """
@@ -1946,15 +1943,15 @@ def memory_report(most: SupportsIndex) -> dict:
     Who holds the store's memory: by process, and the `most` largest objects.
     """
 
-def open_calls() -> list[dict]:
-    """
-    Calls of actors that were sent and are not done.
-    """
-
 def memory_use() -> tuple[int, int] | None:
     """
     Bytes of memory in use and bytes that there are: of the machine, or of the container that is nearer to its limit. None if the system
     does not say.
+    """
+
+def open_calls() -> list[dict]:
+    """
+    Calls of actors that were sent and are not done.
     """
 
 def pair_keys(prefix: bytes) -> list[bytes]:
