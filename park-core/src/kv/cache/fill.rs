@@ -2,6 +2,8 @@
 //!
 //! A caller gives the buffers that its kernels read and leaves the others out. Everything is checked before anything is written.
 
+use std::sync::Arc;
+
 use super::Cache;
 use super::sequence::SequenceId;
 use crate::error::{Result, bail};
@@ -37,9 +39,10 @@ pub struct Rows<'a> {
 }
 
 /// What a row of a block table holds; by default, nobody knows what.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Kept {
-    /// The number of the table that it is the beginning of.
+    /// The cache, and the number of the table that it is the beginning of.
+    cache: Option<Arc<()>>,
     table: u64,
     /// How many of its blocks the row has; null blocks follow.
     positions: u32,
@@ -78,6 +81,13 @@ pub struct Filled {
     pub tokens: usize,
     /// Pages up to the ends of all of them.
     pub pages: usize,
+}
+
+impl Kept {
+    fn is_of(&self, cache: &Arc<()>, table: u64, group: u8) -> bool {
+        let same = self.cache.as_ref().is_some_and(|known| Arc::ptr_eq(known, cache));
+        same && (self.table, self.group) == (table, group)
+    }
 }
 
 impl Cache {
@@ -178,21 +188,26 @@ impl Cache {
         {
             for (at, (span, row)) in spans.iter().zip(rows.blocks.chunks_exact_mut(rows.width)).enumerate() {
                 let sequence = &self.sequences[span.sequence];
-                let now = Kept {
-                    table: sequence.table,
-                    positions: sequence.positions(full),
-                    group,
-                };
-                let before = rows.kept.get_mut(at).map(|kept| std::mem::replace(kept, now));
-                let (row, rest) = row.split_at_mut(now.positions as usize);
+                let (row, rest) = row.split_at_mut(sequence.positions(full) as usize);
+                let mut kept = rows.kept.get_mut(at);
                 // A table of the same number has only become longer.
-                match before.filter(|before| (before.table, before.group) == (now.table, group)) {
-                    Some(Kept { positions, .. }) => {
-                        self.copy_row(sequence, group, positions, &mut row[positions as usize..]);
+                let from = match &mut kept {
+                    Some(kept) if kept.is_of(&self.identity, sequence.table, group) => {
+                        std::mem::replace(&mut kept.positions, row.len() as u32)
                     }
-                    None => {
-                        self.copy_row(sequence, group, 0, row);
-                        rest.fill(BlockId::NULL.0 as i32);
+                    _ => 0,
+                };
+                self.copy_row(sequence, group, from, &mut row[from as usize..]);
+                if from == 0 {
+                    let positions = row.len() as u32;
+                    rest.fill(BlockId::NULL.0 as i32);
+                    if let Some(kept) = kept {
+                        *kept = Kept {
+                            cache: Some(self.identity.clone()),
+                            table: sequence.table,
+                            positions,
+                            group,
+                        };
                     }
                 }
             }
@@ -355,7 +370,7 @@ mod tests {
     fn a_row_that_is_kept_gets_what_has_changed() {
         let mut cache = cache(&[Group::Full]);
         let (a, b) = (grown(&mut cache, 8), grown(&mut cache, 5));
-        let (mut rows, mut kept) = ([-1; 3 * 5], [Kept::default(); 3]);
+        let (mut rows, mut kept) = ([-1; 3 * 5], vec![Kept::default(); 3]);
         let mut fill = |cache: &Cache, ids: &[SequenceId], rows: &mut [i32]| {
             let span = |sequence: &SequenceId| Span {
                 sequence: *sequence,

@@ -1,6 +1,6 @@
 //! Blocks for tokens to come, and what becomes of them when the tokens are there.
 
-use super::sequence::{SequenceId, new_table};
+use super::sequence::SequenceId;
 use super::{Cache, find, news};
 use crate::error::{Result, bail};
 use crate::kv::group::left_behind;
@@ -138,7 +138,8 @@ impl Cache {
             if writes && at < had {
                 let place = &mut sequence.own[own_at + nth];
                 if self.pool.is_visible(*place) {
-                    sequence.table = new_table();
+                    self.tables += 1;
+                    sequence.table = self.tables;
                     self.in_flight.push(changes.replace(id, *group, at, place, next()));
                 }
             }
@@ -155,7 +156,8 @@ impl Cache {
                     .and_then(|at| window.live.get_mut(at as usize))
                 && self.pool.is_visible(*place)
             {
-                sequence.table = new_table();
+                self.tables += 1;
+                sequence.table = self.tables;
                 self.in_flight.push(changes.replace(id, *group, at, place, next()));
             }
             for position in window.len()..wanted {
@@ -287,7 +289,8 @@ impl Cache {
             left.extend(window.live.drain(keep.min(window.live.len())..).rev());
         }
         if !left.is_empty() {
-            sequence.table = new_table();
+            self.tables += 1;
+            sequence.table = self.tables;
         }
         let released = self.pool.release(&left);
         left.clear();
@@ -313,7 +316,8 @@ impl Cache {
             left.extend(window.live.drain(..leaving).rev());
             window.behind += leaving as u32;
             if leaving > 0 {
-                sequence.table = new_table();
+                self.tables += 1;
+                sequence.table = self.tables;
             }
             released = released.and(self.pool.release(&left));
             left.clear();

@@ -52,7 +52,7 @@ pub use self::transfer::Loading;
 
 use self::contents::Contents;
 use self::segment::Segments;
-use self::sequence::{Sequence, Window, new_table};
+use self::sequence::{Sequence, Window};
 use super::group::Groups;
 use super::key::{Algorithm, Keyer, Media, Namespace};
 use super::metrics::{CacheMetrics, TenantMetrics};
@@ -135,6 +135,10 @@ pub struct Cache {
     tenants: Vec<TenantStats>,
     /// Batches are numbered.
     batch: u64,
+    /// So are block tables: how many numbers were given.
+    tables: u64,
+    /// Tells this cache from every other one, also from those before it.
+    identity: Arc<()>,
     /// Between calls empty; kept for their memory.
     scratch: Vec<BlockId>,
     spans: Vec<Span>,
@@ -197,6 +201,8 @@ impl Cache {
             pinned: HashMap::new(),
             tenants: vec![TenantStats::default()],
             batch: 0,
+            tables: 0,
+            identity: Arc::default(),
             scratch: Vec::new(),
             spans: Vec::new(),
             config,
@@ -297,6 +303,7 @@ impl Cache {
             self.keyer.chain_with_media(root, 0, tokens, media, &mut keys);
         }
         let rest = tokens.len() / self.config.block_size as usize * self.config.block_size as usize;
+        self.tables += 1;
         Ok(self.sequences.insert(Sequence {
             tenant,
             epoch: self.epoch,
@@ -316,7 +323,7 @@ impl Cache {
                 Vec::new()
             },
             batch: 0,
-            table: new_table(),
+            table: self.tables,
         }))
     }
 
@@ -405,6 +412,7 @@ impl Cache {
         } else if let Some(base) = sequence.base {
             self.segments.share(base);
         }
+        self.tables += 1;
         let fork = Sequence {
             tenant,
             epoch: sequence.epoch,
@@ -420,7 +428,7 @@ impl Cache {
             computed: sequence.computed,
             tokens: sequence.tokens.clone(),
             batch: 0,
-            table: new_table(),
+            table: self.tables,
         };
         Ok(self.sequences.insert(fork))
     }
@@ -465,7 +473,8 @@ impl Cache {
         let sequence = find(&mut self.sequences, id)?;
         let mut left = std::mem::take(&mut self.scratch);
         let own = std::mem::take(&mut sequence.own);
-        sequence.table = new_table();
+        self.tables += 1;
+        sequence.table = self.tables;
         let stale = sequence.epoch != self.epoch;
         let mut released = Ok(());
         let release = |pool: &mut Pool, left: &mut Vec<BlockId>| {

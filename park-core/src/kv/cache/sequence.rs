@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use slotmap::{Key as _, KeyData, new_key_type};
 
@@ -78,14 +77,8 @@ pub(super) struct Sequence {
     pub(super) tokens: Vec<u32>,
     /// The last batch that named it: a batch names each sequence once.
     pub(super) batch: u64,
-    /// Numbers its block tables: another one if they have become anything but longer. No two sequences of any cache have the same.
+    /// Numbers its block tables: another one if they have become anything but longer. No two sequences of a cache have the same.
     pub(super) table: u64,
-}
-
-/// A number that no block table had before; never 0.
-pub(super) fn new_table() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Sequence {
