@@ -166,7 +166,7 @@ conformance-vllm: $(STAMPS)/extension ## vLLM's own tests of its KV cache and it
 	$(PY) $(VLLM)/differential.py $(VLLM_AT) --seed 1 --seeds 10 --groups full,window:48 --hash-size 8
 	$(PY) $(VLLM)/differential.py $(VLLM_AT) --side cache --seed 1 --seeds 20 --blocks 24
 	$(PY) $(VLLM)/differential.py $(VLLM_AT) --side cache --seed 1 --seeds 20 --blocks 40 --groups full,window:48
-	$(PY) $(VLLM)/differential.py $(VLLM_AT) --side cache --seed 1 --seeds 4 --mutations
+	$(PY) $(VLLM)/differential.py $(VLLM_AT) --side cache --seed 1 --seeds 10 --blocks 24 --preempt 0.3 --mutations
 	$(PY) $(VLLM)/run_offload.py $(VLLM_AT)
 
 # Real Ray has an environment of its own: nothing of it can reach the project's requirements.

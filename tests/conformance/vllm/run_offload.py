@@ -48,7 +48,6 @@ REASONS: dict[str, str] = {
     "cpu/test_manager.py::test_lru_repeated_pin_cycles_compact_lazy_heap_entries": _OWN,
     "tiering/test_tiering_offloading.py::TestTieringOffloadingManager::test_touch_propagates_to_all_tiers": _OWN,
     "cpu/test_manager.py::test_cpu_manager_reports_allocation_size_on_allocation_failure": _HOOK,
-    "cpu/test_manager.py::test_failed_store_records_access_once_and_uses_store_miss_hook": _HOOK,
 }
 
 
