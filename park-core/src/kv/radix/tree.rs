@@ -26,7 +26,7 @@ pub struct RadixConfig {
     /// Whether the unit is a pair of neighbouring tokens: a prefix of n + 1 tokens has n units. Speculative decoding by EAGLE keys its
     /// cache this way.
     pub bigrams: bool,
-    /// Whether the tree keeps a slot number a unit. Without, callers keep what belongs to a node by its id, and heed [`RadixSplit`].
+    /// Whether the tree keeps a slot number a unit. Without, callers keep what belongs to a node by its id, and heed [`RadixSplit`](super::RadixSplit).
     pub slots: bool,
     /// Which leaf goes first.
     pub eviction: RadixEviction,
