@@ -29,7 +29,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 def main():
     """Run the trace inside vLLM's environment: start over there if this is not it."""
-    options = parser().parse_args()
+    made = parser()
+    options = made.parse_args()
+    if options.hash_size and options.block_size % options.hash_size:
+        made.error(f"--hash-size {options.hash_size} does not divide --block-size {options.block_size}")
+    if options.hash_size not in (None, options.block_size) and "," not in options.groups:
+        made.error("vLLM takes a --hash-size smaller than the block with several --groups only")
     if "PARK_VLLM_INSIDE" not in os.environ:
         sys.path.insert(0, str(HERE))
         import run
