@@ -104,7 +104,7 @@ quick: $(STAMPS)/extension ## the core's tests and the fast Python tests
 check: $(STAMPS)/extension ## format, lints, stubs, header drift, import table, licences and advisories
 	@$(STAGES) \
 	  format 120 'cargo fmt --all --check && $(BIN)/ruff format --check . && $(BIN)/ruff check .' \
-	  clippy 900 'cargo clippy --workspace --all-targets -- -D warnings' \
+	  clippy 900 'cargo clippy --workspace --all-targets --features park-tests/failpoints -- -D warnings' \
 	  arch 300 'cargo test -p park-tests --test arch' \
 	  header 300 'cargo test -p park-tests --test header' \
 	  doc 600 'RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps' \

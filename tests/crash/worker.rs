@@ -43,7 +43,7 @@ pub(crate) fn zygote() -> Fallible {
         let watched: Vec<BorrowedFd<'_>> = std::iter::once(head.as_fd())
             .chain(workers.iter().map(|(_, pidfd, _)| pidfd.as_fd()))
             .collect();
-        let ready = process::poll_readable(&watched);
+        let ready = process::poll_readable(&watched, None);
         for at in ready.iter().rev().filter_map(|at| at.checked_sub(1)) {
             let (participant, _, mut child) = workers.remove(at);
             let status = child.wait()?;
