@@ -33,7 +33,8 @@ def main():
     python = environment(options.venv, options.packages)
     site = next((options.venv / "lib").glob("python3*/site-packages"))
     tests = [f"tests/single_controller/test_{name}.py" for name in FILES]
-    pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    # Without the settings of the repository, which the environment may lie in.
+    pytest = ["-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(site), "-p", "no:cacheprovider", *tests]
     park = {"PYTHONPATH": str(ROOT / "python")}
     runs = [("park, with --preload", [python, "-m", "park.compat.ray", "--preload", PRELOAD, *pytest], park)]
     if options.plain:
