@@ -87,6 +87,23 @@ def main(driver_pid, modules):
         return
     for name in ("park.worker", *session.PRELOADED, *modules):
         importlib.import_module(name)
+    code = 1
+    try:
+        _serve(link, driver)
+        code = 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        # The program waits for this end, and taking libraries apart module by module costs it a second.
+        atexit._run_exitfuncs()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _serve(link, driver):
+    """Fork a zygote for each request, until the program hangs up or ends."""
     # Zygotes are nobody's to wait for here: the kernel reaps them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
